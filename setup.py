@@ -1,0 +1,74 @@
+"""Installs zoe_ros: by colcon (ament_python) on a ROS 2 distribution, or by pip alone."""
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = 'zoe_ros'
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='Metric depth images and point clouds from one ordinary camera, by ZoeDepth',
+    long_description=open('README.md', encoding='utf-8').read(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    maintainer='The zoe_ros developers',
+    maintainer_email='zoe-ros@users.noreply.github.com',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={NAME: ['py.typed', 'data/sample/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/launch', glob('launch/*.launch.py')),
+        (f'share/{NAME}/config', glob('config/*.*')),
+    ],
+    zip_safe=False,
+    python_requires='>=3.10',
+    install_requires=[
+        'setuptools',
+        'huggingface_hub>=0.26',
+        'numpy>=1.21',
+        'pillow>=9.0',
+        'pyyaml>=5.4',
+        'rosbags>=0.10',
+        'safetensors>=0.4',
+        'timm>=1.0',
+        'torch>=2.1',
+        'tqdm>=4.57',
+    ],
+    extras_require={
+        # ROS 2 from wheels, for machines without a ROS distribution. An extra, so that it never
+        # stands in front of the rclpy of one.
+        'ros': [
+            'ros-rclpy[fastrtps]',
+            'ros-sensor-msgs',
+            'ros-std-msgs',
+            'ros-diagnostic-msgs',
+            'ros-lifecycle-msgs',
+        ],
+        # colcon test looks for pytest under this very name.
+        'test': ['pytest>=7.0', 'hypothesis>=6.0'],
+        # What `make test` adds on a machine of our own.
+        'dev': [
+            'mypy',
+            'pydocstyle',
+            'ros-ament-flake8',
+            'ros-ament-pep257',
+            'flake8-builtins',
+            'flake8-comprehensions',
+            'flake8-docstrings',
+            'flake8-import-order',
+            'flake8-quotes',
+            'ruff',
+            'transformers>=4.50',
+            'types-PyYAML',
+            'types-tqdm',
+        ],
+    },
+    entry_points={
+        'console_scripts': [
+            'zoe = zoe_ros.cli:main',
+            'depth_node = zoe_ros.ros.node:main',
+        ],
+    },
+)

@@ -1,0 +1,212 @@
+"""The depth estimator: photographs in, metric depth out. Everything else goes through here."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.model.hub import fetch_weights
+from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
+from zoe_ros.model.zoedepth import ZoeDepth
+from zoe_ros.preprocess import ASPECTS, plan_sizes, SizePlan, to_depth, to_pixels
+
+PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+ROUTERS = ('auto', 'indoor', 'outdoor')
+
+
+@dataclass(frozen=True, eq=False)
+class DepthPrediction:
+    """
+    What the estimator says of one image.
+
+    :param depth: (h, w) float32 [m] along the optical axis; NaN where there is no value.
+    :param head: the metric head that it went through, 'indoor' or 'outdoor'.
+    :param head_probabilities: head -> probability by the router; 1 for a head that was forced or
+        is the only one.
+    """
+
+    depth: np.ndarray
+    head: str
+    head_probabilities: dict[str, float]
+
+
+class DepthEstimator:
+    """
+    Metric depth from single images.
+
+    Calls keep no state, so one estimator may serve several threads. Make one with :meth:`load`.
+    """
+
+    def __init__(self, model: ZoeDepth, *, aspect: str = 'stretch', pad: bool = False,
+                 flip: bool = False, router: str = 'auto') -> None:
+        """
+        Wrap a model that is already on its device; see :meth:`load` for the parameters.
+
+        :raises ValueError: a choice is not one of those accepted, or the model lacks the head.
+        """
+        _one_of('aspect', aspect, ASPECTS)
+        _one_of('router', router, ROUTERS)
+        if router != 'auto' and router not in model.config.head_names:
+            raise ValueError(f'{model.config.title} has no {router} head, only '
+                             f'{" and ".join(model.config.head_names)}')
+        self.model = model.eval()
+        self.aspect = aspect
+        self.pad = pad
+        self.flip = flip
+        self.router = router
+        self.device = next(model.parameters()).device
+
+    @classmethod
+    def load(cls, variant: str = 'nk', weights: str | Path | None = None, device: str = 'auto',
+             precision: str = 'fp32', aspect: str = 'stretch', pad: bool = False,
+             flip: bool = False, router: str = 'auto') -> DepthEstimator:
+        """
+        Load a model.
+
+        :param variant: 'n' (indoor), 'k' (outdoor), 'nk' (both and a router), or the name of the
+            model in a ``weights`` file of our own.
+        :param weights: path of a checkpoint; without one the released weights are fetched once
+            into the cache of the Hugging Face hub.
+        :param device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda', 'cuda:1', ...
+        :param precision: of encoder and decoder: 'fp32', 'fp16' or 'bf16'.
+        :param aspect: 'stretch' to the training resolution, or 'keep' the aspect ratio.
+        :param pad: mirror a border around the image, as the official inference does.
+        :param flip: average with the mirrored image, as the official inference does; twice the
+            cost. The official default inference is aspect 'keep' with both.
+        :param router: 'auto' decides for each image; 'indoor' or 'outdoor' force a head.
+        :raises ValueError: a choice that is not accepted, or weights that cannot be used.
+        :raises FileNotFoundError: no such weights file.
+        """
+        _one_of('precision', precision, tuple(PRECISIONS))
+        _one_of('aspect', aspect, ASPECTS)
+        _one_of('router', router, ROUTERS)
+        target = resolve_device(device)
+        config = find_config(variant, weights)
+        path = Path(weights) if weights else fetch_weights(variant)
+        model = load_model(config, path, target, PRECISIONS[precision])
+        return cls(model, aspect=aspect, pad=pad, flip=flip, router=router)
+
+    def predict(self, image: np.ndarray) -> DepthPrediction:
+        """
+        Estimate the depth of one image.
+
+        :param image: (h, w, 3) uint8 RGB.
+        :raises TypeError, ValueError: the array is of another kind.
+        """
+        return self.predict_batch([image])[0]
+
+    @torch.inference_mode()
+    def predict_batch(self, images: Sequence[np.ndarray]) -> list[DepthPrediction]:
+        """
+        Estimate the depth of several images, which may differ in size and go to different heads.
+
+        Images of equal network size go through the network together.
+
+        :param images: each (h, w, 3) uint8 RGB.
+        :raises TypeError, ValueError: an array is of another kind.
+        """
+        for image in images:
+            _check_image(image)
+        plans = [self._plan(image) for image in images]
+        predictions: dict[int, DepthPrediction] = {}
+        for size in dict.fromkeys(plan.net for plan in plans):
+            rows = [i for i, plan in enumerate(plans) if plan.net == size]
+            group = self._run([images[i] for i in rows], [plans[i] for i in rows])
+            predictions.update(zip(rows, group))
+        return [predictions[i] for i in range(len(images))]
+
+    def _plan(self, image: np.ndarray) -> SizePlan:
+        height, width = image.shape[:2]
+        return plan_sizes((height, width), self.model.config.image_size, self.aspect, self.pad)
+
+    def _run(self, images: list[np.ndarray], plans: list[SizePlan]) -> list[DepthPrediction]:
+        # np.array copies: torch refuses negative strides and warns of read-only messages.
+        pixels = torch.cat([
+            to_pixels(torch.from_numpy(np.array(image)).to(self.device)[None], plan)
+            for image, plan in zip(images, plans)])
+        if self.flip:
+            pixels = torch.cat([pixels, pixels.flip(-1)])
+        trunk = self.model.trunk(pixels)
+        heads, probabilities = self._route(trunk.logits, len(pixels))
+        depth = self.model.measure(trunk, heads)
+        predictions = []
+        for i, plan in enumerate(plans):
+            image_depth = to_depth(depth[i:i + 1], plan)
+            if self.flip:
+                mirrored = to_depth(depth[len(images) + i:][:1], plan)
+                image_depth = (image_depth + mirrored.flip(-1)) / 2
+            image_depth = torch.where(
+                torch.isfinite(image_depth) & (image_depth > 0), image_depth, torch.nan)
+            predictions.append(DepthPrediction(
+                image_depth[0].cpu().numpy(), heads[i], probabilities[i]))
+        return predictions
+
+    def _route(self, logits: torch.Tensor | None,
+               count: int) -> tuple[list[str], list[dict[str, float]]]:
+        """
+        Pick a head for each row of a batch, and say how probable it was.
+
+        The two passes of a flip average are routed each on its own, as in the official code, and
+        may differ near the boundary; the prediction tells the head of the image as it is.
+        """
+        names = self.model.config.head_names
+        if logits is None or self.router != 'auto':
+            forced = names[0] if logits is None else self.router
+            return [forced] * count, [{n: float(n == forced) for n in names}] * count
+        rows = torch.softmax(logits.float(), dim=1).tolist()
+        return self.model.choose(logits, count), [dict(zip(names, row)) for row in rows]
+
+
+def find_config(variant: str, weights: str | Path | None = None) -> ZoeConfig:
+    """
+    Return the description of the model that ``variant`` names.
+
+    :raises ValueError: neither a released variant nor the model in the ``weights`` file.
+    """
+    if weights:
+        own = open_checkpoint(weights).config
+        if own is not None and own.variant != variant:
+            raise WeightsError(f"{weights} holds {own.title}: ask for variant '{own.variant}', "
+                               f"not '{variant}'")
+        if own is not None:
+            return own
+    _one_of('variant', variant, tuple(VARIANTS))
+    return VARIANTS[variant]
+
+
+def resolve_device(name: str) -> torch.device:
+    """
+    Return the torch device of that name; 'auto' is a CUDA device if there is one, else the CPU.
+
+    :raises ValueError: there is no such device on this machine.
+    """
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
+        raise ValueError(f"no device '{name}': use 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    count = torch.cuda.device_count() if device.type == 'cuda' else 1
+    if (device.index or 0) >= count:
+        found = f'{count} CUDA device(s)' if count else 'no CUDA device'
+        raise ValueError(f"no device '{name}': torch finds {found} here; use 'auto' or 'cpu'")
+    return device
+
+
+def _one_of(what: str, value: str, accepted: Sequence[str]) -> None:
+    if value not in accepted:
+        raise ValueError(f"{what} '{value}' is not one of {', '.join(accepted)}")
+
+
+def _check_image(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(f'an image is an array of uint8, not of {kind}')
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f'an image has the shape (height, width, 3), not {image.shape}')

@@ -1,0 +1,151 @@
+"""What a ZoeDepth is made of: frozen descriptions of its parts, and the released variants."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """
+    A BEiT encoder and its reassembly into four feature maps (specification, section 1).
+
+    ``taps`` are the blocks (0-based) whose raw outputs are used; ``channels`` are the widths of the
+    four reassembled maps at strides 4, 8, 16 and 32; ``table_grid`` is the token grid (rows =
+    columns) that the relative position tables were trained on.
+    """
+
+    embed_dim: int = 1024
+    depth: int = 24
+    heads: int = 16
+    patch: int = 16
+    table_grid: int = 24
+    taps: tuple[int, ...] = (5, 11, 17, 23)
+    channels: tuple[int, ...] = (256, 512, 1024, 1024)
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The DPT decoder (section 2): width of the fusion blocks and of the relative depth head."""
+
+    features: int = 256
+    relative_channels: int = 32
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """
+    One metric bins head (section 3).
+
+    :param name: 'indoor' or 'outdoor', the name by which users force it.
+    :param attractors: number of attractors of each of the four levels, coarse to fine.
+    :param depth_range: (min, max) [m]; bounds the bins only where ``bounded`` is true.
+    """
+
+    name: str
+    attractors: tuple[int, ...]
+    depth_range: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class MetricConfig:
+    """
+    What all metric heads of a model share (section 3.7).
+
+    :param bounded: bins normed to the depth range of the head ("normed", K) instead of free
+        positive centres ("softplus", N and NK).
+    :param relative_input: the relative depth is concatenated to the input of the log-binomial.
+    :param bottleneck_factor: input width / hidden width of the log-binomial's MLP.
+    """
+
+    heads: tuple[HeadConfig, ...]
+    bounded: bool = False
+    relative_input: bool = True
+    seed_hidden: int = 256
+    embedding_hidden: int = 128
+    bottleneck_factor: int = 2
+    bins: int = 64
+    embedding_dim: int = 128
+
+
+@dataclass(frozen=True)
+class RouterConfig:
+    """The transformer that chooses a head for each image (section 3.8)."""
+
+    dim: int = 128
+    layers: int = 4
+    heads: int = 4
+    feedforward: int = 1024
+
+
+@dataclass(frozen=True)
+class ZoeConfig:
+    """
+    A whole model.
+
+    :param variant: the name that users ask for: 'n', 'k', 'nk'.
+    :param title: the name in the paper, for messages.
+    :param image_size: (height, width) [px] of the training images; multiples of 32.
+    """
+
+    variant: str
+    title: str
+    image_size: tuple[int, int]
+    metric: MetricConfig
+    backbone: BackboneConfig = BackboneConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    router: RouterConfig | None = None
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """Return the names of the heads, in the order of the router's logits."""
+        return tuple(head.name for head in self.metric.heads)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists and numbers, fit for JSON; see :func:`from_dict`."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> ZoeConfig:
+        """
+        Build the configuration that :meth:`as_dict` wrote down.
+
+        :raises ValueError: a field is missing, unknown or of another kind.
+        """
+        try:
+            metric = dict(values['metric'])
+            metric['heads'] = tuple(_build(HeadConfig, head) for head in metric['heads'])
+            router = values.get('router')
+            return _build(ZoeConfig, {
+                **values,
+                'metric': _build(MetricConfig, metric),
+                'backbone': _build(BackboneConfig, values['backbone']),
+                'decoder': _build(DecoderConfig, values['decoder']),
+                'router': None if router is None else _build(RouterConfig, router)})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'not a model description: {error}') from None
+
+
+def _build(cls: Any, values: dict[str, Any]) -> Any:
+    # JSON has no tuples, the frozen (hashable) configurations have no lists.
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+_PYRAMID = (16, 8, 4, 1)
+_INDOOR = HeadConfig('indoor', _PYRAMID, (1e-3, 10.0))
+# The released K was trained for 80 m, but its own configuration leaves the default of 10 m in
+# place and so returns an eighth of the depth (trap T1; ZoeDepth issues 28, 45, 139).
+_OUTDOOR = HeadConfig('outdoor', _PYRAMID, (1e-3, 80.0))
+# In the released NK the attractor counts landed in another argument: every level has 16 (trap T3).
+_NK_ATTRACTORS = (16, 16, 16, 16)
+
+VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
+    ZoeConfig('n', 'ZoeD-M12-N', (384, 512), MetricConfig(heads=(_INDOOR,))),
+    ZoeConfig('k', 'ZoeD-M12-K', (384, 768), MetricConfig(heads=(_OUTDOOR,), bounded=True)),
+    # NK never sees the relative depth in its metric heads, whatever the paper's figure shows (T5).
+    ZoeConfig('nk', 'ZoeD-M12-NK', (384, 512), MetricConfig(
+        heads=(HeadConfig('indoor', _NK_ATTRACTORS, (1e-3, 10.0)),
+               HeadConfig('outdoor', _NK_ATTRACTORS, (1e-3, 80.0))),
+        relative_input=False, seed_hidden=64, embedding_hidden=64, bottleneck_factor=4),
+        router=RouterConfig()),
+)}

@@ -1,0 +1,110 @@
+"""The DPT decoder: four feature maps to relative depth, and the features that metric heads use."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from zoe_ros.model.config import DecoderConfig
+
+
+class Features(NamedTuple):
+    """
+    What the decoder hands to the router and to the metric heads (section 2).
+
+    :param bottleneck: (b, f, H/32, W/32), the projected coarsest map.
+    :param pyramid: four maps (b, f, ., .) at strides 16, 8, 4 and 2, coarse to fine.
+    :param fine: (b, r, H, W), the last features of the relative head.
+    :param relative: (b, 1, H, W), relative inverse depth, not negative, without a scale.
+    """
+
+    bottleneck: torch.Tensor
+    pyramid: tuple[torch.Tensor, ...]
+    fine: torch.Tensor
+    relative: torch.Tensor
+
+
+class DptDecoder(nn.Module):
+    """Fuse the maps coarse to fine, then predict relative inverse depth (section 2)."""
+
+    def __init__(self, channels: tuple[int, ...], config: DecoderConfig) -> None:
+        """Build a decoder over maps of ``channels`` at strides 4, 8, 16 and 32."""
+        super().__init__()
+        width = config.features
+        self.project = nn.ModuleList(
+            nn.Conv2d(c, width, 3, padding=1, bias=False) for c in channels)
+        self.fusion = nn.ModuleList(
+            Fusion(width, skip=level < len(channels) - 1) for level in range(len(channels)))
+        self.relative = RelativeHead(width, config.relative_channels)
+
+    def forward(self, maps: list[torch.Tensor]) -> Features:
+        """Decode the four maps of a backbone, finest first, at an input of multiples of 32."""
+        skips = [project(m) for project, m in zip(self.project, maps)]
+        path: torch.Tensor | None = None
+        pyramid = []
+        for level in reversed(range(len(skips))):
+            path = self.fusion[level](skips[level], path)
+            pyramid.append(path)
+        # The relative head stays in the precision of its own weights: MiDaS's values overflow
+        # half precision (section 8, 'fp16 rules of thumb').
+        fine, relative = self.relative(pyramid[-1].to(self.relative.conv1.weight.dtype))
+        return Features(skips[-1], tuple(pyramid), fine, relative)
+
+
+class Fusion(nn.Module):
+    """One RefineNet block: add the skip to the path, refine, double the size."""
+
+    def __init__(self, width: int, skip: bool) -> None:
+        """Build the block; the coarsest one has no path below it and so no ``skip`` unit."""
+        super().__init__()
+        self.skip_unit = ResidualUnit(width) if skip else None
+        self.out_unit = ResidualUnit(width)
+        self.out_conv = nn.Conv2d(width, width, 1)
+
+    def forward(self, skip: torch.Tensor, path: torch.Tensor | None) -> torch.Tensor:
+        """Return the refined map at twice the size of ``skip``."""
+        if self.skip_unit is not None and path is not None:
+            skip = path + self.skip_unit(skip)
+        # Bilinear weights sum to one, so this 1 x 1 convolution commutes with the upsampling of
+        # the original and costs a quarter of it here.
+        return upsample(self.out_conv(self.out_unit(skip)), scale=2)
+
+
+class ResidualUnit(nn.Module):
+    """Two activated 3 x 3 convolutions with a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        """Build a unit of ``width`` channels."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x + conv(relu(conv(relu(x))))."""
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class RelativeHead(nn.Module):
+    """The output convolutions of DPT: relative inverse depth at the size of the input."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        """Build the head from ``width`` channels over width/2 to ``channels``."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.conv2 = nn.Conv2d(width // 2, channels, 3, padding=1)
+        self.conv3 = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the last features (b, c, H, W) and the relative depth (b, 1, H, W)."""
+        fine = F.relu(self.conv2(upsample(self.conv1(x), scale=2)))
+        return fine, F.relu(self.conv3(fine))
+
+
+def upsample(x: torch.Tensor, *, scale: int | None = None,
+             size: tuple[int, int] | None = None) -> torch.Tensor:
+    """Resize as every part of ZoeDepth does: bilinear with aligned corners."""
+    if size is not None and tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size=size, scale_factor=scale, mode='bilinear', align_corners=True)

@@ -1,0 +1,69 @@
+"""Fetch the released weights, once, into the user's cache of the Hugging Face hub."""
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+import re
+
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from zoe_ros.model.config import VARIANTS
+from zoe_ros.model.weights import WeightsError
+
+REPOSITORIES = {
+    'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}
+FILE = 'model.safetensors'
+
+
+def cached_weights(variant: str) -> Path | None:
+    """Return the path of the released weights of ``variant`` if they are in the cache."""
+    path = try_to_load_from_cache(REPOSITORIES[variant], FILE)
+    return Path(path) if isinstance(path, str) else None
+
+
+def fetch_weights(variant: str) -> Path:
+    """
+    Return the path of the released weights of ``variant``, fetched if this is the first time.
+
+    The hub's client resumes a broken transfer, shows its progress and puts only whole files in
+    place; a new file is also checked against the SHA-256 that the hub names.
+
+    :raises WeightsError: they are not here and cannot be had.
+    """
+    if variant not in REPOSITORIES:
+        raise WeightsError(f"no weights are published for variant '{variant}': give a weights "
+                           f"file, or use {', '.join(REPOSITORIES)}")
+    path = cached_weights(variant)
+    if path is not None:
+        return path
+    title, repository = VARIANTS[variant].title, REPOSITORIES[variant]
+    try:
+        path = Path(hf_hub_download(repository, FILE))
+    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError, ValueError) as error:
+        # ValueError: the client's own words for a reply that is no hub's.
+        raise WeightsError(
+            f'the weights of {title} are not on this machine and the Hugging Face hub could not '
+            f'be reached ({type(error).__name__}): connect once to fetch {FILE} of {repository} '
+            '(1.4 GB), or name a file that you have as weights') from None
+    except OSError as error:
+        raise WeightsError(f'the weights of {title} could not be stored ({error}): make room, or '
+                           'set HF_HOME to a folder with 1.5 GB free') from None
+    _verify(path)
+    return path
+
+
+def _verify(path: Path) -> None:
+    """Check a new file against the SHA-256 in the name of its blob; remove it if it differs."""
+    blob = path.resolve()
+    if not re.fullmatch('[0-9a-f]{64}', blob.name):
+        return
+    digest = hashlib.sha256()
+    with blob.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if digest.hexdigest() != blob.name:
+        path.unlink()
+        blob.unlink(missing_ok=True)
+        raise WeightsError(f'what was fetched as {path.name} has another SHA-256 than the hub '
+                           'states; it was removed: try again')

@@ -1,0 +1,194 @@
+"""The metric bins module: decoder features to a distribution over depths, and its mean in metres."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from zoe_ros.model.config import HeadConfig, MetricConfig
+from zoe_ros.model.decoder import Features, upsample
+
+# The released weights were trained with these values, not with the 1000 that their configuration
+# names: the attractor function was called without it (trap T2).
+ATTRACTOR_ALPHA = 300.0
+# Temperature of the log-binomial (section 3.5).
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.0212, 50.0
+
+
+class BinDistribution(NamedTuple):
+    """Per pixel: ``centers`` (b, k, H, W) [m] and ``probabilities`` (b, k, H, W)."""
+
+    centers: torch.Tensor
+    probabilities: torch.Tensor
+
+    def mean(self) -> torch.Tensor:
+        """Return the depth (b, H, W) [m]: the expectation over the bins (paper, section 3.2)."""
+        return (self.probabilities * self.centers).sum(dim=1)
+
+
+class Embeddings(NamedTuple):
+    """Bin embeddings, shared by all heads: at the bottleneck, then at the four levels."""
+
+    bottleneck: torch.Tensor
+    seed: torch.Tensor
+    levels: tuple[torch.Tensor, ...]
+
+
+class MetricBins(nn.Module):
+    """
+    The parts that all heads share, and the heads (paper section 3.2, specification section 3).
+
+    :meth:`embed` runs once per image; the router reads its bottleneck; a head turns the embeddings
+    into a distribution over depths.
+    """
+
+    def __init__(self, config: MetricConfig, features: int, fine_channels: int) -> None:
+        """Build the module over a decoder of ``features`` and ``fine_channels`` channels."""
+        super().__init__()
+        hidden, dim = config.embedding_hidden, config.embedding_dim
+        self.bottleneck = nn.Conv2d(features, features, 1)
+        self.seed_embedding = mlp(features, hidden, dim)
+        self.embeddings = nn.ModuleList(mlp(features, hidden, dim) for _ in range(4))
+        self.heads = nn.ModuleDict(
+            {head.name: BinsHead(config, head, features, fine_channels) for head in config.heads})
+
+    def embed(self, features: Features) -> Embeddings:
+        """Project the decoder's features to bin embeddings."""
+        bottleneck = self.bottleneck(features.bottleneck)
+        return Embeddings(
+            bottleneck, self.seed_embedding(bottleneck),
+            tuple(net(x) for net, x in zip(self.embeddings, features.pyramid)))
+
+    def forward(self, head: str, features: Features, embeddings: Embeddings) -> BinDistribution:
+        """Return the distribution over depths by the head of that name, at full resolution."""
+        return self.heads[head](features, embeddings)
+
+
+class BinsHead(nn.Module):
+    """Seed bins, four levels of attractors, and the conditional log-binomial of one domain."""
+
+    def __init__(self, config: MetricConfig, head: HeadConfig, features: int,
+                 fine_channels: int) -> None:
+        """Build the head for ``head.depth_range`` [m], which matters to bounded bins only."""
+        super().__init__()
+        self.bounded = config.bounded
+        self.relative_input = config.relative_input
+        self.min_depth, self.max_depth = head.depth_range
+        self.seed_bins = mlp(features, config.seed_hidden, config.bins)
+        # A bounded layer predicts two channels per attractor, see _attractors.
+        self.attractors = nn.ModuleList(
+            mlp(config.embedding_dim, config.embedding_dim, n * (2 if config.bounded else 1))
+            for n in head.attractors)
+        self.log_binomial = LogBinomial(
+            fine_channels + int(config.relative_input) + config.embedding_dim,
+            config.bottleneck_factor, config.bins)
+
+    def forward(self, features: Features, embeddings: Embeddings) -> BinDistribution:
+        """Return the distribution over depths at the resolution of ``features.fine``."""
+        bins = self._seed(embeddings.bottleneck)
+        previous = embeddings.seed
+        for net, embedding in zip(self.attractors, embeddings.levels):
+            size = (embedding.shape[2], embedding.shape[3])
+            # The next level gets the plain embedding, not this sum (section 3.4).
+            attractors = self._attractors(net(embedding + upsample(previous, size=size)))
+            bins = attract(upsample(bins, size=size), attractors)
+            previous = embedding
+
+        fine = features.fine
+        size = (fine.shape[2], fine.shape[3])
+        parts = [fine, upsample(previous, size=size)]
+        if self.relative_input:
+            parts.insert(1, upsample(features.relative, size=size))
+        probabilities = self.log_binomial(torch.cat(parts, dim=1))
+        return BinDistribution(upsample(self._centers(bins), size=size), probabilities)
+
+    def _seed(self, bottleneck: torch.Tensor) -> torch.Tensor:
+        """Bin centres at the bottleneck: [m], or in units of the depth range when bounded."""
+        raw = self.seed_bins(bottleneck)
+        if not self.bounded:
+            return F.softplus(raw)
+        widths = F.relu(raw) + 1e-3
+        widths = widths / widths.sum(dim=1, keepdim=True)
+        # The original lays the edges out in metres and comes back to [0, 1]; the range cancels.
+        edges = F.pad(widths, (0, 0, 0, 0, 1, 0)).cumsum(dim=1)
+        return 0.5 * (edges[:, :-1] + edges[:, 1:])
+
+    def _attractors(self, raw: torch.Tensor) -> torch.Tensor:
+        """Attractor points (b, n, h, w) in the unit of the bins."""
+        if not self.bounded:
+            return F.softplus(raw)
+        # ZoeD-M12-K was trained with a slip: of each pair of channels the ratio was computed, then
+        # overwritten by the first channel as it is (trap T4). The second has never had any effect.
+        return F.relu(raw[:, 0::2]) + 1e-3
+
+    def _centers(self, bins: torch.Tensor) -> torch.Tensor:
+        """Bin centres in metres; bounded ones in ascending order within the depth range."""
+        if not self.bounded:
+            return bins
+        centers = (self.max_depth - self.min_depth) * bins + self.min_depth
+        return centers.sort(dim=1).values.clamp(self.min_depth, self.max_depth)
+
+
+class LogBinomial(nn.Module):
+    """
+    The conditional log-binomial (paper section 3.2; specification section 3.5).
+
+    A mode and a temperature per pixel give a unimodal distribution over ordered bins.
+    """
+
+    def __init__(self, channels: int, bottleneck_factor: int, bins: int) -> None:
+        """Build the two-layer network over ``channels`` inputs and the constants of the bins."""
+        super().__init__()
+        self.bins = bins
+        self.mlp = nn.Sequential(
+            nn.Conv2d(channels, channels // bottleneck_factor, 1), nn.GELU(),
+            nn.Conv2d(channels // bottleneck_factor, 4, 1), nn.Softplus())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return probabilities (b, bins, H, W) for ``x`` (b, channels, H, W)."""
+        p = self.mlp(x) + 1e-4
+        mode = p[:, 0:1] / (p[:, 0:1] + p[:, 1:2])
+        temperature = p[:, 2:3] / (p[:, 2:3] + p[:, 3:4])
+        temperature = MIN_TEMPERATURE + (MAX_TEMPERATURE - MIN_TEMPERATURE) * temperature
+        k = torch.arange(self.bins, device=x.device, dtype=x.dtype).view(1, -1, 1, 1)
+        log_p = (log_binomial_coefficients(self.bins, x.device, x.dtype)
+                 + k * mode.clamp(1e-4, 1).log()
+                 + (self.bins - 1 - k) * (1 - mode).clamp(1e-4, 1).log())
+        return torch.softmax(log_p / temperature, dim=1)
+
+
+def log_binomial_coefficients(bins: int, device: torch.device,
+                              dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """
+    Return ln C(bins-1, k) for k = 0 ... bins-1, shape (1, bins, 1, 1).
+
+    By Stirling's formula without its square root term: off by up to 2.3 from the exact value, but
+    this is what all released weights were trained with (section 3.5).
+    """
+    eps = 1e-7
+    n = torch.tensor(float(bins - 1), device=device, dtype=dtype) + eps
+    k = torch.arange(bins, device=device, dtype=dtype).view(1, -1, 1, 1) + eps
+    return n * n.log() - k * k.log() - (n - k) * (n - k + eps).log()
+
+
+def attract(bins: torch.Tensor, attractors: torch.Tensor) -> torch.Tensor:
+    """
+    Pull each bin centre towards the attractors (paper equation 2, with the mean of the code).
+
+    :param bins: (b, k, h, w); :param attractors: (b, n, h, w), both in the same unit.
+    :return: (b, k, h, w), the moved centres.
+    """
+    count = attractors.shape[1]
+    shift = torch.zeros_like(bins)
+    # One attractor at a time: all at once would need n times the memory of the bins.
+    for i in range(count):
+        distance = attractors[:, i:i + 1] - bins
+        shift = shift + distance / (1 + ATTRACTOR_ALPHA * distance.square())
+    return bins + shift / count
+
+
+def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
+    """Build the two 1 x 1 convolutions of which this module is made."""
+    return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out, 1))

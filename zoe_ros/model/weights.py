@@ -1,0 +1,193 @@
+"""Checkpoints to models and back: strict, without pickled code, without a second copy in memory."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import pickle
+import re
+
+from safetensors import safe_open, SafetensorError
+from safetensors.torch import save_file
+import torch
+
+from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.model.layouts import HUGGING_FACE, Layout, NATIVE, OFFICIAL
+from zoe_ros.model.zoedepth import ZoeDepth
+
+_METADATA_KEY = 'zoe_ros'
+
+
+class WeightsError(ValueError):
+    """A checkpoint that cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """
+    An open checkpoint whose tensors are read from disk one by one, when asked for.
+
+    :param shapes: name in the file -> shape.
+    :param tensor: name in the file -> the tensor, memory-mapped.
+    :param config: the model it holds; only files written by :func:`save_model` tell.
+    """
+
+    path: Path
+    layout: Layout
+    shapes: dict[str, tuple[int, ...]]
+    tensor: Callable[[str], torch.Tensor]
+    config: ZoeConfig | None = None
+
+    def released_variant(self) -> str | None:
+        """Return which released variant the file looks like: 'n', 'k', 'nk', or None."""
+        if self.layout is NATIVE:
+            return None
+        if any(name.startswith(self.layout.router_mark) for name in self.shapes):
+            return 'nk'
+        bias = self.shapes.get(self.layout.first_attractor_bias, ())
+        return {(16,): 'n', (32,): 'k'}.get(bias)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """
+    Open a checkpoint: an official .pt, Hugging Face's safetensors, or our own safetensors.
+
+    :raises FileNotFoundError: there is no such file.
+    :raises WeightsError: it is damaged, holds code, or is no ZoeDepth.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'no weights file at {path}: check the path, or leave it empty to '
+                                'fetch the released weights')
+    with path.open('rb') as file:
+        start = file.read(9)
+    # The header of a safetensors file is its length (8 bytes), then JSON.
+    return _open_safetensors(path) if start[8:] == b'{' else _open_pickle(path)
+
+
+def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str = 'cpu',
+               dtype: torch.dtype = torch.float32) -> ZoeDepth:
+    """
+    Build the model of ``config`` with the weights of a checkpoint, ready for inference.
+
+    Each tensor goes from the mapped file straight to the device in its final precision.
+
+    :param dtype: precision of the encoder and decoder, see :meth:`ZoeDepth.set_precision`.
+    :raises WeightsError: a tensor is missing, unknown or of another shape: the text names it.
+    """
+    checkpoint = open_checkpoint(path)
+    with torch.device('meta'):
+        model = ZoeDepth(config).set_precision(dtype)
+    wanted = model.state_dict()
+    sources = {name: checkpoint.layout.sources(name, len(config.metric.heads)) for name in wanted}
+    _check(checkpoint, config, wanted, sources)
+
+    state = {}
+    for name, target in wanted.items():
+        parts = [checkpoint.tensor(source) for source in sources[name]]
+        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
+        # A copy even where nothing changes: a mapped file that is replaced would pull the weights
+        # from under a running process.
+        state[name] = tensor.to(device, target.dtype, copy=True)
+    model.load_state_dict(state, assign=True)
+    model.backbone.restore_buffers()
+    return model.requires_grad_(False).eval()
+
+
+def save_model(model: ZoeDepth, path: str | Path) -> None:
+    """Write weights and configuration as one safetensors file; whole or not at all."""
+    path = Path(path)
+    part = path.with_name(path.name + '.part')
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    try:
+        save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _open_safetensors(path: Path) -> Checkpoint:
+    try:
+        file = safe_open(path, framework='pt')
+        names = list(file.keys())
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+        metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f'{path} is damaged or incomplete ({error}): '
+                           'delete it and fetch it again') from None
+    if _METADATA_KEY in metadata:
+        try:
+            config = ZoeConfig.from_dict(json.loads(metadata[_METADATA_KEY]))
+        except ValueError as error:
+            raise WeightsError(f'{path} was written by another version of zoe_ros: '
+                               f'{error}') from None
+        return Checkpoint(path, NATIVE, shapes, file.get_tensor, config)
+    return Checkpoint(path, _layout_of(path, names), shapes, file.get_tensor)
+
+
+def _open_pickle(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = str(error)
+        found = re.search(r'(?:GLOBAL|[Uu]nsupported (?:global|class)[^\w]*)\s*([\w.]+)', text)
+        what = f' ({found.group(1)})' if found else ''
+        raise WeightsError(
+            f'{path} is not loaded: it holds more than tensors{what}, and unpickling that could '
+            'run code; use the released .pt or a safetensors file') from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f'{path} is damaged, incomplete or no checkpoint of torch 1.6 or newer '
+                           f'({line}): delete it and fetch it again') from None
+    state = content.get('model', content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state or not all(
+            isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f'{path} holds no model: a dictionary of tensors is expected, at the '
+                           "top or under 'model'")
+    # Saved from DistributedDataParallel.
+    state = {str(name).removeprefix('module.'): value for name, value in state.items()}
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    return Checkpoint(path, _layout_of(path, state), shapes, state.__getitem__)
+
+
+def _layout_of(path: Path, names: Iterable[str]) -> Layout:
+    for layout in (OFFICIAL, HUGGING_FACE):
+        if any(name.startswith(layout.mark) for name in names):
+            return layout
+    some = ', '.join(sorted(names)[:3])
+    raise WeightsError(f'{path} holds no ZoeDepth (it starts with {some}): use the released '
+                       'ZoeD_M12_*.pt or the model.safetensors of Intel/zoedepth-*')
+
+
+def _check(checkpoint: Checkpoint, config: ZoeConfig, wanted: dict[str, torch.Tensor],
+           sources: dict[str, list[str]]) -> None:
+    """Compare the file with the model, tensor by tensor; raise a WeightsError with the names."""
+    shapes = checkpoint.shapes
+    missing, wrong, used = [], [], set()
+    for name, target in wanted.items():
+        used.update(sources[name])
+        absent = [source for source in sources[name] if source not in shapes]
+        missing += absent
+        if absent:
+            continue
+        parts = [shapes[source] for source in sources[name]]
+        shape = (sum(part[0] for part in parts), *parts[0][1:]) if parts[0] else ()
+        if shape != tuple(target.shape):
+            wrong.append(f'{" + ".join(sources[name])} is {shape}, not {tuple(target.shape)}')
+    unknown = [name for name in shapes
+               if name not in used and not checkpoint.layout.unused.fullmatch(name)]
+    if not (missing or wrong or unknown):
+        return
+    found = checkpoint.released_variant()
+    if found is not None and found != config.variant:
+        raise WeightsError(
+            f'{checkpoint.path} holds {VARIANTS[found].title}, not {config.title}: '
+            f"ask for variant '{found}' or give the weights of {config.title}")
+    problems = [f'{title}: {_some(names)}' for title, names in (
+        ('missing', missing), ('of another shape', wrong), ('unknown', unknown)) if names]
+    raise WeightsError(f'{checkpoint.path} does not fit {config.title}; ' + '; '.join(problems))
+
+
+def _some(names: list[str]) -> str:
+    return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')

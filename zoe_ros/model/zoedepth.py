@@ -1,0 +1,115 @@
+"""The whole network: backbone, decoder, router and metric heads."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from zoe_ros.model.backbone import BeitBackbone
+from zoe_ros.model.config import ZoeConfig
+from zoe_ros.model.decoder import DptDecoder, Features
+from zoe_ros.model.metric import Embeddings, MetricBins
+from zoe_ros.model.router import Router
+
+
+class Trunk(NamedTuple):
+    """
+    All that is computed before a head is chosen.
+
+    :param logits: (b, heads) of the router; None where the model has a single head.
+    """
+
+    features: Features
+    embeddings: Embeddings
+    logits: torch.Tensor | None
+
+
+class ZoeDepth(nn.Module):
+    """
+    ZoeDepth (Bhat et al. 2023, arXiv 2302.12288), any variant.
+
+    Two steps with a choice between them: :meth:`trunk` sees the image, somebody picks a head for
+    each image (from the router's logits, or by name), :meth:`measure` runs these heads. The module
+    keeps no state between calls: it may be used from several threads at once.
+    """
+
+    def __init__(self, config: ZoeConfig) -> None:
+        """Build the network with random weights."""
+        super().__init__()
+        self.config = config
+        width = config.decoder.features
+        self.backbone = BeitBackbone(config.backbone)
+        self.decoder = DptDecoder(config.backbone.channels, config.decoder)
+        self.metric = MetricBins(config.metric, width, config.decoder.relative_channels)
+        self.router = (None if config.router is None
+                       else Router(config.router, width, len(config.metric.heads)))
+
+    def set_precision(self, dtype: torch.dtype) -> ZoeDepth:
+        """
+        Bring the encoder and the decoder to ``dtype``; return self.
+
+        The relative depth head, the router and the metric heads stay in float32: their values span
+        too many orders of magnitude for half precision (section 8).
+        """
+        self.float()
+        self.backbone.to(dtype)
+        self.decoder.project.to(dtype)
+        self.decoder.fusion.to(dtype)
+        return self
+
+    def trunk(self, pixels: torch.Tensor) -> Trunk:
+        """
+        Compute what all heads share, and the router's logits.
+
+        :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
+        """
+        pixels = pixels.to(self.backbone.patch_embed.weight.dtype)
+        features = self.decoder(self.backbone(pixels))
+        wide = self.metric.bottleneck.weight.dtype
+        features = features._replace(
+            bottleneck=features.bottleneck.to(wide),
+            pyramid=tuple(level.to(wide) for level in features.pyramid))
+        embeddings = self.metric.embed(features)
+        logits = None if self.router is None else self.router(embeddings.bottleneck)
+        return Trunk(features, embeddings, logits)
+
+    def measure(self, trunk: Trunk, heads: Sequence[str]) -> torch.Tensor:
+        """
+        Run the named head of each image.
+
+        Each image keeps its own head, whatever else is in the batch (trap T6).
+
+        :return: (b, H, W) depth along the optical axis [m], at the size of the pixels.
+        """
+        used = sorted(set(heads))
+        if len(used) == 1:
+            return self.metric(used[0], trunk.features, trunk.embeddings).mean()
+        fine = trunk.features.fine
+        depth = fine.new_empty((fine.shape[0], *fine.shape[2:]))
+        for name in used:
+            rows = [i for i, head in enumerate(heads) if head == name]
+            features, embeddings = _rows(trunk.features, rows), _rows(trunk.embeddings, rows)
+            depth[rows] = self.metric(name, features, embeddings).mean()
+        return depth
+
+    def choose(self, logits: torch.Tensor | None, count: int) -> list[str]:
+        """Return the most probable head of each of ``count`` images."""
+        names = self.config.head_names
+        if logits is None:
+            return [names[0]] * count
+        return [names[i] for i in logits.argmax(dim=1).tolist()]
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return depth (b, H, W) [m] by the head that the router chooses for each image."""
+        trunk = self.trunk(pixels)
+        return self.measure(trunk, self.choose(trunk.logits, len(pixels)))
+
+
+def _rows(parts: Any, rows: list[int]) -> Any:
+    """Select images from a batch, or from every batch in a (named) tuple."""
+    if isinstance(parts, torch.Tensor):
+        return parts[rows]
+    selected = [_rows(part, rows) for part in parts]
+    return type(parts)(*selected) if hasattr(parts, '_fields') else tuple(selected)
