@@ -1,5 +1,6 @@
 """Installs zoe_ros: by colcon (ament_python) on a ROS 2 distribution, or by pip alone."""
 from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -9,7 +10,7 @@ setup(
     name=NAME,
     version='0.1.0',
     description='Metric depth images and point clouds from one ordinary camera, by ZoeDepth',
-    long_description=open('README.md', encoding='utf-8').read(),
+    long_description=Path('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='The zoe_ros developers',

@@ -85,9 +85,8 @@ def to_depth(depth: torch.Tensor, plan: SizePlan) -> torch.Tensor:
     :return: (b, h, w) of size ``plan.image``; a bicubic resize can overshoot at edges.
     """
     if plan.padded != plan.net:
-        aligned = True if plan.upsampling == 'bilinear' else False
         depth = F.interpolate(depth[:, None], plan.padded, mode=plan.upsampling,
-                              align_corners=aligned)[:, 0]
+                              align_corners=plan.upsampling == 'bilinear')[:, 0]
     rows, columns = plan.pad
     height, width = plan.image
     return depth[:, rows:rows + height, columns:columns + width]

@@ -40,9 +40,11 @@ class BeitBackbone(nn.Module):
 
     def restore_buffers(self) -> None:
         """Make the one buffer of timm that no checkpoint holds, after building on 'meta'."""
-        for block in self.blocks:
-            # BEiT has no bias on the keys; timm keeps zeros in its place.
-            block.attn.k_bias = torch.zeros_like(block.attn.q_bias)
+        for name, bias in list(self.blocks.named_parameters()):
+            if name.endswith('attn.q_bias'):
+                # BEiT has no bias on the keys; timm keeps zeros in its place.
+                attention = self.blocks.get_submodule(name.removesuffix('.q_bias'))
+                attention.k_bias = torch.zeros_like(bias)
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """
@@ -57,7 +59,7 @@ class BeitBackbone(nn.Module):
         cls = self.cls_token.expand(tokens.shape[0], -1, -1)
         tokens = torch.cat([cls, tokens], dim=1)                    # b 1+n c
         index = relative_position_index(*grid, device=pixels.device)
-        maps = []
+        maps: list[torch.Tensor] = []
         last = max(self.taps)
         for i, (block, table) in enumerate(zip(self.blocks, self.position_tables)):
             bias = relative_position_bias(table, self.table_grid, grid, index)

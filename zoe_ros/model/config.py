@@ -10,9 +10,9 @@ class BackboneConfig:
     """
     A BEiT encoder and its reassembly into four feature maps (specification, section 1).
 
-    ``taps`` are the blocks (0-based) whose raw outputs are used; ``channels`` are the widths of the
-    four reassembled maps at strides 4, 8, 16 and 32; ``table_grid`` is the token grid (rows =
-    columns) that the relative position tables were trained on.
+    :param table_grid: rows (= columns) of the token grid that the position tables were trained on.
+    :param taps: the blocks (0-based) whose raw outputs are used.
+    :param channels: widths of the four reassembled maps at strides 4, 8, 16 and 32.
     """
 
     embed_dim: int = 1024

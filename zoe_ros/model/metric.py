@@ -1,4 +1,4 @@
-"""The metric bins module: decoder features to a distribution over depths, and its mean in metres."""
+"""The metric bins module: decoder features to a distribution over depths in metres."""
 from __future__ import annotations
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Checkpoints to models and back: strict, without pickled code, without a second copy in memory."""
+"""Checkpoints to models and back: strict, no pickled code, no second copy in memory."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -45,8 +45,8 @@ class Checkpoint:
             return None
         if any(name.startswith(self.layout.router_mark) for name in self.shapes):
             return 'nk'
-        bias = self.shapes.get(self.layout.first_attractor_bias, ())
-        return {(16,): 'n', (32,): 'k'}.get(bias)
+        length = self.shapes.get(self.layout.first_attractor_bias, (0,))[0]
+        return {16: 'n', 32: 'k'}.get(length)
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

@@ -1,0 +1,193 @@
+"""Rosbags without ROS: images and their CameraInfo out of a bag, results into one."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_typestore, Stores
+
+from zoe_ros.messages import CameraInfoBuffer, DEPTH_ENCODINGS, MessageTypes, pack_numpy
+
+_TYPESTORE = get_typestore(Stores.LATEST)
+IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+SUFFIXES = ('.mcap', '.db3')
+
+BAG_TYPES = MessageTypes(
+    image=_TYPESTORE.types['sensor_msgs/msg/Image'],
+    camera_info=_TYPESTORE.types[INFO_TYPE],
+    point_cloud=_TYPESTORE.types['sensor_msgs/msg/PointCloud2'],
+    point_field=_TYPESTORE.types['sensor_msgs/msg/PointField'],
+    pack=pack_numpy)
+
+
+class BagError(ValueError):
+    """A bag that cannot be used; the text says why and what to do."""
+
+
+class SeveralTopicsError(BagError):
+    """There is more than one image topic to choose from: ``topics``."""
+
+    def __init__(self, path: Path, topics: list[str]) -> None:
+        """Keep the topics beside the text for people."""
+        super().__init__(f'{path} has several image topics')
+        self.topics = topics
+
+
+class BagImage(NamedTuple):
+    """An image of a bag: when it was recorded [ns], and the message."""
+
+    recorded: int
+    message: Any
+
+
+def is_bag(path: Path) -> bool:
+    """Tell a rosbag2 folder or a bare storage file from other files."""
+    return (path / 'metadata.yaml').is_file() or path.suffix in SUFFIXES
+
+
+class BagReader:
+    """
+    The images of one topic of a bag, in the order of recording; a context manager.
+
+    :ivar topic: the image topic.
+    :ivar info_topic: the topic of its CameraInfo, or None.
+    :ivar infos: all of its CameraInfo.
+    :ivar count: the number of images.
+    """
+
+    def __init__(self, path: Path, topic: str | None = None) -> None:
+        """
+        Open a bag.
+
+        :param path: a rosbag2 folder, an .mcap or a .db3 file.
+        :param topic: the image topic; not needed where there is only one.
+        :raises BagError: it cannot be read, or has no such images.
+        :raises SeveralTopicsError: the topic must be chosen.
+        """
+        self._path = path
+        try:
+            self._reader = AnyReader([path], default_typestore=_TYPESTORE)
+            self._reader.open()
+        except Exception as error:  # damaged storage surfaces as errors of many libraries
+            raise self._unreadable(error) from None
+        try:
+            self.topic = self._choose(topic)
+            self.info_topic = self._info_topic()
+            self.count = self._reader.topics[self.topic].msgcount
+            self.infos = CameraInfoBuffer(capacity=None)
+            if self.info_topic:
+                for _, message in self._messages(self.info_topic):
+                    self.infos.add(message)
+        except BaseException:
+            self._reader.close()
+            raise
+
+    def __enter__(self) -> BagReader:
+        """Return self; the bag is open already."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Close the bag."""
+        self._reader.close()
+
+    def __iter__(self) -> Iterator[BagImage]:
+        """
+        Give each image.
+
+        :raises BagError: the bag is damaged from here on.
+        """
+        for recorded, message in self._messages(self.topic):
+            yield BagImage(recorded, message)
+
+    def _messages(self, topic: str) -> Iterator[tuple[int, Any]]:
+        connections = self._reader.topics[topic].connections
+        messages = self._reader.messages(connections=connections)
+        while True:
+            try:
+                connection, recorded, data = next(messages)
+                message = self._reader.deserialize(data, connection.msgtype)
+            except StopIteration:
+                return
+            except Exception as error:  # as above
+                raise self._unreadable(error) from None
+            yield recorded, message
+
+    def _choose(self, topic: str | None) -> str:
+        topics = {name: info.msgtype for name, info in self._reader.topics.items()
+                  if info.msgtype in IMAGE_TYPES and info.msgcount}
+        if topic is not None:
+            if topic not in topics:
+                raise BagError(f'{self._path} has no images on {topic}; it has '
+                               f'{_listing(topics) or "no images at all"}')
+            return topic
+        photographs = sorted(name for name in topics if not self._is_depth(name))
+        if len(photographs) > 1:
+            raise SeveralTopicsError(self._path, photographs)
+        if not photographs:
+            others = _listing(self._reader.topics) or 'nothing'
+            raise BagError(f'{self._path} has no photographs to work on; it has {others}')
+        return photographs[0]
+
+    def _is_depth(self, topic: str) -> bool:
+        """Look at the first message: an RGB-D bag has one photograph topic, not two."""
+        _, first = next(self._messages(topic))
+        if hasattr(first, 'format'):
+            return 'compressedDepth' in first.format
+        return first.encoding in DEPTH_ENCODINGS
+
+    def _info_topic(self) -> str | None:
+        """Return the sibling 'camera_info' of the image topic, or the only CameraInfo topic."""
+        base = self.topic.removesuffix('/compressed').rsplit('/', 1)[0]
+        infos = [name for name, info in self._reader.topics.items()
+                 if info.msgtype == INFO_TYPE and info.msgcount]
+        if f'{base}/camera_info' in infos:
+            return f'{base}/camera_info'
+        return infos[0] if len(infos) == 1 else None
+
+    def _unreadable(self, error: Exception) -> BagError:
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        return BagError(f'{self._path} cannot be read as a rosbag ({text}); if its recording was '
+                        'cut off, try "ros2 bag reindex" or "mcap recover"')
+
+
+def _listing(topics: Any) -> str:
+    return ', '.join(sorted(topics))
+
+
+class BagWriter:
+    """
+    Writes a rosbag2 folder with MCAP storage; a context manager.
+
+    However it is left, what was written so far is a complete, readable bag.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the folder ``path``, which must not exist."""
+        # Version 8 of the metadata is the last that Iron reads; newer ROS read it as well.
+        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        self._connections: dict[str, Any] = {}
+
+    def __enter__(self) -> BagWriter:
+        """Return self; the bag is open already."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Finish the bag, also after an error: rosbags' own context manager would abandon it."""
+        self._writer.close()
+
+    def write(self, topic: str, message: Any, recorded: int) -> None:
+        """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
+        kind = message.__msgtype__
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=_TYPESTORE)
+        self._writer.write(
+            self._connections[topic], recorded, _TYPESTORE.serialize_cdr(message, kind))

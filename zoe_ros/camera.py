@@ -1,0 +1,134 @@
+"""Cameras at a stated resolution: the ray of each pixel, and points from depth."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+DISTORTION_MODELS = ('plumb_bob', 'rational_polynomial', 'equidistant')
+_ITERATIONS = 50
+# Residual of a ray in units of the image plane at z = 1: a thousandth of a pixel or less.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Camera:
+    """
+    A camera model (REP-104; the distortion models are OpenCV's).
+
+    :param width, height: [px].
+    :param fx, fy, cx, cy: [px]; pixel (0, 0) is a centre, not a corner.
+    :param model: one of ``DISTORTION_MODELS``; without coefficients it does not matter.
+    :param distortion: k1 k2 p1 p2 k3 [k4 k5 k6], or k1 k2 k3 k4 of an equidistant camera; all
+        zeros or none for a pinhole camera.
+    :raises ValueError: a focal length is not positive and finite, or the distortion is unknown.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    model: str = 'plumb_bob'
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise surface as a cloud of nonsense."""
+        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if not (np.isfinite(numbers).all() and self.fx > 0 and self.fy > 0):
+            raise ValueError(f'the camera is not calibrated (fx {self.fx}, fy {self.fy})')
+        if not any(self.distortion):
+            return
+        if self.model not in DISTORTION_MODELS:
+            raise ValueError(f"distortion model '{self.model}' is not one of "
+                             f'{", ".join(DISTORTION_MODELS)}')
+        most = 4 if self.model == 'equidistant' else 8
+        if any(self.distortion[most:]):
+            raise ValueError(f"distortion model '{self.model}' with {len(self.distortion)} "
+                             f'coefficients: at most {most} are known')
+
+    @cached_property
+    def rays(self) -> np.ndarray:
+        """
+        Return x/z and y/z of the ray of each pixel, (height, width, 2) float32.
+
+        NaN where the distortion model has no inverse, or looks sideways or back.
+        """
+        x, y = np.meshgrid((np.arange(self.width) - self.cx) / self.fx,
+                           (np.arange(self.height) - self.cy) / self.fy)
+        if any(self.distortion):
+            undistort = _undistort_fisheye if self.model == 'equidistant' else _undistort
+            x, y = undistort(x, y, self.distortion)
+        return np.stack([x, y], axis=-1).astype(np.float32)
+
+    def unproject(self, depth: np.ndarray, every: int = 1) -> np.ndarray:
+        """
+        Turn depth into points.
+
+        :param depth: (height, width) [m] along the optical axis.
+        :param every: take every n-th row and column.
+        :return: (rows, columns, 3) float32 [m] in the optical frame: x right, y down, z forward;
+            NaN where depth or ray is.
+        """
+        rays, z = self.rays[::every, ::every], depth[::every, ::every]
+        points = np.empty((*z.shape, 3), np.float32)
+        points[..., :2] = rays * z[..., None]
+        points[..., 2] = z
+        points[np.isnan(points[..., 0])] = np.nan
+        return points
+
+
+def distort(x: np.ndarray, y: np.ndarray,
+            coefficients: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the rays (x, y, 1) fall on a plumb_bob or rational_polynomial image plane."""
+    k1, k2, p1, p2, k3, k4, k5, k6 = (*coefficients, *[0.0] * 8)[:8]
+    r2 = x * x + y * y
+    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    return (x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+            y * radial + 2 * p2 * x * y + p1 * (r2 + 2 * y * y))
+
+
+def _undistort(xd: np.ndarray, yd: np.ndarray,
+               coefficients: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Invert :func:`distort` by Newton's method; NaN where there is no ray or more than one."""
+    x, y = xd.copy(), yd.copy()
+    h = 1e-6
+    with np.errstate(all='ignore'):
+        for _ in range(_ITERATIONS):
+            fx, fy = distort(x, y, coefficients)
+            ax, ay = distort(x + h, y, coefficients)
+            bx, by = distort(x, y + h, coefficients)
+            j11, j12, j21, j22 = (ax - fx) / h, (bx - fx) / h, (ay - fy) / h, (by - fy) / h
+            det = j11 * j22 - j12 * j21
+            ex, ey = xd - fx, yd - fy
+            if np.nanmax(np.hypot(ex, ey), initial=0) < _TOLERANCE * 1e-3:
+                break
+            x = x + (j22 * ex - j12 * ey) / det
+            y = y + (j11 * ey - j21 * ex) / det
+        fx, fy = distort(x, y, coefficients)
+        # Past the fold of the polynomial the image runs backwards: a negative determinant there.
+        good = (np.hypot(xd - fx, yd - fy) < _TOLERANCE) & (det > 0)
+    return np.where(good, x, np.nan), np.where(good, y, np.nan)
+
+
+def _undistort_fisheye(xd: np.ndarray, yd: np.ndarray,
+                       coefficients: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Invert the equidistant model: theta_d = theta (1 + k1 theta^2 + ... + k4 theta^8)."""
+    k1, k2, k3, k4 = (*coefficients, *[0.0] * 4)[:4]
+    target = np.hypot(xd, yd)
+    theta = target.copy()
+    with np.errstate(all='ignore'):
+        for _ in range(_ITERATIONS):
+            t2 = theta * theta
+            value = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+            slope = 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
+            theta = theta + (target - value) / slope
+        t2 = theta * theta
+        value = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+        good = (np.abs(value - target) < _TOLERANCE) & (slope > 0) & (theta < np.pi / 2)
+        # tan(theta) / theta_d tends to 1 at the centre.
+        scale = np.where(target > 1e-9, np.tan(theta) / np.maximum(target, 1e-9), 1.0)
+    scale = np.where(good, scale, np.nan)
+    return xd * scale, yd * scale
