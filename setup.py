@@ -51,6 +51,7 @@ setup(
         'test': ['pytest>=7.0', 'hypothesis>=6.0'],
         # What `make test` adds on a machine of our own.
         'dev': [
+            'flake8',
             'mypy',
             'pydocstyle',
             'ros-ament-flake8',
@@ -69,7 +70,7 @@ setup(
     entry_points={
         'console_scripts': [
             'zoe = zoe_ros.cli:main',
-            'depth_node = zoe_ros.ros.node:main',
+            'depth_node = zoe_ros.ros.main:main',
         ],
     },
 )

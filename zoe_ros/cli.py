@@ -8,10 +8,7 @@ import shlex
 import sys
 
 from zoe_ros import __version__
-from zoe_ros.bag import SeveralTopicsError
-from zoe_ros.engine import PRECISIONS, ROUTERS
-from zoe_ros.preprocess import ASPECTS
-from zoe_ros.run import run, RunSettings
+from zoe_ros.settings import ASPECTS, PRECISIONS, ROUTERS, RunSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,13 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     try:
         options.pop('command')(**options)
-    except SeveralTopicsError as error:
-        print(f'zoe: {error}; choose one:', file=sys.stderr)
-        for topic in error.topics:
-            print(f'  zoe {shlex.join(arguments)} --topic {topic}', file=sys.stderr)
-        return 2
     except (ValueError, OSError) as error:
-        print(f'zoe: {error}', file=sys.stderr)
+        topics = getattr(error, 'topics', ())
+        print(f'zoe: {error}' + ('; choose one:' if topics else ''), file=sys.stderr)
+        for topic in topics:
+            print(f'  zoe {shlex.join(arguments)} --topic {topic}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('zoe: interrupted; what was done until now is kept', file=sys.stderr)
@@ -39,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(**options: object) -> None:
+    from zoe_ros.run import run  # here: help and usage errors need no torch
+
     folder = run(RunSettings(**options))  # type: ignore[arg-type]
     print(f'\nresults in {folder}')
     picture = folder / 'overview.png'
@@ -67,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument('--weights', metavar='FILE', help='checkpoint; without it the released '
                                                            'weights are fetched once')
     command.add_argument('--device', help='auto, cpu, cuda or cuda:N (%(default)s)')
-    command.add_argument('--precision', choices=tuple(PRECISIONS), help='(%(default)s)')
+    command.add_argument('--precision', choices=PRECISIONS, help='(%(default)s)')
     command.add_argument('--aspect', choices=ASPECTS, help='stretch to the training resolution, '
                                                            'or keep the ratio (%(default)s)')
     command.add_argument('--pad', action='store_true', help='mirror a border around the image')

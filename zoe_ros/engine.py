@@ -12,10 +12,10 @@ from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.hub import fetch_weights
 from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.preprocess import ASPECTS, plan_sizes, SizePlan, to_depth, to_pixels
+from zoe_ros.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
+from zoe_ros.settings import ASPECTS, one_of, PRECISIONS, ROUTERS
 
-PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
-ROUTERS = ('auto', 'indoor', 'outdoor')
+_DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,8 @@ class DepthEstimator:
 
         :raises ValueError: a choice is not one of those accepted, or the model lacks the head.
         """
-        _one_of('aspect', aspect, ASPECTS)
-        _one_of('router', router, ROUTERS)
+        one_of('aspect', aspect, ASPECTS)
+        one_of('router', router, ROUTERS)
         if router != 'auto' and router not in model.config.head_names:
             raise ValueError(f'{model.config.title} has no {router} head, only '
                              f'{" and ".join(model.config.head_names)}')
@@ -81,13 +81,13 @@ class DepthEstimator:
         :raises ValueError: a choice that is not accepted, or weights that cannot be used.
         :raises FileNotFoundError: no such weights file.
         """
-        _one_of('precision', precision, tuple(PRECISIONS))
-        _one_of('aspect', aspect, ASPECTS)
-        _one_of('router', router, ROUTERS)
+        one_of('precision', precision, PRECISIONS)
+        one_of('aspect', aspect, ASPECTS)
+        one_of('router', router, ROUTERS)
         target = resolve_device(device)
         config = find_config(variant, weights)
         path = Path(weights) if weights else fetch_weights(variant)
-        model = load_model(config, path, target, PRECISIONS[precision])
+        model = load_model(config, path, target, _DTYPES[precision])
         return cls(model, aspect=aspect, pad=pad, flip=flip, router=router)
 
     def predict(self, image: np.ndarray) -> DepthPrediction:
@@ -174,7 +174,7 @@ def find_config(variant: str, weights: str | Path | None = None) -> ZoeConfig:
                                f"not '{variant}'")
         if own is not None:
             return own
-    _one_of('variant', variant, tuple(VARIANTS))
+    one_of('variant', variant, tuple(VARIANTS))
     return VARIANTS[variant]
 
 
@@ -197,11 +197,6 @@ def resolve_device(name: str) -> torch.device:
         found = f'{count} CUDA device(s)' if count else 'no CUDA device'
         raise ValueError(f"no device '{name}': torch finds {found} here; use 'auto' or 'cpu'")
     return device
-
-
-def _one_of(what: str, value: str, accepted: Sequence[str]) -> None:
-    if value not in accepted:
-        raise ValueError(f"{what} '{value}' is not one of {', '.join(accepted)}")
 
 
 def _check_image(image: np.ndarray) -> None:

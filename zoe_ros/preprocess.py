@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional as F
 
 MULTIPLE = 32
-ASPECTS = ('stretch', 'keep')
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 import json
 import logging
 from pathlib import Path
@@ -20,43 +20,11 @@ from zoe_ros.engine import DepthEstimator
 from zoe_ros.messages import MessageError, photo_to_rgb
 from zoe_ros.pipeline import is_rectified, Pipeline
 from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, table
+from zoe_ros.settings import RunSettings
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """
-    Everything that decides a run; written beside its results. Names as in the node.
-
-    :param weights: path of a checkpoint; empty for the released one.
-    :param topic: image topic of a bag; empty to take the only one.
-    :param point_cloud_downsample: the cloud takes every n-th row and column.
-    """
-
-    data: str
-    output: str = 'results'
-    topic: str = ''
-    variant: str = 'nk'
-    weights: str = ''
-    device: str = 'auto'
-    precision: str = 'fp32'
-    aspect: str = 'stretch'
-    pad: bool = False
-    flip: bool = False
-    router: str = 'auto'
-    point_cloud_downsample: int = 4
-
-    def load(self) -> DepthEstimator:
-        """Load the estimator and say what was taken."""
-        estimator = DepthEstimator.load(
-            self.variant, self.weights or None, self.device, self.precision, self.aspect,
-            self.pad, self.flip, self.router)
-        log.info('%s in %s on %s', estimator.model.config.title, self.precision,
-                 estimator.device)
-        return estimator
 
 
 def run(settings: RunSettings) -> Path:
@@ -81,7 +49,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                  f'CameraInfo on {bag.info_topic}' if bag.info_topic
                  else 'no CameraInfo, so there will be no cloud')
         rectified = is_rectified(bag.topic)
-        pipeline = Pipeline(settings.load(), BAG_TYPES, rectified=rectified,
+        pipeline = Pipeline(_load(settings), BAG_TYPES, rectified=rectified,
                             downsample=settings.point_cloud_downsample)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
@@ -116,7 +84,7 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
         photos = [path]
         read_photo(path)    # fail before the model is loaded
         log.info('%s is a photograph', path)
-    estimator = settings.load()
+    estimator = _load(settings)
     folder = new_folder(Path(settings.output))
     with _reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
@@ -131,6 +99,16 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
             np.save(folder / f'{photo.name}.depth.npy', prediction.depth)
             report.add(image, prediction, perf_counter() - start)
     return folder
+
+
+def _load(settings: RunSettings) -> DepthEstimator:
+    """Load the estimator and say what was taken."""
+    estimator = DepthEstimator.load(
+        settings.variant, settings.weights or None, settings.device, settings.precision,
+        settings.aspect, settings.pad, settings.flip, settings.router)
+    log.info('%s in %s on %s', estimator.model.config.title, settings.precision,
+             estimator.device)
+    return estimator
 
 
 def read_photo(path: Path) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Fetch the released weights, once, into the user's cache of the Hugging Face hub."""
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 from pathlib import Path
 import re
 
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import WeightsError
@@ -14,6 +15,10 @@ from zoe_ros.model.weights import WeightsError
 REPOSITORIES = {
     'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}
 FILE = 'model.safetensors'
+_STORAGE_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+
+log = logging.getLogger(__name__)
 
 
 def cached_weights(variant: str) -> Path | None:
@@ -26,8 +31,8 @@ def fetch_weights(variant: str) -> Path:
     """
     Return the path of the released weights of ``variant``, fetched if this is the first time.
 
-    The hub's client resumes a broken transfer, shows its progress and puts only whole files in
-    place; a new file is also checked against the SHA-256 that the hub names.
+    The hub's client resumes a transfer that breaks, shows its progress, and puts only whole files
+    in place; a new file is also checked against the SHA-256 that the hub names.
 
     :raises WeightsError: they are not here and cannot be had.
     """
@@ -38,17 +43,17 @@ def fetch_weights(variant: str) -> Path:
     if path is not None:
         return path
     title, repository = VARIANTS[variant].title, REPOSITORIES[variant]
+    log.info('fetching the weights of %s (1.4 GB, once) from %s', title, repository)
     try:
         path = Path(hf_hub_download(repository, FILE))
-    except (LocalEntryNotFoundError, HfHubHTTPError, ConnectionError, ValueError) as error:
-        # ValueError: the client's own words for a reply that is no hub's.
+    except Exception as error:  # the client lets those of its HTTP library through, too
+        if getattr(error, 'errno', None) in _STORAGE_ERRORS:
+            raise WeightsError(f'the weights of {title} could not be stored ({error}): make '
+                               'room, or set HF_HOME to a folder with 1.5 GB free') from None
         raise WeightsError(
-            f'the weights of {title} are not on this machine and the Hugging Face hub could not '
-            f'be reached ({type(error).__name__}): connect once to fetch {FILE} of {repository} '
-            '(1.4 GB), or name a file that you have as weights') from None
-    except OSError as error:
-        raise WeightsError(f'the weights of {title} could not be stored ({error}): make room, or '
-                           'set HF_HOME to a folder with 1.5 GB free') from None
+            f'the weights of {title} are not on this machine and could not be fetched from the '
+            f'Hugging Face hub ({type(error).__name__}): connect once to fetch {FILE} of '
+            f'{repository} (1.4 GB), or name a file that you have as weights') from None
     _verify(path)
     return path
 

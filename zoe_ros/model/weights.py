@@ -45,8 +45,8 @@ class Checkpoint:
             return None
         if any(name.startswith(self.layout.router_mark) for name in self.shapes):
             return 'nk'
-        length = self.shapes.get(self.layout.first_attractor_bias, (0,))[0]
-        return {16: 'n', 32: 'k'}.get(length)
+        attractors = self.shapes.get(self.layout.first_attractor_bias)
+        return 'n' if attractors == (16,) else 'k' if attractors == (32,) else None
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -130,13 +130,12 @@ def _open_pickle(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        found = re.search(r'(?:GLOBAL|[Uu]nsupported (?:global|class)[^\w]*)\s*([\w.]+)', text)
+        found = re.search(r'GLOBAL\s+([\w.]+)', str(error))
         what = f' ({found.group(1)})' if found else ''
         raise WeightsError(
             f'{path} is not loaded: it holds more than tensors{what}, and unpickling that could '
             'run code; use the released .pt or a safetensors file') from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f'{path} is damaged, incomplete or no checkpoint of torch 1.6 or newer '
                            f'({line}): delete it and fetch it again') from None
@@ -171,10 +170,11 @@ def _check(checkpoint: Checkpoint, config: ZoeConfig, wanted: dict[str, torch.Te
         missing += absent
         if absent:
             continue
-        parts = [shapes[source] for source in sources[name]]
-        shape = (sum(part[0] for part in parts), *parts[0][1:]) if parts[0] else ()
-        if shape != tuple(target.shape):
-            wrong.append(f'{" + ".join(sources[name])} is {shape}, not {tuple(target.shape)}')
+        # Several parts share the first axis evenly.
+        rows, *tail = target.shape or (1,)
+        part = (rows // len(sources[name]), *tail) if target.shape else ()
+        wrong += [f'{source} is {shapes[source]}, not {part}'
+                  for source in sources[name] if shapes[source] != part]
     unknown = [name for name in shapes
                if name not in used and not checkpoint.layout.unused.fullmatch(name)]
     if not (missing or wrong or unknown):

@@ -2,18 +2,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 import logging
-import os
-import signal
-import sys
 from typing import Any
 
 import rclpy
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import qos_profile_sensor_data, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 import torch
 
@@ -21,6 +15,7 @@ from zoe_ros.engine import DepthEstimator
 from zoe_ros.messages import CameraInfoBuffer, MessageError, MessageTypes, pack_array
 from zoe_ros.pipeline import is_rectified, Pipeline
 from zoe_ros.ros.parameters import declare
+from zoe_ros.ros.subscription import MatchedSubscription
 from zoe_ros.ros.worker import NewestWorker
 
 ROS_TYPES = MessageTypes(
@@ -52,7 +47,7 @@ class DepthNode(LifecycleNode):
         self.dropped: Counter[str] = Counter()
         self._estimator: DepthEstimator | None = None
         self._worker: NewestWorker | None = None
-        self._inputs: list[Any] = []
+        self._inputs: list[MatchedSubscription] = []
         self._outputs: dict[str, Any] = {}
         self._infos = CameraInfoBuffer()
         self._said: set[str] = set()
@@ -98,15 +93,14 @@ class DepthNode(LifecycleNode):
         worker.start()
         self._worker = worker
         self._inputs = [
-            self.create_subscription(
-                CameraInfo, 'camera_info', self._infos.add, qos_profile_sensor_data),
-            self.create_subscription(kind, topic, worker.put, qos_profile_sensor_data)]
+            MatchedSubscription(self, CameraInfo, 'camera_info', self._infos.add, depth=10),
+            MatchedSubscription(self, kind, topic, worker.put, depth=2)]
         self.get_logger().info(f'waiting for images on {topic}')
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to work; the model stays."""
-        self._stop()
+        self.stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -116,17 +110,19 @@ class DepthNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop, from whatever state."""
-        self._stop()
+        self.stop()
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    def stop(self) -> bool:
-        """Stop to work; return whether the worker has ended, too."""
-        return self._stop()
+    def start(self) -> bool:
+        """Configure and activate; return whether that worked."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
 
-    def _stop(self) -> bool:
+    def stop(self) -> bool:
+        """Stop to work; return whether the frame at hand was finished, too."""
         for subscription in self._inputs:
-            self.destroy_subscription(subscription)
+            subscription.destroy()
         self._inputs = []
         worker, self._worker = self._worker, None
         return worker is None or worker.stop(_STOP_PATIENCE)
@@ -181,51 +177,3 @@ def _device_name(device: torch.device) -> str:
     if device.type == 'cuda':
         return f'{device} ({torch.cuda.get_device_name(device)})'
     return f'{device} ({torch.get_num_threads()} threads)'
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run the node until it is told to end.
-
-    :return: 0 after SIGINT or SIGTERM, 1 where the node cannot start.
-    """
-    # rclpy ends the spinning at SIGTERM but would let a model load to its end first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    node, code, ended = None, 0, True
-    try:
-        rclpy.init(args=None if arguments is None else list(arguments))
-        node = DepthNode()
-        if not node.parameters.autostart or _start(node):
-            executor = SingleThreadedExecutor()
-            executor.add_node(node)
-            executor.spin()
-        else:
-            code = 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, ParameterException) as error:
-        sys.stderr.write(f'depth_node: {error}\n')
-        code = 1
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if node is not None:
-        ended = node.stop()
-        node.destroy_node()
-    rclpy.try_shutdown()
-    if not ended:
-        # The worker is deep in the network; Python's own ending would pull the floor from under
-        # that thread.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
-
-
-def _start(node: DepthNode) -> bool:
-    """Configure and activate; return whether that worked."""
-    success = TransitionCallbackReturn.SUCCESS
-    return node.trigger_configure() == success and node.trigger_activate() == success
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -11,8 +11,7 @@ import sys
 import textwrap
 from typing import Any
 
-from zoe_ros.engine import PRECISIONS, ROUTERS
-from zoe_ros.preprocess import ASPECTS
+from zoe_ros.settings import ASPECTS, PRECISIONS, ROUTERS
 
 
 def _parameter(default: Any, text: str, choices: tuple[str, ...] = (), low: int | None = None,
@@ -38,7 +37,7 @@ class DepthParameters:
         'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = _parameter(
         'fp32', 'Precision of encoder and decoder; the metric head stays in fp32.',
-        choices=tuple(PRECISIONS))
+        choices=PRECISIONS)
     aspect: str = _parameter(
         'stretch', "'stretch' the image to the training resolution (best metric accuracy, "
                    "constant cost) or 'keep' its aspect ratio.", choices=ASPECTS)
@@ -49,7 +48,7 @@ class DepthParameters:
         'raw', "'raw' subscribes to image_raw, 'compressed' to image_raw/compressed (JPEG, PNG).",
         choices=('raw', 'compressed'))
     rectified: str = _parameter(
-        'auto', "Whether images are rectified, so that P of CameraInfo holds instead of K and the "
+        'auto', 'Whether images are rectified, so that P of CameraInfo holds instead of K and the '
                 "distortion. 'auto': by the name of the topic (image_rect...).",
         choices=('auto', 'yes', 'no'))
     point_cloud_downsample: int = _parameter(

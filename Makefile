@@ -1,0 +1,46 @@
+# What is done often. On a fresh machine: `make demo`, `make test`.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The first Python that fits; say PYTHON=... to choose.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+SAMPLE := zoe_ros/data/sample
+
+.PHONY: help demo test lint sample figure docs clean
+
+help:                     ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(READY)            ## depth and clouds of the sample bag
+	$(BIN)/zoe run $(SAMPLE)
+
+test: $(READY)            ## the whole test suite, lint and types included
+	$(BIN)/python -m pytest
+
+lint: $(READY)            ## style and types only
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+sample: $(READY)          ## make the sample bag anew
+	$(BIN)/pip install --quiet scikit-image
+	$(BIN)/python scripts/make_sample_bag.py
+
+docs: $(READY)            ## parameter file and picture of the README
+	$(BIN)/python -m zoe_ros.ros.parameters yaml > config/depth.yaml
+	$(BIN)/python scripts/make_figure.py docs/overview.png
+
+clean:                    ## remove the environment and what tests left
+	rm -rf $(VENV) build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The environment is complete when the stamp is newer than what names its contents.
+$(READY): setup.py setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'zoe_ros needs Python 3.10 to 3.13: install one, or say' \
+		'make PYTHON=/path/to/python3'; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo 'this Python cannot make environments: on Debian and' \
+		'Ubuntu, apt install python3-venv'; rm -rf $(VENV); exit 2; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[ros,test,dev]'
+	@touch $@

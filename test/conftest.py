@@ -1,0 +1,60 @@
+"""What several test files share: made-up models and photographs; and a DDS domain of our own."""
+from contextlib import contextmanager
+from importlib.util import find_spec
+import os
+import random
+
+import made_up
+import pytest
+
+from zoe_ros import DepthEstimator
+
+# Before anything joins DDS: stay on this machine, and out of the way of other runs.
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
+
+HAS_ROS = find_spec('rclpy') is not None
+collect_ignore = [] if HAS_ROS else [
+    'test_launch.py', 'test_node.py', 'test_sample.py']
+
+
+def pytest_report_header():
+    """Say what is left out, and where DDS meets."""
+    return (f'ROS_DOMAIN_ID {os.environ["ROS_DOMAIN_ID"]}' if HAS_ROS else
+            f'without rclpy (pip install .[ros]): left out are {", ".join(collect_ignore)}')
+
+
+@pytest.fixture(scope='session')
+def photos():
+    """Return four photographs, (h, w, 3) uint8 RGB; two sizes, both heads of the tiny model."""
+    return [made_up.photo(name) for name in made_up.PHOTOS]
+
+
+@pytest.fixture(scope='session')
+def tiny_weights(tmp_path_factory):
+    """Return the path of a file of our own with the tiny model: variant 'tiny', two heads."""
+    return made_up.write_tiny(tmp_path_factory.mktemp('tiny') / 'tiny.safetensors')
+
+
+@pytest.fixture(scope='session')
+def tiny_estimator(tiny_weights):
+    """Return an estimator on the tiny model, with the default choices, on the CPU."""
+    return DepthEstimator.load('tiny', tiny_weights, device='cpu')
+
+
+@pytest.fixture(scope='session')
+def official(tmp_path_factory):
+    """Return a context manager: variant -> path of a full-size official file, for that long."""
+    folder = tmp_path_factory.mktemp('official')
+
+    @contextmanager
+    def written(variant):
+        # 1.4 GB: never more than one on disk.
+        path = folder / f'ZoeD_M12_{variant.upper()}.pt'
+        made_up.write_official(variant, path)
+        try:
+            yield path
+        finally:
+            path.unlink()
+
+    return written

@@ -1,0 +1,50 @@
+"""The sample bag through the full ZoeD-M12-NK, offline and live, with made-up weights."""
+import numpy as np
+import pytest
+from ros_support import bag_frames, Client, ROOT, running_node
+
+from zoe_ros.bag import BagReader
+from zoe_ros.messages import nanoseconds
+from zoe_ros.run import run
+from zoe_ros.settings import RunSettings
+
+SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
+
+
+@pytest.mark.full
+def test_the_full_model_offline_and_live_agree(official, tmp_path):
+    with official('nk') as weights:
+        folder = run(RunSettings(str(SAMPLE), str(tmp_path), weights=str(weights), device='cpu'))
+        results = read_results(folder / 'bag')
+        with BagReader(SAMPLE) as bag:
+            stamps = [nanoseconds(image.message.header.stamp) for image in bag]
+        for topic in ('/depth/image', '/depth/camera_info', '/points'):
+            assert [nanoseconds(m.header.stamp) for m in results[topic]] == stamps
+
+        with running_node(weights=str(weights), device='cpu',
+                          image_transport='compressed') as node, Client(node) as client:
+            node.wait_for('waiting for images')
+            client.wait_for_match()
+            frames = bag_frames(SAMPLE)
+            # One frame of each photograph: the full model takes seconds for one on a CPU.
+            chosen = range(0, len(frames), 5)
+            for i in chosen:
+                client.ask(*frames[i])
+            node.end()
+        for live, i in zip(client.depth, chosen):
+            assert live.data.tobytes() == results['/depth/image'][i].data.tobytes()
+        for live, i in zip(client.points, chosen):
+            assert live.data.tobytes() == results['/points'][i].data.tobytes()
+        assert len(client.depth) == len(client.points) == len(chosen)
+    depth = np.frombuffer(results['/depth/image'][0].data, '<f4')
+    assert np.isfinite(depth).mean() > 0.9
+
+
+def read_results(path):
+    from rosbags.highlevel import AnyReader
+    topics = {}
+    with AnyReader([path]) as reader:
+        for connection, _, data in reader.messages():
+            topics.setdefault(connection.topic, []).append(
+                reader.deserialize(data, connection.msgtype))
+    return topics
