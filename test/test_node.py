@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 
+from bags import cloud_points, depth_of, read_bag
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 import pytest
 from ros_support import bag_frames, Client, NodeProcess, ROOT, running_node
-from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from zoe_ros import DepthEstimator
@@ -68,21 +68,12 @@ def camera_info(width, height, focal=300.0, stamp=1.5, frame='cam', d=(), p_foca
     return message
 
 
-def points_of(message):
-    values = np.frombuffer(message.data, '<f4').reshape(message.height, message.width, 4)
-    return values[..., :3]
-
-
 def offline(bag, tiny_weights, output):
     """Run the bag offline; return what is on each topic of the results, in order."""
     folder = run(RunSettings(str(bag), str(output), variant='tiny', weights=str(tiny_weights),
                              device='cpu'))
-    topics = {}
-    with AnyReader([folder / 'bag']) as reader:
-        for connection, _, data in reader.messages():
-            topics.setdefault(connection.topic, []).append(
-                reader.deserialize(data, connection.msgtype))
-    return topics
+    return {topic: [message for _, message in found]
+            for topic, found in read_bag(folder / 'bag').items()}
 
 
 @pytest.mark.parametrize('bag', [SAMPLE, HALLWAY], ids=['sample', 'hallway'])
@@ -111,7 +102,7 @@ def test_outputs_follow_the_contract(client):
     depth = client.ask(image, info)
     assert (depth.encoding, depth.step, depth.is_bigendian) == ('32FC1', 4 * depth.width, 0)
     assert depth.header == image.header
-    values = np.frombuffer(depth.data, '<f4')
+    values = depth_of(depth)
     assert not (values <= 0).any() and np.isfinite(values).mean() > 0.9
     cloud = client.points[-1]
     assert cloud.header == image.header
@@ -278,16 +269,15 @@ def test_a_failed_configure_is_a_failure_with_its_reason(tiny_weights):
         assert node.process.poll() is None
 
 
-def ask_once(weights, photo, info=None, options=(), **parameters):
-    """Start a node with some parameters, ask it once; return depth array, points and output."""
-    with running_node(*options, **tiny(weights, image_transport='raw', **parameters)) as node, \
+def ask_once(weights, photo, info=None, **parameters):
+    """Start a node with some parameters, ask it once; return depth array and points."""
+    with running_node(**tiny(weights, image_transport='raw', **parameters)) as node, \
             Client(node, compressed=False) as client:
         node.wait_for(READY)
         client.wait_for_match()
         depth = client.ask(raw_image(photo), info)
-        shape = depth.height, depth.width
-        points = points_of(client.points[-1]) if info is not None else None
-        return np.frombuffer(depth.data, '<f4').reshape(shape), points, node.output
+        points = cloud_points(client.points[-1]) if info is not None else None
+        return depth_of(depth), points
 
 
 def test_parameters_reach_the_estimator(tiny_weights, tiny_estimator, photos):
@@ -295,7 +285,7 @@ def test_parameters_reach_the_estimator(tiny_weights, tiny_estimator, photos):
                        {'precision': 'bf16'}):
         estimator = DepthEstimator.load('tiny', tiny_weights, device='cpu', **parameters)
         expected = estimator.predict(photos[0]).depth
-        depth, _, _ = ask_once(tiny_weights, photos[0], **parameters)
+        depth, _ = ask_once(tiny_weights, photos[0], **parameters)
         np.testing.assert_array_equal(depth, expected)
     # ... and they matter: not all of these can equal the default.
     assert not np.array_equal(expected, tiny_estimator.predict(photos[0]).depth)
@@ -304,9 +294,9 @@ def test_parameters_reach_the_estimator(tiny_weights, tiny_estimator, photos):
 def test_rectified_and_downsample_shape_the_cloud(tiny_weights, photos):
     height, width = photos[0].shape[:2]
     info = camera_info(width, height, focal=300.0, d=(0.1, 0.0, 0.0, 0.0, 0.0), p_focal=250.0)
-    depth, raw, _ = ask_once(tiny_weights, photos[0], info, point_cloud_downsample=1)
+    depth, raw = ask_once(tiny_weights, photos[0], info, point_cloud_downsample=1)
     assert raw.shape == (height, width, 3)
-    _, rectified, _ = ask_once(tiny_weights, photos[0], info, rectified='yes',
+    _, rectified = ask_once(tiny_weights, photos[0], info, rectified='yes',
                                point_cloud_downsample=2)
     assert rectified.shape == (math.ceil(height / 2), math.ceil(width / 2), 3)
     u = np.arange(width)[::2] - width / 2

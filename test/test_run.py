@@ -79,13 +79,13 @@ def news():
     Not pytest's caplog: where launch is installed, its pytest plugin cuts loggers off the root.
     """
     stream, logger = io.StringIO(), logging.getLogger('zoe_ros.run')
-    handler, level = logging.StreamHandler(stream), logger.level
+    handler, before = logging.StreamHandler(stream), (logger.level, logger.propagate)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     yield stream
-    logger.propagate = True
-    logger.setLevel(level)
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
     logger.removeHandler(handler)
 
 

@@ -1,4 +1,5 @@
 """The sample bag through the full ZoeD-M12-NK, offline and live, with made-up weights."""
+from bags import read_bag
 import numpy as np
 import pytest
 from ros_support import bag_frames, Client, ROOT, running_node
@@ -15,7 +16,8 @@ SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
 def test_the_full_model_offline_and_live_agree(official, tmp_path):
     with official('nk') as weights:
         folder = run(RunSettings(str(SAMPLE), str(tmp_path), weights=str(weights), device='cpu'))
-        results = read_results(folder / 'bag')
+        results = {topic: [message for _, message in found]
+                   for topic, found in read_bag(folder / 'bag').items()}
         with BagReader(SAMPLE) as bag:
             stamps = [nanoseconds(image.message.header.stamp) for image in bag]
         for topic in ('/depth/image', '/depth/camera_info', '/points'):
@@ -38,13 +40,3 @@ def test_the_full_model_offline_and_live_agree(official, tmp_path):
         assert len(client.depth) == len(client.points) == len(chosen)
     depth = np.frombuffer(results['/depth/image'][0].data, '<f4')
     assert np.isfinite(depth).mean() > 0.9
-
-
-def read_results(path):
-    from rosbags.highlevel import AnyReader
-    topics = {}
-    with AnyReader([path]) as reader:
-        for connection, _, data in reader.messages():
-            topics.setdefault(connection.topic, []).append(
-                reader.deserialize(data, connection.msgtype))
-    return topics

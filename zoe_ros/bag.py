@@ -1,16 +1,28 @@
 """Rosbags without ROS: images and their CameraInfo out of a bag, results into one."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+import signal
+from threading import current_thread, main_thread
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
-from zoe_ros.messages import CameraInfoBuffer, DEPTH_ENCODINGS, MessageTypes, pack_numpy
+from zoe_ros.messages import (
+    CameraInfoBuffer,
+    DEPTH_ENCODINGS,
+    first_line,
+    MessageError,
+    MessageTypes,
+    pack_numpy,
+)
 
 _TYPESTORE = get_typestore(Stores.LATEST)
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -38,16 +50,31 @@ class SeveralTopicsError(BagError):
         self.topics = topics
 
 
-class BagImage(NamedTuple):
-    """An image of a bag: when it was recorded [ns], and the message."""
+@dataclass(frozen=True)
+class BagImage:
+    """
+    An image of a bag.
+
+    :param recorded: when it was recorded [ns].
+    :param read: returns the message, or raises a MessageError.
+    """
 
     recorded: int
-    message: Any
+    read: Callable[[], Any]
+
+    @cached_property
+    def message(self) -> Any:
+        """
+        Return the message.
+
+        :raises MessageError: its bytes are damaged.
+        """
+        return self.read()
 
 
 def is_bag(path: Path) -> bool:
-    """Tell a rosbag2 folder or a bare storage file from other files."""
-    return (path / 'metadata.yaml').is_file() or path.suffix in SUFFIXES
+    """Tell a rosbag2 folder or a bare storage file from other files; ROS 1's .bag counts."""
+    return (path / 'metadata.yaml').is_file() or path.suffix in (*SUFFIXES, '.bag')
 
 
 class BagReader:
@@ -70,6 +97,9 @@ class BagReader:
         :raises SeveralTopicsError: the topic must be chosen.
         """
         self._path = path
+        if path.suffix == '.bag':
+            raise BagError(f'{path} is a bag of ROS 1: convert it, for example with '
+                           '"rosbags-convert --src ... --dst ..."')
         try:
             self._reader = AnyReader([path], default_typestore=_TYPESTORE)
             self._reader.open()
@@ -80,9 +110,7 @@ class BagReader:
             self.info_topic = self._info_topic()
             self.count = self._reader.topics[self.topic].msgcount
             self.infos = CameraInfoBuffer(capacity=None)
-            if self.info_topic:
-                for _, message in self._messages(self.info_topic):
-                    self.infos.add(message)
+            self._read_infos()
         except BaseException:
             self._reader.close()
             raise
@@ -102,21 +130,33 @@ class BagReader:
 
         :raises BagError: the bag is damaged from here on.
         """
-        for recorded, message in self._messages(self.topic):
-            yield BagImage(recorded, message)
+        yield from self._messages(self.topic)
 
-    def _messages(self, topic: str) -> Iterator[tuple[int, Any]]:
+    def _messages(self, topic: str) -> Iterator[BagImage]:
         connections = self._reader.topics[topic].connections
         messages = self._reader.messages(connections=connections)
         while True:
             try:
                 connection, recorded, data = next(messages)
-                message = self._reader.deserialize(data, connection.msgtype)
             except StopIteration:
                 return
             except Exception as error:  # as above
                 raise self._unreadable(error) from None
-            yield recorded, message
+            yield BagImage(recorded, partial(self._deserialize, data, connection.msgtype))
+
+    def _deserialize(self, data: bytes, kind: str) -> Any:
+        try:
+            return self._reader.deserialize(data, kind)
+        except Exception as error:  # as above
+            raise MessageError('corrupt', f'a damaged message: {first_line(error)}') from None
+
+    def _read_infos(self) -> None:
+        """Read ahead; what is damaged is left out, the images will meet the damage, too."""
+        if self.info_topic:
+            with suppress(BagError):
+                for item in self._messages(self.info_topic):
+                    with suppress(MessageError):
+                        self.infos.add(item.message)
 
     def _choose(self, topic: str | None) -> str:
         topics = {name: info.msgtype for name, info in self._reader.topics.items()
@@ -136,10 +176,12 @@ class BagReader:
 
     def _is_depth(self, topic: str) -> bool:
         """Look at the first message: an RGB-D bag has one photograph topic, not two."""
-        _, first = next(self._messages(topic))
-        if hasattr(first, 'format'):
-            return 'compressedDepth' in first.format
-        return first.encoding in DEPTH_ENCODINGS
+        with suppress(MessageError, StopIteration):
+            first = next(self._messages(topic)).message
+            if hasattr(first, 'format'):
+                return 'compressedDepth' in first.format
+            return first.encoding in DEPTH_ENCODINGS
+        return False
 
     def _info_topic(self) -> str | None:
         """Return the sibling 'camera_info' of the image topic, or the only CameraInfo topic."""
@@ -151,9 +193,8 @@ class BagReader:
         return infos[0] if len(infos) == 1 else None
 
     def _unreadable(self, error: Exception) -> BagError:
-        text = (str(error).splitlines() or [type(error).__name__])[0]
-        return BagError(f'{self._path} cannot be read as a rosbag ({text}); if its recording was '
-                        'cut off, try "ros2 bag reindex" or "mcap recover"')
+        return BagError(f'{self._path} cannot be read as a rosbag ({first_line(error)}); if its '
+                        'recording was cut off, try "ros2 bag reindex" or "mcap recover"')
 
 
 def _listing(topics: Any) -> str:
@@ -181,13 +222,31 @@ class BagWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         """Finish the bag, also after an error: rosbags' own context manager would abandon it."""
-        self._writer.close()
+        with _uninterrupted():
+            self._writer.close()
 
     def write(self, topic: str, message: Any, recorded: int) -> None:
         """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
         kind = message.__msgtype__
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=_TYPESTORE)
-        self._writer.write(
-            self._connections[topic], recorded, _TYPESTORE.serialize_cdr(message, kind))
+        data = _TYPESTORE.serialize_cdr(message, kind)
+        with _uninterrupted():
+            if topic not in self._connections:
+                self._connections[topic] = self._writer.add_connection(
+                    topic, kind, typestore=_TYPESTORE)
+            self._writer.write(self._connections[topic], recorded, data)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of a record: half of one would spoil the bag."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if waiting:
+            signal.raise_signal(signal.SIGINT)

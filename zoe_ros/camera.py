@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.polynomial import Polynomial
 
 DISTORTION_MODELS = ('plumb_bob', 'rational_polynomial', 'equidistant')
 _ITERATIONS = 50
@@ -92,7 +93,7 @@ def distort(x: np.ndarray, y: np.ndarray,
 
 def _undistort(xd: np.ndarray, yd: np.ndarray,
                coefficients: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Invert :func:`distort` by Newton's method; NaN where there is no ray or more than one."""
+    """Invert :func:`distort` by Newton's method; NaN where no ray leads."""
     x, y = xd.copy(), yd.copy()
     h = 1e-6
     with np.errstate(all='ignore'):
@@ -108,9 +109,25 @@ def _undistort(xd: np.ndarray, yd: np.ndarray,
             x = x + (j22 * ex - j12 * ey) / det
             y = y + (j11 * ey - j21 * ex) / det
         fx, fy = distort(x, y, coefficients)
-        # Past the fold of the polynomial the image runs backwards: a negative determinant there.
-        good = (np.hypot(xd - fx, yd - fy) < _TOLERANCE) & (det > 0)
+        good = (np.hypot(xd - fx, yd - fy) < _TOLERANCE) & (
+            x * x + y * y < _fold(coefficients))
     return np.where(good, x, np.nan), np.where(good, y, np.nan)
+
+
+def _fold(coefficients: tuple[float, ...]) -> float:
+    """
+    Return the squared radius at which the radial polynomial turns back, or infinity.
+
+    Beyond it the model describes no lens, though it has solutions there, even mirrored ones.
+    """
+    k1, k2, _, _, k3, k4, k5, k6 = (*coefficients, *[0.0] * 8)[:8]
+    u = Polynomial([0, 1])      # r^2
+    above, below = Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6])
+    # d/dr of r * above / below, without its denominator; and the poles.
+    slope = above * below + 2 * u * (above.deriv() * below - above * below.deriv())
+    roots = np.concatenate([p.trim(1e-12).roots() for p in (slope, below)])
+    real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
+    return float(real.min(initial=np.inf))
 
 
 def _undistort_fisheye(xd: np.ndarray, yd: np.ndarray,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import logging
 import shlex
 import sys
+from typing import NoReturn
 
 from zoe_ros import __version__
 from zoe_ros.settings import ASPECTS, PRECISIONS, ROUTERS, RunSettings
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     try:
         options.pop('command')(**options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:   # RuntimeError: torch, out of memory
         topics = getattr(error, 'topics', ())
         print(f'zoe: {error}' + ('; choose one:' if topics else ''), file=sys.stderr)
         for topic in topics:
@@ -38,14 +39,14 @@ def _run(**options: object) -> None:
 
     folder = run(RunSettings(**options))  # type: ignore[arg-type]
     print(f'\nresults in {folder}')
-    picture = folder / 'overview.png'
-    print(f'  look at {picture}')
+    if (folder / 'overview.png').is_file():
+        print(f'  look at {folder / "overview.png"}')
     if (folder / 'bag').is_dir():
         print(f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}')
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='zoe', description='Metric depth from one ordinary camera, by ZoeDepth.')
     parser.add_argument('--version', action='version', version=f'zoe_ros {__version__}')
     commands = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
@@ -79,10 +80,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError('at least 1')
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers a wrong argument with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
 
 if __name__ == '__main__':

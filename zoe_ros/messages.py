@@ -13,6 +13,7 @@ import importlib
 import io
 import os
 from threading import Lock
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ _FAST = {
 }
 _BY_CV_BRIDGE = (
     'bayer_', 'yuv422', 'uyvy', 'yuyv', 'nv21', 'nv24', 'rgb16', 'bgr16', 'rgba16', 'bgra16')
+_PIXEL_BYTES = {'bayer_': 1, 'yuv422': 2, 'uyvy': 2, 'yuyv': 2, 'rgb16': 6, 'bgr16': 6,
+                'rgba16': 8, 'bgra16': 8}
 DEPTH_ENCODINGS = ('32FC1', '16UC1', '64FC1')
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 
@@ -125,10 +128,32 @@ def _decode_other(message: Any) -> np.ndarray:
             'converter', f"encoding '{encoding}' needs cv_bridge, which cannot be imported "
             f'({error}): apt install ros-{distribution}-cv-bridge') from None
     try:
-        return np.ascontiguousarray(bridge.imgmsg_to_cv2(message, 'rgb8'))
+        pixels = bridge.imgmsg_to_cv2(_without_padding(message), 'rgb8')
+    except MessageError:
+        raise
     except Exception as error:  # cv_bridge lets OpenCV's, numpy's and its own errors through
         raise MessageError('corrupt', f"cv_bridge cannot convert this '{encoding}' image: "
-                                      f'{_first_line(error)}') from None
+                                      f'{first_line(error)}') from None
+    if pixels.shape != (message.height, message.width, 3) or pixels.dtype != np.uint8:
+        raise MessageError('corrupt', f"cv_bridge made {pixels.dtype} {pixels.shape} of a "
+                                      f"'{encoding}' image of {message.width} x {message.height}")
+    return np.ascontiguousarray(pixels)
+
+
+def _without_padding(message: Any) -> Any:
+    """Return an image without bytes between its rows: cv_bridge skews some that have them."""
+    encoding, height, step = message.encoding, message.height, message.step
+    size = next((size for start, size in _PIXEL_BYTES.items() if encoding.startswith(start)), None)
+    if size is None:
+        return message      # planes, not rows of pixels
+    row = message.width * size * (2 if encoding.startswith('bayer_') and '16' in encoding else 1)
+    if step < row:
+        raise MessageError('data', f'step {step} is less than the {row} bytes of a row of '
+                                   f'{message.width} pixels {encoding}')
+    rows = np.frombuffer(message.data, np.uint8)[:height * step].reshape(height, step)[:, :row]
+    return SimpleNamespace(
+        header=message.header, height=height, width=message.width, encoding=encoding,
+        is_bigendian=message.is_bigendian, step=row, data=rows.tobytes())
 
 
 def _decode_compressed(message: Any) -> np.ndarray:
@@ -146,7 +171,7 @@ def _decode_compressed(message: Any) -> np.ndarray:
                                        'PNG') from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MessageError('corrupt', f'a damaged {message.format} image: '
-                                      f'{_first_line(error)}') from None
+                                      f'{first_line(error)}') from None
 
 
 def photo_to_rgb(picture: Image.Image) -> np.ndarray:
@@ -271,5 +296,6 @@ def cloud_message(types: MessageTypes, header: Any, points: np.ndarray,
         point_step=16, row_step=16 * columns, data=types.pack(data), is_dense=False)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, for a message of one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,6 +16,7 @@ from zoe_ros.messages import (
     cloud_message,
     decode_image,
     depth_message,
+    MessageError,
     MessageTypes,
 )
 
@@ -65,7 +66,10 @@ class Pipeline:
         :raises MessageError: the image cannot be used.
         """
         image = decode_image(message)
-        prediction = self._estimator.predict(image)
+        try:
+            prediction = self._estimator.predict(image)
+        except ValueError as error:     # too small for the border that padding mirrors
+            raise MessageError('size', str(error)) from None
         header = message.header
         info = infos.find(header)
         depth = depth_message(self._types, header, prediction.depth)

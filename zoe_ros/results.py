@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 import os
 from pathlib import Path
@@ -38,11 +39,16 @@ def new_folder(root: Path) -> Path:
 
 
 def link_latest(folder: Path) -> None:
-    """Point the link ``latest`` beside ``folder`` at it, in one step."""
+    """
+    Point the link ``latest`` beside ``folder`` at it, in one step.
+
+    Left out where the disk knows no links or something else has that name.
+    """
     new = folder.parent / f'.latest-{os.getpid()}'
+    with suppress(OSError):
+        new.symlink_to(folder.name)
+        new.replace(folder.parent / 'latest')
     new.unlink(missing_ok=True)
-    new.symlink_to(folder.name)
-    new.replace(folder.parent / 'latest')
 
 
 class Statistics:

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 import yaml
 
@@ -23,6 +23,12 @@ from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, t
 from zoe_ros.settings import RunSettings
 
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+# The EXIF tag of a photograph's orientation, and how each value is turned upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +97,10 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
             start = perf_counter()
             try:
                 image = read_photo(photo)
+                prediction = estimator.predict(image)
             except ValueError as error:
                 report.drop('corrupt', f'dropped: {error}')
                 continue
-            prediction = estimator.predict(image)
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
             np.save(folder / f'{photo.name}.depth.npy', prediction.depth)
             report.add(image, prediction, perf_counter() - start)
@@ -120,7 +126,9 @@ def read_photo(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as picture:
-            return photo_to_rgb(ImageOps.exif_transpose(picture))
+            # Not ImageOps.exif_transpose: it stumbles over tags of no concern here.
+            turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION))
+            return photo_to_rgb(picture if turn is None else picture.transpose(turn))
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f'{path} is no picture that can be read ({error})') from None
     except (OSError, SyntaxError) as error:
