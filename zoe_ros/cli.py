@@ -16,9 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
-    # Others' news (each request of the hub's client, each retry) are not ours.
-    for name in ('httpx', 'huggingface_hub'):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger('httpx').setLevel(logging.WARNING)    # one line for each request
     options = vars(_parser().parse_args(arguments))
     try:
         options.pop('command')(**options)

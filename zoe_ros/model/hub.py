@@ -8,6 +8,7 @@ from pathlib import Path
 import re
 
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.utils import logging as hub_logging
 
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import WeightsError
@@ -44,6 +45,8 @@ def fetch_weights(variant: str) -> Path:
         return path
     title, repository = VARIANTS[variant].title, REPOSITORIES[variant]
     log.info('fetching the weights of %s (1.4 GB, once) from %s', title, repository)
+    verbosity = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()   # what goes wrong is said below, once
     try:
         path = Path(hf_hub_download(repository, FILE))
     except Exception as error:  # the client lets those of its HTTP library through, too
@@ -54,6 +57,8 @@ def fetch_weights(variant: str) -> Path:
             f'the weights of {title} are not on this machine and could not be fetched from the '
             f'Hugging Face hub ({type(error).__name__}): connect once to fetch {FILE} of '
             f'{repository} (1.4 GB), or name a file that you have as weights') from None
+    finally:
+        hub_logging.set_verbosity(verbosity)
     _verify(path)
     return path
 
