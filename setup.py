@@ -22,6 +22,7 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/launch', glob('launch/*.launch.py')),
         (f'share/{NAME}/config', glob('config/*.*')),
+        (f'share/{NAME}/config/consumers', glob('config/consumers/*.yaml')),
     ],
     zip_safe=False,
     python_requires='>=3.10',

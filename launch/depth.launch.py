@@ -6,6 +6,7 @@ Run depth_node, and on demand a bag and RViz.
 
 Arguments that are left empty leave the parameter file in force.
 """
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -85,6 +86,11 @@ def _actions(context: LaunchContext) -> list[Action]:
     node = Node(
         package='zoe_ros', executable='depth_node', name='depth_node', output='screen',
         namespace=value('namespace'), remappings=remappings,
+        # A shared-memory segment that large messages fit into, for this node alone; the first
+        # name up to Jazzy, the second since. What the user has set stands.
+        additional_env={name: os.environ.get(name, str(SHARE / 'config' / 'fastdds.xml'))
+                        for name in ('FASTRTPS_DEFAULT_PROFILES_FILE',
+                                     'FASTDDS_DEFAULT_PROFILES_FILE')},
         parameters=[value('params_file'), typed,
                     {'use_sim_time': value('use_sim_time').lower() == 'true'}],
         arguments=['--ros-args', '--log-level', value('log_level')])

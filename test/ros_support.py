@@ -1,5 +1,5 @@
 """The node as a process of its own, and a client that talks to it over DDS."""
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import itertools
 import os
 from pathlib import Path
@@ -8,18 +8,49 @@ import subprocess
 import sys
 import time
 
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.parameter import Parameter
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import String
 
 ROOT = Path(__file__).resolve().parents[1]
 # Patience, not a measure: these machines can be slow and discovery takes seconds.
 PATIENCE = 90.0
 _NUMBERS = itertools.count(1)
+READY = 'waiting for images'
 QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+KEEP_ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+# What the node publishes.
+OUTPUTS = {
+    'depth/image': Image, 'depth/image_raw': Image, 'depth/image_colored': Image,
+    'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'points': PointCloud2,
+    'head': String}
+USUAL = ('depth/image', 'depth/camera_info', 'points')
+
+
+def tiny(model, **more):
+    """Return parameters of a node with the tiny model that takes raw images."""
+    return {'variant': 'tiny', 'weights': str(model), 'device': 'cpu', **more}
+
+
+def stamp(message, seconds):
+    """Write a stamp [s] into the header of a message; return the message."""
+    nanoseconds = round(seconds * 1e9)
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10 ** 9)
+    return message
+
+
+def seconds_of(message):
+    """Return the stamp of a message [s]."""
+    return message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
 
 
 def bag_frames(path):
@@ -36,6 +67,11 @@ def bag_frames(path):
     return list(zip(images, infos))
 
 
+def python_path():
+    """Return a PYTHONPATH by which this checkout is found from any folder."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
+
+
 @contextmanager
 def running_node(*arguments, **parameters):
     """Run depth_node with parameters; end it by SIGINT and yield a :class:`NodeProcess`."""
@@ -49,7 +85,7 @@ def running_node(*arguments, **parameters):
 class NodeProcess:
     """depth_node in a process of its own, its output collected in a file."""
 
-    def __init__(self, *arguments, **parameters):
+    def __init__(self, *arguments, cwd=ROOT, **parameters):
         """Start it; ``parameters`` become -p options."""
         # A namespace of its own: tests do not hear each other's nodes.
         self.namespace = f'/test{next(_NUMBERS)}'
@@ -61,8 +97,9 @@ class NodeProcess:
         os.set_blocking(self._read, False)
         self._output = b''
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'zoe_ros.ros.main', '--ros-args', *options], cwd=ROOT,
+            [sys.executable, '-m', 'zoe_ros.ros.main', '--ros-args', *options], cwd=cwd,
             stdin=subprocess.DEVNULL, stdout=write, stderr=write,
+            env={**os.environ, 'PYTHONPATH': python_path()},
             # Background jobs of a shell ignore SIGINT; the node shall see it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         os.close(write)
@@ -101,26 +138,40 @@ class Client:
     Publishes images to the node and collects what it publishes.
 
     A context and an executor of its own: tests do not share state.
+
+    :ivar received: output -> its messages; also to be had as ``depth``, ``camera_info`` and
+        ``points``.
+    :ivar reports: the statuses of this node on /diagnostics.
     """
 
-    def __init__(self, node, compressed=True):
-        """Create publishers and subscriptions under the names of a :class:`NodeProcess`."""
+    def __init__(self, node, compressed=True, outputs=USUAL, qos=QOS, listen_qos=QOS):
+        """
+        Create publishers and subscriptions under the names of a :class:`NodeProcess`.
+
+        :param outputs: what is subscribed.
+        :param qos: of what is published; :param listen_qos: of what is subscribed.
+        """
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
+        self.namespace = node.namespace
         self.node = rclpy.create_node('client', context=self._context,
                                       namespace=node.namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         kind, topic = (CompressedImage, 'image_raw/compressed') if compressed else (
             Image, 'image_raw')
-        self.images = self.node.create_publisher(kind, topic, QOS)
-        self.infos = self.node.create_publisher(CameraInfo, 'camera_info', QOS)
-        self.depth, self.camera_info, self.points = [], [], []
-        self._subscriptions = [
-            self.node.create_subscription(Image, 'depth/image', self.depth.append, QOS),
-            self.node.create_subscription(
-                CameraInfo, 'depth/camera_info', self.camera_info.append, QOS),
-            self.node.create_subscription(PointCloud2, 'points', self.points.append, QOS)]
+        self._reliable = qos.reliability == ReliabilityPolicy.RELIABLE
+        self.images = self.node.create_publisher(kind, topic, qos)
+        self.infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
+        self.received = {name: [] for name in OUTPUTS}
+        self.depth, self.camera_info, self.points = (self.received[name] for name in USUAL)
+        self._listen_qos = listen_qos
+        self._subscriptions = {}
+        self._services = {}
+        for name in outputs:
+            self.listen(name)
+        self.reports = []
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
 
     def __enter__(self):
         """Return self."""
@@ -131,6 +182,48 @@ class Client:
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
+
+    # --- listening --------------------------------------------------------------------------
+
+    def listen(self, name):
+        """Subscribe an output of the node."""
+        self._subscriptions[name] = self.node.create_subscription(
+            OUTPUTS[name], name, self.received[name].append, self._listen_qos)
+
+    def deafen(self, name):
+        """Subscribe it no more."""
+        self.node.destroy_subscription(self._subscriptions.pop(name))
+
+    def clear(self):
+        """Forget what was received."""
+        for messages in self.received.values():
+            messages.clear()
+
+    def _on_diagnostics(self, message):
+        self.reports += [status for status in message.status
+                         if status.name == f'{self.namespace}/depth_node: depth']
+
+    def next_report(self, condition=lambda status, values: True, count=1):
+        """
+        Wait for diagnostics that are not here yet.
+
+        :param condition: of the status and its values.
+        :param count: of the new ones the first ``count`` are waited for whatever they say: the
+            period of the first began before the call.
+        :return: the values, a dictionary.
+        """
+        seen = len(self.reports)
+        found = []
+
+        def look():
+            found[:] = [values_of(status) for status in self.reports[seen + count - 1:]
+                        if condition(status, values_of(status))]
+            return found
+
+        self.wait_until(look, what='a report')
+        return found[0]
+
+    # --- waiting ----------------------------------------------------------------------------
 
     def wait_until(self, condition, patience=PATIENCE, what='that'):
         """Spin until ``condition()`` holds."""
@@ -147,11 +240,11 @@ class Client:
 
     def wait_for_match(self):
         """Wait until the node and this client have found each other in all directions."""
-        topics = [s.topic_name for s in self._subscriptions]
+        topics = [s.topic_name for s in self._subscriptions.values()]
         self.wait_until(
             lambda: self.images.get_subscription_count() and self.infos.get_subscription_count()
             and all(self.node.count_publishers(topic) for topic in topics)
-            and self._node_is_reliable(), what='the match')
+            and (self._node_is_reliable() or not self._reliable), what='the match')
         # The node's writers may learn of our readers a moment after we learn of them.
         self.spin(0.5)
 
@@ -161,26 +254,68 @@ class Client:
             for publisher in (self.images, self.infos)
             for info in self.node.get_subscriptions_info_by_topic(publisher.topic_name))
 
-    def ask(self, image, info=None):
+    def ask(self, image, info=None, outputs=None):
         """
         Publish one image and wait for its depth; return that.
 
-        With a CameraInfo its outputs are waited for as well.
+        With a CameraInfo its outputs are waited for as well, or those that are named.
         """
-        collected = [self.depth] if info is None else [self.depth, self.camera_info, self.points]
+        if outputs is None:
+            outputs = ('depth/image',) if info is None else USUAL
+        collected = [self.received[name] for name in outputs]
         before = [len(messages) for messages in collected]
         if info is not None:
             self.infos.publish(info)
         self.images.publish(image)
         self.wait_until(lambda: all(len(messages) > count
                                     for messages, count in zip(collected, before)), what='depth')
-        return self.depth[-1]
+        return collected[0][-1]
+
+    def ask_until(self, image, condition, info=None, interval=0.1, what='that'):
+        """Publish an image again and again until ``condition()`` holds."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, f'{what} did not happen'
+            if info is not None:
+                self.infos.publish(info)
+            self.images.publish(image)
+            with suppress(AssertionError):
+                self.wait_until(condition, interval)
+
+    # --- services ---------------------------------------------------------------------------
 
     def call(self, kind, name, request):
         """Call a service of the node and return the response."""
-        client = self.node.create_client(kind, f'depth_node/{name}')
+        if name not in self._services:
+            self._services[name] = self.node.create_client(kind, f'depth_node/{name}')
+        client = self._services[name]
         self.wait_until(client.service_is_ready, what=name)
         future = client.call_async(request)
         self.wait_until(future.done, what=f'an answer of {name}')
-        self.node.destroy_client(client)
         return future.result()
+
+    def set(self, **values):
+        """Set parameters, each on its own; return the reasons, empty where it worked."""
+        response = self.call(SetParameters, 'set_parameters',
+                             SetParameters.Request(parameters=parameter_messages(values)))
+        assert all(r.successful != bool(r.reason) for r in response.results)
+        return [result.reason for result in response.results]
+
+    def set_atomically(self, **values):
+        """Set parameters all at once; return the reason, empty where it worked."""
+        request = SetParametersAtomically.Request(parameters=parameter_messages(values))
+        result = self.call(SetParametersAtomically, 'set_parameters_atomically', request).result
+        assert result.successful != bool(result.reason)
+        return result.reason
+
+
+def parameter_messages(values):
+    """Return rcl_interfaces/Parameter messages of name -> value."""
+    return [ParameterMessage(name=name, value=Parameter(name, value=value).get_parameter_value())
+            for name, value in values.items()]
+
+
+def values_of(status):
+    """Return the values of a DiagnosticStatus as a dictionary, its level and message added."""
+    return {'level': status.level, 'message': status.message,
+            **{pair.key: pair.value for pair in status.values}}

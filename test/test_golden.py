@@ -62,7 +62,7 @@ def network_fields(model, golden):
     ours = {
         'net_input_hw': torch.tensor(plan.net),
         'relative_depth': trunk.features.relative[0, 0, ::4, ::4],
-        'metric_depth_net': model.measure(trunk, [head])[0, ::2, ::2],
+        'metric_depth_net': model.measure(trunk, [head])[0][0, ::2, ::2],
         'bin_centers': bins.centers[0][:, rows][:, :, columns],
         'bin_probabilities': bins.probabilities[0][:, rows][:, :, columns]}
     if trunk.logits is not None:

@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['camera', 'metrics', 'colormap', 'settings'],
+    ['settings', 'colormap', 'camera', 'routing', 'metrics'],
     ['model.'],
-    ['preprocess', 'losses'],
+    ['preprocess', 'refine', 'losses'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names
     ['messages', 'datasets'],

@@ -83,7 +83,7 @@ def test_sizes_of_the_stages():
     with torch.device('meta'):
         model = ZoeDepth(VARIANTS['nk']).eval()
         trunk = model.trunk(torch.zeros(1, 3, 384, 512))
-        depth = model.measure(trunk, ['outdoor'])
+        depth = model.measure(trunk, ['outdoor'])[0]
     features = trunk.features
     assert features.bottleneck.shape == (1, 256, 12, 16)
     assert [tuple(level.shape[1:]) for level in features.pyramid] == [
@@ -263,7 +263,7 @@ def test_distribution_of_a_head(model, name):
     with torch.inference_mode():
         trunk = model.trunk(pixels_of('a'))
         bins = model.metric(name, trunk.features, trunk.embeddings)
-        depth = model.measure(trunk, [name])
+        depth = model.measure(trunk, [name])[0]
     assert bins.centers.shape == bins.probabilities.shape == (1, 16, 64, 96)
     assert torch.allclose(bins.probabilities.sum(dim=1), torch.ones(1, 64, 96), atol=1e-5)
     assert (bins.probabilities >= 0).all()
@@ -346,8 +346,8 @@ def test_each_image_gets_the_head_that_is_named(model):
     pixels, names = pixels_of(*'abcde'), ['outdoor', 'indoor', 'indoor', 'outdoor', 'indoor']
     with torch.inference_mode():
         trunk = model.trunk(pixels)
-        depth = model.measure(trunk, names)
-        of = {name: model.measure(trunk, [name] * 5) for name in ('indoor', 'outdoor')}
+        depth = model.measure(trunk, names)[0]
+        of = {name: model.measure(trunk, [name] * 5)[0] for name in ('indoor', 'outdoor')}
     for i, name in enumerate(names):
         other = 'outdoor' if name == 'indoor' else 'indoor'
         assert_near(depth[i], of[name][i])
@@ -357,7 +357,7 @@ def test_each_image_gets_the_head_that_is_named(model):
 def test_forward_is_trunk_choice_and_measure(model, mixed):
     pixels, heads = mixed
     with torch.inference_mode():
-        assert torch.equal(model(pixels), model.measure(model.trunk(pixels), heads))
+        assert torch.equal(model(pixels), model.measure(model.trunk(pixels), heads)[0])
 
 
 def test_choice_without_a_router():
@@ -397,7 +397,7 @@ def test_two_models_in_one_process():
         # One in the middle of the other.
         trunks = [model.trunk(pixels) for model in models]
         heads = [model.choose(trunk.logits, 1) for model, trunk in zip(models, trunks)]
-        nested = [model.measure(*rest) for model, *rest in zip(models, trunks, heads)]
+        nested = [model.measure(*rest)[0] for model, *rest in zip(models, trunks, heads)]
     with ThreadPoolExecutor(2) as pool:
         parallel = list(pool.map(torch.inference_mode()(lambda model: model(pixels)), models * 4))
     for i in range(2):
@@ -423,8 +423,8 @@ def test_half_precision_leaves_the_heads_alone(dtype):
                 trunk.embeddings.bottleneck.dtype} == {torch.float32}
         fine = precise.features.fine
         assert 0 < (trunk.features.fine - fine).norm() < 0.05 * fine.norm()
-        depth = model.measure(trunk, ['indoor', 'outdoor'])
-        expected = exact.measure(precise, ['indoor', 'outdoor'])
+        depth = model.measure(trunk, ['indoor', 'outdoor'])[0]
+        expected = exact.measure(precise, ['indoor', 'outdoor'])[0]
     assert depth.dtype == torch.float32
     assert torch.isfinite(depth).all()
     assert (depth - expected).abs().median() < 0.05 * expected.median()

@@ -297,7 +297,7 @@ def test_rectified_and_downsample_shape_the_cloud(tiny_weights, photos):
     depth, raw = ask_once(tiny_weights, photos[0], info, point_cloud_downsample=1)
     assert raw.shape == (height, width, 3)
     _, rectified = ask_once(tiny_weights, photos[0], info, rectified='yes',
-                               point_cloud_downsample=2)
+                            point_cloud_downsample=2)
     assert rectified.shape == (math.ceil(height / 2), math.ceil(width / 2), 3)
     u = np.arange(width)[::2] - width / 2
     np.testing.assert_allclose(rectified[..., 0], u / 250 * depth[::2, ::2], rtol=1e-5, atol=1e-6)

@@ -2,42 +2,64 @@
 from threading import Event
 import time
 
-from zoe_ros.ros.worker import NewestWorker
+from zoe_ros.ros.worker import Worker
 
 
-def test_the_newest_item_wins_and_the_rest_is_counted():
+def test_the_newest_item_wins_and_the_rest_is_told():
     begun, go, done = Event(), Event(), []
 
-    def work(item):
+    def work(items):
         begun.set()
         go.wait(30)
-        done.append(item)
+        done.append(items['camera'])
 
-    worker = NewestWorker(work)
+    worker = Worker(work)
     worker.start()
-    worker.put(0)
+    worker.put('camera', 0)
     assert begun.wait(30)
-    for item in range(1, 6):
-        worker.put(item)
+    replaced = [worker.put('camera', item) for item in range(1, 6)]
     go.set()
     end = time.monotonic() + 30
     while len(done) < 2 and time.monotonic() < end:
         time.sleep(0.01)
     assert done == [0, 5]
-    assert worker.dropped == 4
+    assert replaced == [False, True, True, True, True]
+    assert worker.stop(30)
+
+
+def test_what_waits_of_several_senders_is_one_batch():
+    begun, go, done = Event(), Event(), []
+
+    def work(items):
+        begun.set()
+        go.wait(30)
+        done.append(items)
+
+    worker = Worker(work)
+    worker.start()
+    worker.put('front', 0)
+    assert begun.wait(30)
+    for item in (1, 2, 3):
+        worker.put('front', item)
+    worker.put('rear', 1)
+    go.set()
+    end = time.monotonic() + 30
+    while len(done) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert done == [{'front': 0}, {'front': 3, 'rear': 1}]
     assert worker.stop(30)
 
 
 def test_stop_says_whether_the_work_has_ended():
     begun, go = Event(), Event()
 
-    def work(item):
+    def work(items):
         begun.set()
         go.wait(30)
 
-    worker = NewestWorker(work)
+    worker = Worker(work)
     worker.start()
-    worker.put('long')
+    worker.put('camera', 'long')
     assert begun.wait(30)
     assert not worker.stop(0.05)
     go.set()
@@ -45,4 +67,39 @@ def test_stop_says_whether_the_work_has_ended():
 
 
 def test_a_worker_that_never_started_stops():
-    assert NewestWorker(print).stop(1)
+    assert Worker(print).stop(1)
+
+
+def test_every_item_in_order_when_the_sender_waits():
+    done = []
+
+    def work(items):
+        time.sleep(0.01)
+        done.append(items['camera'])
+
+    worker = Worker(work, every=True)
+    worker.start()
+    for item in range(20):
+        worker.put('camera', item)
+    end = time.monotonic() + 30
+    while len(done) < 20 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert done == list(range(20))
+    assert worker.stop(30)
+
+
+def test_a_waiting_sender_gives_up_when_it_is_told_to():
+    begun, go = Event(), Event()
+
+    def work(items):
+        begun.set()
+        go.wait(30)
+
+    worker = Worker(work, every=True)
+    worker.start()
+    worker.put('camera', 0)
+    assert begun.wait(30)
+    worker.put('camera', 1)
+    worker.put('camera', 2, alive=lambda: False)
+    go.set()
+    assert worker.stop(30)

@@ -64,6 +64,20 @@ class Camera:
             x, y = undistort(x, y, self.distortion)
         return np.stack([x, y], axis=-1).astype(np.float32)
 
+    def project(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Return the pixels (u, v) on which rays (x, y, 1) fall.
+
+        NaN beyond the angle at which the distortion model turns back.
+        """
+        if any(self.distortion):
+            if self.model == 'equidistant':
+                x, y = _distort_fisheye(x, y, self.distortion)
+            else:
+                seen = x * x + y * y < _fold(self.distortion)
+                x, y = (np.where(seen, c, np.nan) for c in distort(x, y, self.distortion))
+        return x * self.fx + self.cx, y * self.fy + self.cy
+
     def unproject(self, depth: np.ndarray, every: int = 1) -> np.ndarray:
         """
         Turn depth into points.
@@ -128,6 +142,18 @@ def _fold(coefficients: tuple[float, ...]) -> float:
     roots = np.concatenate([p.trim(1e-12).roots() for p in (slope, below)])
     real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
     return float(real.min(initial=np.inf))
+
+
+def _distort_fisheye(x: np.ndarray, y: np.ndarray,
+                     coefficients: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return where rays (x, y, 1) fall on an equidistant image plane."""
+    k1, k2, k3, k4 = (*coefficients, *[0.0] * 4)[:4]
+    r = np.hypot(x, y)
+    theta = np.arctan(r)
+    t2 = theta * theta
+    distorted = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+    scale = np.where(r > 1e-9, distorted / np.maximum(r, 1e-9), 1.0)
+    return x * scale, y * scale
 
 
 def _undistort_fisheye(xd: np.ndarray, yd: np.ndarray,

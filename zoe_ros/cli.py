@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 import logging
 import shlex
 import sys
 from typing import NoReturn
 
 from zoe_ros import __version__
-from zoe_ros.settings import ASPECTS, PRECISIONS, ROUTERS, RunSettings
+from zoe_ros.settings import RunSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(**options: object) -> None:
+    settings = RunSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.run import run  # here: help and usage errors need no torch
 
-    folder = run(RunSettings(**options))  # type: ignore[arg-type]
+    folder = run(settings)
     print(f'\nresults in {folder}')
     if (folder / 'overview.png').is_file():
         print(f'  look at {folder / "overview.png"}')
@@ -56,31 +58,26 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_run)
     command.add_argument('data', metavar='DATA', help='photograph, folder, rosbag2 folder, .mcap '
                                                       'or .db3')
-    command.add_argument('--topic', help='image topic of a bag that has several')
-    command.add_argument('--output', metavar='FOLDER', help='parent of the results (%(default)s)')
-    command.add_argument('--variant', help='n (indoor), k (outdoor), nk (both and a router), or '
-                                           'the model in the weights file (%(default)s)')
-    command.add_argument('--weights', metavar='FILE', help='checkpoint; without it the released '
-                                                           'weights are fetched once')
-    command.add_argument('--device', help='auto, cpu, cuda or cuda:N (%(default)s)')
-    command.add_argument('--precision', choices=PRECISIONS, help='(%(default)s)')
-    command.add_argument('--aspect', choices=ASPECTS, help='stretch to the training resolution, '
-                                                           'or keep the ratio (%(default)s)')
-    command.add_argument('--pad', action='store_true', help='mirror a border around the image')
-    command.add_argument('--flip', action='store_true', help='average with the mirrored image')
-    command.add_argument('--router', choices=ROUTERS, help='which head (%(default)s: by image)')
-    command.add_argument('--point-cloud-downsample', type=_positive, metavar='N',
-                         help='the cloud takes every Nth row and column (%(default)s)')
-    command.set_defaults(**{
-        name: field.default for name, field in RunSettings.__dataclass_fields__.items()
-        if name != 'data'})
+    _add_settings(command)
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
-    return int(text)
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """Add an option for each setting, with its text; values are checked by the settings."""
+    for item in fields(RunSettings):
+        if not item.metadata:
+            continue
+        flag = '--' + item.name.replace('_', '-')
+        text = item.metadata['text'].replace('%', '%%')
+        if isinstance(item.default, bool):
+            command.add_argument(flag, help=text, default=item.default,
+                                 action=argparse.BooleanOptionalAction)
+            continue
+        choices = item.metadata['choices']
+        command.add_argument(
+            flag, type=type(item.default), default=item.default, choices=choices or None,
+            metavar='|'.join(choices) or type(item.default).__name__.upper(),
+            help=text + (' (%(default)s)' if item.default != '' else ''))
 
 
 class _Parser(argparse.ArgumentParser):

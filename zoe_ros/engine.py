@@ -1,7 +1,7 @@
 """The depth estimator: photographs in, metric depth out. Everything else goes through here."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,37 @@ class DepthPrediction:
     head_probabilities: dict[str, float]
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkDepth:
+    """
+    Depth as the network left it.
+
+    :param depth: (H, W) float32 [m] at the size of the network, on its device; as it came.
+    :param deviation: (H, W) [m] standard deviation, or None.
+    :param plan: the sizes, for the way back to the image.
+    """
+
+    depth: torch.Tensor
+    deviation: torch.Tensor | None
+    plan: SizePlan
+    head: str
+    head_probabilities: dict[str, float]
+
+
+# The router's logits of an image (None where there is one head) -> head, and the probabilities.
+Chooser = Callable[[np.ndarray | None], tuple[str, dict[str, float]]]
+
+
 class DepthEstimator:
     """
     Metric depth from single images.
 
     Calls keep no state, so one estimator may serve several threads. Make one with :meth:`load`.
+
+    :ivar weights: the file that the model was loaded from, or None.
     """
+
+    weights: Path | None = None
 
     def __init__(self, model: ZoeDepth, *, aspect: str = 'stretch', pad: bool = False,
                  flip: bool = False, router: str = 'auto') -> None:
@@ -49,11 +74,8 @@ class DepthEstimator:
         :raises ValueError: a choice is not one of those accepted, or the model lacks the head.
         """
         one_of('aspect', aspect, ASPECTS)
-        one_of('router', router, ROUTERS)
-        if router != 'auto' and router not in model.config.head_names:
-            raise ValueError(f'{model.config.title} has no {router} head, only '
-                             f'{" and ".join(model.config.head_names)}')
         self.model = model.eval()
+        self.check_router(router)
         self.aspect = aspect
         self.pad = pad
         self.flip = flip
@@ -88,7 +110,17 @@ class DepthEstimator:
         config = find_config(variant, weights)
         path = Path(weights) if weights else fetch_weights(variant)
         model = load_model(config, path, target, _DTYPES[precision])
-        return cls(model, aspect=aspect, pad=pad, flip=flip, router=router)
+        estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router)
+        estimator.weights = path
+        return estimator
+
+    def check_router(self, router: str) -> None:
+        """Raise a ValueError unless ``router`` is 'auto' or a head that the model has."""
+        one_of('router', router, ROUTERS)
+        names = self.model.config.head_names
+        if router != 'auto' and router not in names:
+            raise ValueError(f'{self.model.config.title} has no {router} head, only '
+                             f'{" and ".join(names)}')
 
     def predict(self, image: np.ndarray) -> DepthPrediction:
         """
@@ -109,56 +141,80 @@ class DepthEstimator:
         :param images: each (h, w, 3) uint8 RGB.
         :raises TypeError, ValueError: an array is of another kind.
         """
+        predictions = []
+        for net in self.infer(images):
+            depth = to_depth(net.depth[None], net.plan)[0]
+            depth = torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
+            predictions.append(
+                DepthPrediction(depth.cpu().numpy(), net.head, net.head_probabilities))
+        return predictions
+
+    @torch.inference_mode()
+    def infer(self, images: Sequence[np.ndarray], choosers: Sequence[Chooser] | None = None,
+              deviation: bool = False) -> list[NetworkDepth]:
+        """
+        Run the network and leave depth on its device, at its size; see :meth:`predict_batch`.
+
+        :param choosers: for each image, what picks its head; by default the estimator's router.
+        :param deviation: compute the standard deviation of depth, too.
+        """
         for image in images:
             _check_image(image)
         plans = [self._plan(image) for image in images]
-        predictions: dict[int, DepthPrediction] = {}
+        choosers = choosers or [self._choose] * len(images)
+        results: dict[int, NetworkDepth] = {}
         for size in dict.fromkeys(plan.net for plan in plans):
             rows = [i for i, plan in enumerate(plans) if plan.net == size]
-            group = self._run([images[i] for i in rows], [plans[i] for i in rows])
-            predictions.update(zip(rows, group))
-        return [predictions[i] for i in range(len(images))]
+            group = self._run([images[i] for i in rows], [plans[i] for i in rows],
+                              [choosers[i] for i in rows], deviation)
+            results.update(zip(rows, group))
+        return [results[i] for i in range(len(images))]
 
     def _plan(self, image: np.ndarray) -> SizePlan:
         height, width = image.shape[:2]
         return plan_sizes((height, width), self.model.config.image_size, self.aspect, self.pad)
 
-    def _run(self, images: list[np.ndarray], plans: list[SizePlan]) -> list[DepthPrediction]:
+    def _run(self, images: list[np.ndarray], plans: list[SizePlan], choosers: list[Chooser],
+             deviation: bool) -> list[NetworkDepth]:
         # np.array copies: torch refuses negative strides and warns of read-only messages.
         pixels = torch.cat([
             to_pixels(torch.from_numpy(np.array(image)).to(self.device)[None], plan)
             for image, plan in zip(images, plans)])
         if self.flip:
+            # The two passes are routed each on its own, as in the official code, and may differ
+            # near the boundary; the answer tells the head of the image as it is.
             pixels = torch.cat([pixels, pixels.flip(-1)])
+            choosers = choosers * 2
         trunk = self.model.trunk(pixels)
-        heads, probabilities = self._route(trunk.logits, len(pixels))
-        depth = self.model.measure(trunk, heads)
-        predictions = []
-        for i, plan in enumerate(plans):
-            image_depth = to_depth(depth[i:i + 1], plan)
-            if self.flip:
-                mirrored = to_depth(depth[len(images) + i:][:1], plan)
-                image_depth = (image_depth + mirrored.flip(-1)) / 2
-            image_depth = torch.where(
-                torch.isfinite(image_depth) & (image_depth > 0), image_depth, torch.nan)
-            predictions.append(DepthPrediction(
-                image_depth[0].cpu().numpy(), heads[i], probabilities[i]))
-        return predictions
+        rows = ([None] * len(pixels) if trunk.logits is None
+                else list(trunk.logits.float().cpu().numpy()))
+        chosen = [choose(row) for choose, row in zip(choosers, rows)]
+        depth, spread = self.model.measure(trunk, [head for head, _ in chosen], deviation)
+        if self.flip:
+            depth = _average_mirrored(depth)
+            spread = None if spread is None else _average_mirrored(spread)
+        return [NetworkDepth(depth[i], None if spread is None else spread[i], plan, *chosen[i])
+                for i, plan in enumerate(plans)]
 
-    def _route(self, logits: torch.Tensor | None,
-               count: int) -> tuple[list[str], list[dict[str, float]]]:
-        """
-        Pick a head for each row of a batch, and say how probable it was.
-
-        The two passes of a flip average are routed each on its own, as in the official code, and
-        may differ near the boundary; the prediction tells the head of the image as it is.
-        """
+    def _choose(self, logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
+        """Pick a head by the router for this image alone, or the one that is forced."""
         names = self.model.config.head_names
         if logits is None or self.router != 'auto':
-            forced = names[0] if logits is None else self.router
-            return [forced] * count, [{n: float(n == forced) for n in names}] * count
-        rows = torch.softmax(logits.float(), dim=1).tolist()
-        return self.model.choose(logits, count), [dict(zip(names, row)) for row in rows]
+            return force(names[0] if logits is None else self.router, names)
+        exponents = np.exp(logits - logits.max())
+        return names[int(logits.argmax())], dict(
+            zip(names, (exponents / exponents.sum()).tolist()))
+
+
+def force(head: str, names: Sequence[str]) -> tuple[str, dict[str, float]]:
+    """Return a head that is given, with certainty."""
+    return head, {name: float(name == head) for name in names}
+
+
+def _average_mirrored(values: torch.Tensor) -> torch.Tensor:
+    """Average the first half of a batch with the mirrored second half."""
+    straight, mirrored = values.chunk(2)
+    return (straight + mirrored.flip(-1)) / 2
 
 
 def find_config(variant: str, weights: str | Path | None = None) -> ZoeConfig:

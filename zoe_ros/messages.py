@@ -136,7 +136,7 @@ def _decode_other(message: Any) -> np.ndarray:
                                       f'{first_line(error)}') from None
     if pixels.shape != (message.height, message.width, 3) or pixels.dtype != np.uint8:
         raise MessageError('corrupt', f"cv_bridge made {pixels.dtype} {pixels.shape} of a "
-                                      f"'{encoding}' image of {message.width} x {message.height}")
+                           f"'{encoding}' image of {message.width} x {message.height}")
     return np.ascontiguousarray(pixels)
 
 
@@ -211,11 +211,13 @@ class CameraInfoBuffer:
     The CameraInfo that belongs to an image: same stamp, else the latest of the same frame.
 
     :param capacity: how many to remember; None for all, in a bag that is read ahead.
+    :param tolerance: how far the other stamp may be from the image's [s]; 0 for any.
     """
 
-    def __init__(self, capacity: int | None = 30) -> None:
+    def __init__(self, capacity: int | None = 30, tolerance: float = 0.0) -> None:
         """Start empty."""
         self._capacity = capacity
+        self._tolerance = tolerance * 1e9
         self._lock = Lock()     # a subscription adds while a worker looks up
         self._by_key: OrderedDict[tuple[str, int], Any] = OrderedDict()
 
@@ -240,7 +242,9 @@ class CameraInfoBuffer:
             before = [key for key in same_frame if key[1] <= stamp]
             key = max(before, key=_stamp_of) if before else min(
                 same_frame, key=_stamp_of, default=None)
-            return None if key is None else self._by_key[key]
+            if key is None or 0 < self._tolerance < abs(stamp - key[1]):
+                return None
+            return self._by_key[key]
 
 
 def _stamp_of(key: tuple[str, int]) -> int:
@@ -268,32 +272,71 @@ def depth_message(types: MessageTypes, header: Any, depth: np.ndarray) -> Any:
         step=4 * width, data=types.pack(depth.astype('<f4', copy=False)))
 
 
-def camera_info_message(types: MessageTypes, header: Any, info: Any) -> Any:
-    """Return a copy of ``info`` under another header; the original is left as it is."""
+def millimetre_message(types: MessageTypes, header: Any, depth: np.ndarray) -> Any:
+    """
+    Return a 16UC1 image (REP-118): millimetres, 0 for no value, 65535 for all that is farther.
+
+    :param depth: (height, width) float32 [m], REP 117's infinities included.
+    """
+    height, width = depth.shape
+    with np.errstate(invalid='ignore'):
+        millimetres = np.nan_to_num(np.rint(depth * 1000), nan=0, posinf=65535, neginf=0)
+    return types.image(
+        header=header, height=height, width=width, encoding='16UC1', is_bigendian=0,
+        step=2 * width, data=types.pack(millimetres.clip(0, 65535).astype('<u2')))
+
+
+def color_message(types: MessageTypes, header: Any, pixels: np.ndarray) -> Any:
+    """Return an rgb8 image of (height, width, 3) uint8 RGB."""
+    height, width = pixels.shape[:2]
+    return types.image(header=header, height=height, width=width, encoding='rgb8', is_bigendian=0,
+                       step=3 * width, data=types.pack(pixels))
+
+
+def camera_info_message(types: MessageTypes, header: Any, info: Any,
+                        size: tuple[int, int] | None = None) -> Any:
+    """
+    Return a copy of ``info`` under another header; the original is left as it is.
+
+    :param size: (height, width) [px] of an image that was resized, as image_proc's Resize does:
+        the first row of K and P follows the width, the second the height.
+    """
+    height, width = size or (info.height, info.width)
+    k, p, roi = info.k, info.p, info.roi
+    if (height, width) != (info.height, info.width):
+        scale = np.array([[width / info.width], [height / info.height], [1.0]])
+        k = (np.reshape(k, (3, 3)) * scale).ravel()
+        p = (np.reshape(p, (3, 4)) * scale).ravel()
+        (sx,), (sy,) = scale[:2]
+        roi = type(roi)(
+            x_offset=round(roi.x_offset * sx), y_offset=round(roi.y_offset * sy),
+            height=round(roi.height * sy), width=round(roi.width * sx), do_rectify=roi.do_rectify)
     return types.camera_info(
-        header=header, height=info.height, width=info.width,
-        distortion_model=info.distortion_model, d=info.d, k=info.k, r=info.r, p=info.p,
-        binning_x=info.binning_x, binning_y=info.binning_y, roi=info.roi)
+        header=header, height=height, width=width, distortion_model=info.distortion_model,
+        d=info.d, k=k, r=info.r, p=p, binning_x=info.binning_x, binning_y=info.binning_y, roi=roi)
 
 
 def cloud_message(types: MessageTypes, header: Any, points: np.ndarray,
-                  colors: np.ndarray) -> Any:
+                  colors: np.ndarray | None) -> Any:
     """
-    Return an organised PointCloud2: x, y, z and packed rgb, 16 bytes a point.
+    Return an organised PointCloud2: x, y, z and packed rgb, 16 bytes a point; 12 without colour.
 
     :param points: (rows, columns, 3) float32 [m] in the optical frame, NaN for no value.
-    :param colors: (rows, columns, 3) uint8 RGB.
+    :param colors: (rows, columns, 3) uint8 RGB, or None.
     """
     rows, columns = points.shape[:2]
-    data = np.empty((rows, columns, 4), '<f4')
+    names = ('x', 'y', 'z') if colors is None else ('x', 'y', 'z', 'rgb')
+    data = np.empty((rows, columns, len(names)), '<f4')
     data[..., :3] = points
-    red, green, blue = (colors[..., i].astype('<u4') for i in range(3))
-    data[..., 3] = (red << 16 | green << 8 | blue).view('<f4')
+    if colors is not None:
+        red, green, blue = (colors[..., i].astype('<u4') for i in range(3))
+        data[..., 3] = (red << 16 | green << 8 | blue).view('<f4')
     fields = [types.point_field(name=name, offset=4 * i, datatype=_FLOAT32, count=1)
-              for i, name in enumerate(('x', 'y', 'z', 'rgb'))]
+              for i, name in enumerate(names)]
+    step = 4 * len(names)
     return types.point_cloud(
         header=header, height=rows, width=columns, fields=fields, is_bigendian=False,
-        point_step=16, row_step=16 * columns, data=types.pack(data), is_dense=False)
+        point_step=step, row_step=step * columns, data=types.pack(data), is_dense=False)
 
 
 def first_line(error: BaseException) -> str:

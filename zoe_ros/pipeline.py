@@ -1,24 +1,42 @@
 """One frame, from image message to output messages: the same for live topics and for bags."""
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+import math
 import re
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 
 from zoe_ros.camera import Camera
-from zoe_ros.engine import DepthEstimator, DepthPrediction
+from zoe_ros.colormap import colorize
+from zoe_ros.engine import Chooser, DepthEstimator, force, NetworkDepth
 from zoe_ros.messages import (
     camera_info_message,
     camera_of,
     CameraInfoBuffer,
     cloud_message,
+    color_message,
     decode_image,
     depth_message,
     MessageError,
     MessageTypes,
+    millimetre_message,
+    nanoseconds,
 )
+from zoe_ros.model.config import HeadConfig, ZoeConfig
+from zoe_ros.preprocess import SizePlan
+from zoe_ros.refine import limit, refine, resize
+from zoe_ros.routing import HeadTracker
+from zoe_ros.settings import FrameSettings
+from zoe_ros.view import TrainingView
+
+DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
+MILLIMETRES, COLORED, UNCERTAINTY = (
+    'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,70 +45,270 @@ class Frame:
     What comes of one image.
 
     :param image: (height, width, 3) uint8 RGB, as the network saw it.
-    :param camera_info: None where no CameraInfo was given.
-    :param points: None where there is no usable camera; ``no_cloud`` then says why.
+    :param depth: (height, width) float32 [m] at the size of the image.
+    :param messages: name of the output -> message.
+    :param no_cloud: why there is none, or empty.
+    :param seconds: stage -> time it took: decode, network, messages.
     """
 
     image: np.ndarray
-    prediction: DepthPrediction
-    depth: Any
-    camera_info: Any | None
-    points: Any | None
+    depth: np.ndarray
+    head: str
+    head_probabilities: dict[str, float]
+    messages: dict[str, Any]
     no_cloud: str
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """
+    An image on its way into the network.
+
+    :param seen: what the network shall see: the image, or the training camera's view of it.
+    :param choose: picks the head from the router's logits.
+    :param deviation: the standard deviation of depth is needed, too.
+    """
+
+    header: Any
+    image: np.ndarray
+    seen: np.ndarray
+    view: TrainingView | None
+    settings: FrameSettings
+    choose: Chooser
+    deviation: bool
+    seconds: float
 
 
 class Pipeline:
     """
-    Turns image messages into depth images, camera infos and clouds.
+    Turns the images of one camera into depth images, camera infos and clouds.
 
-    :param downsample: the cloud takes every n-th row and column.
-    :param rectified: the images are rectified, see :func:`is_rectified`.
+    :meth:`prepare` before the network and :meth:`finish` after it, so that the images of several
+    cameras can go through the network together; :meth:`process` does all for one.
+
+    :ivar settings: may be replaced at any time; a frame uses one set of them throughout.
     """
 
-    def __init__(self, estimator: DepthEstimator, types: MessageTypes, *, downsample: int,
+    def __init__(self, estimator: DepthEstimator, types: MessageTypes, settings: FrameSettings,
                  rectified: bool) -> None:
-        """Keep the parts; nothing is computed before the first frame."""
+        """
+        Keep the parts; nothing is computed before the first frame.
+
+        :param rectified: the images are rectified, see :func:`is_rectified`.
+        """
+        self.settings = settings
         self._estimator = estimator
         self._types = types
-        self._downsample = downsample
         self._rectified = rectified
+        self._tracker = HeadTracker()
+        self._head = estimator.model.config.head_names[0]
         self._camera: Camera | None = None
+        self._views: dict[str, TrainingView] = {}
 
-    def process(self, message: Any, infos: CameraInfoBuffer) -> Frame:
+    def process(self, message: Any, infos: CameraInfoBuffer, wanted: Collection[str]) -> Frame:
         """
         Process one image.
 
         :param message: sensor_msgs Image or CompressedImage.
-        :param infos: where its CameraInfo is looked up, after the network has run: a live one may
-            arrive a little later than the image. Without one there is depth but no cloud.
+        :param infos: where its CameraInfo is looked up. Without one there is depth but no cloud.
+        :param wanted: names of the outputs to make.
         :raises MessageError: the image cannot be used.
         """
-        image = decode_image(message)
-        try:
-            prediction = self._estimator.predict(image)
-        except ValueError as error:     # too small for the border that padding mirrors
-            raise MessageError('size', str(error)) from None
-        header = message.header
-        info = infos.find(header)
-        depth = depth_message(self._types, header, prediction.depth)
-        if info is None:
-            return Frame(image, prediction, depth, None, None, 'there is no CameraInfo')
-        info_out = camera_info_message(self._types, header, info)
-        try:
-            camera = self._same_camera(camera_of(info, image.shape[:2], self._rectified))
-        except ValueError as error:
-            return Frame(image, prediction, depth, info_out, None, str(error))
-        every = self._downsample
-        points = camera.unproject(prediction.depth, every)
-        cloud = cloud_message(self._types, header, points, image[::every, ::every])
-        return Frame(image, prediction, depth, info_out, cloud, '')
+        prepared = self.prepare(message, infos, wanted)
+        start = perf_counter()
+        net = infer_together(self._estimator, [prepared])[0]
+        return self.finish(prepared, net, infos, wanted, perf_counter() - start)
 
-    def _same_camera(self, camera: Camera) -> Camera:
-        """Return the last camera if it equals this one: its table of rays is already made."""
+    def prepare(self, message: Any, infos: CameraInfoBuffer, wanted: Collection[str]) -> Prepared:
+        """
+        Decode an image; see :meth:`process`.
+
+        :raises MessageError: it cannot be used.
+        """
+        start = perf_counter()
+        image = decode_image(message)
+        camera, _ = self._camera_of(infos.find(message.header), image)
+        return self._prepare(message.header, image, camera, self.settings,
+                             nanoseconds(message.header.stamp) / 1e9, UNCERTAINTY in wanted, start)
+
+    def finish(self, prepared: Prepared, net: NetworkDepth, infos: CameraInfoBuffer,
+               wanted: Collection[str], network_seconds: float) -> Frame:
+        """
+        Make the messages of an image that has been through the network; see :meth:`process`.
+
+        CameraInfo is looked up again: a live one may arrive a little later than its image.
+        """
+        start = perf_counter()
+        header, settings, image = prepared.header, prepared.settings, prepared.image
+        self._head = net.head
+        info = infos.find(header)
+        camera, no_cloud = self._camera_of(info, image)
+        depth, deviation = self._to_image(net, camera, prepared.view, settings)
+        messages = self._depth_images(header, depth, deviation, net, info, settings, wanted)
+        if camera is not None and POINTS in wanted:
+            messages[POINTS] = self._cloud(header, image, depth, camera, settings)
+        seconds = {'decode': prepared.seconds, 'network': network_seconds,
+                   'messages': perf_counter() - start}
+        return Frame(image, depth, net.head, net.head_probabilities, messages, no_cloud, seconds)
+
+    def measure(self, image: np.ndarray) -> tuple[np.ndarray, str]:
+        """
+        Measure a photograph that belongs to no video.
+
+        :param image: (height, width, 3) uint8 RGB.
+        :return: (height, width) depth [m], and the head.
+        :raises MessageError: the image cannot be used.
+        """
+        self._tracker = HeadTracker()
+        prepared = self._prepare(None, image, None, self.settings, 0.0, False, perf_counter())
+        net = infer_together(self._estimator, [prepared])[0]
+        return self._to_image(net, None, None, self.settings)[0], net.head
+
+    def _prepare(self, header: Any, image: np.ndarray, camera: Camera | None,
+                 settings: FrameSettings, stamp: float, deviation: bool,
+                 start: float) -> Prepared:
+        names = self._estimator.model.config.head_names
+
+        def choose(logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
+            if logits is None or settings.router != 'auto':
+                return force(names[0] if logits is None else settings.router, names)
+            return self._tracker.choose(logits, names, stamp, settings.router_time_constant)
+
+        view = None
+        if settings.camera_view == 'training' and camera is not None:
+            view = self._view(camera, self._head if settings.router == 'auto' else settings.router)
+        return Prepared(
+            header, image, image if view is None else view.look(image), view, settings, choose,
+            deviation or settings.max_relative_uncertainty > 0, perf_counter() - start)
+
+    def _view(self, camera: Camera, head: str) -> TrainingView:
+        """Return the training view for the head of the last frame, which the next one will use."""
+        if head not in self._views:
+            config = self._estimator.model.config
+            self._views[head] = TrainingView.between(
+                camera, head_config(config, head), config.image_size, self._estimator.device)
+        return self._views[head]
+
+    def _camera_of(self, info: Any | None, image: np.ndarray) -> tuple[Camera | None, str]:
+        """Return the camera, or None and the reason; keep it for the sake of its rays."""
+        if info is None:
+            return None, 'there is no CameraInfo'
+        try:
+            camera = camera_of(info, image.shape[:2], self._rectified)
+        except ValueError as error:
+            return None, str(error)
         if camera != self._camera:
-            self._camera = camera
-        assert self._camera is not None
-        return self._camera
+            self._camera, self._views = camera, {}
+        return self._camera, ''
+
+    @torch.inference_mode()
+    def _to_image(self, net: NetworkDepth, camera: Camera | None, view: TrainingView | None,
+                  settings: FrameSettings) -> tuple[np.ndarray, np.ndarray | None]:
+        """Bring depth and deviation to the size of the image, with the user's choices applied."""
+        scale = settings.depth_scale
+        # The training camera's view has the training camera's focal length.
+        if settings.focal_correction and camera is not None and view is None:
+            config = self._estimator.model.config
+            scale *= focal_factor(camera, net.plan, head_config(config, net.head))
+        depth, deviation = refine(net.depth, net.deviation, settings, scale)
+        values = [v for v in (depth, deviation) if v is not None]
+        if view is None:
+            values = [_uncrop(v, depth, net.plan, settings.interpolation) for v in values]
+        else:
+            values = [view.back(v, settings.interpolation == 'linear') for v in values]
+        full = limit(values[0], settings).cpu().numpy()
+        if deviation is None:
+            return full, None
+        spread = values[1].cpu().numpy()
+        return full, np.where(np.isfinite(full), spread, np.float32(np.nan))
+
+    def _depth_images(self, header: Any, depth: np.ndarray, deviation: np.ndarray | None,
+                      net: NetworkDepth, info: Any | None, settings: FrameSettings,
+                      wanted: Collection[str]) -> dict[str, Any]:
+        """Make the depth images and their CameraInfo, at the size that is asked for."""
+        grid = _output_grid(depth.shape, net.plan, settings)
+        fits = info is not None and (info.height, info.width) == depth.shape
+        depth = depth[grid]
+        types = self._types
+        messages = {}
+        if DEPTH in wanted:
+            messages[DEPTH] = depth_message(types, header, depth)
+        if MILLIMETRES in wanted:
+            messages[MILLIMETRES] = millimetre_message(types, header, depth)
+        if COLORED in wanted:
+            colors = colorize(depth, settings.color_min_depth, settings.color_max_depth)
+            messages[COLORED] = color_message(types, header, colors)
+        if UNCERTAINTY in wanted and deviation is not None:
+            messages[UNCERTAINTY] = depth_message(types, header, deviation[grid])
+        if CAMERA_INFO in wanted and info is not None:
+            # One that is not of this image is handed on as it is.
+            size = (depth.shape[0], depth.shape[1]) if fits else None
+            messages[CAMERA_INFO] = camera_info_message(types, header, info, size)
+        return messages
+
+    def _cloud(self, header: Any, image: np.ndarray, depth: np.ndarray, camera: Camera,
+               settings: FrameSettings) -> Any:
+        every = settings.point_cloud_downsample
+        points = camera.unproject(depth, every)
+        # An infinite point is none; far_value is a point, for costmaps.
+        with np.errstate(invalid='ignore'):
+            points[~(points[..., 2] <= settings.point_cloud_max_range)] = np.nan
+        points[np.isinf(points[..., 2])] = np.nan
+        colors = image[::every, ::every] if settings.point_cloud_color else None
+        return cloud_message(self._types, header, points, colors)
+
+
+def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> list[NetworkDepth]:
+    """
+    Send images through the network as one batch.
+
+    :raises MessageError: an image is too small for the border that padding mirrors.
+    """
+    try:
+        return estimator.infer([p.seen for p in prepared], [p.choose for p in prepared],
+                               any(p.deviation for p in prepared))
+    except ValueError as error:
+        raise MessageError('size', str(error)) from None
+
+
+def head_config(config: ZoeConfig, name: str) -> HeadConfig:
+    """Return the description of a head by its name."""
+    return next(head for head in config.metric.heads if head.name == name)
+
+
+def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig) -> float:
+    """
+    Return the factor on depth for a lens that the head was not trained with.
+
+    A thing of size s at depth z covers s * f / z network pixels. The head, which learnt with the
+    focal length f', takes that for depth z' = z * f' / f; so z = z' * f / f'. Both f are taken at
+    the size of the network, as the geometric mean of the two axes. It holds for things whose size
+    the network knows; perspective lines do not follow it, and a camera that looks through
+    distortion has no one focal length.
+    """
+    of_camera = camera.fx / plan.padded[1] * camera.fy / plan.padded[0]
+    of_training = head.training_camera[0] * head.training_camera[1]
+    return math.sqrt(of_camera / of_training)
+
+
+def _uncrop(values: torch.Tensor, depth: torch.Tensor, plan: SizePlan,
+            interpolation: str) -> torch.Tensor:
+    """Bring (H, W) values to the image, without the border that was mirrored."""
+    rows, columns = plan.pad
+    height, width = plan.image
+    full = resize(values, depth, plan.padded, interpolation)
+    return full[rows:rows + height, columns:columns + width]
+
+
+def _output_grid(size: tuple[int, ...], plan: SizePlan, settings: FrameSettings) -> Any:
+    """Return the index of the rows and columns of the image that the depth images keep."""
+    every = settings.output_decimation
+    if settings.output_size == 'camera':
+        return slice(None, None, every), slice(None, None, every)
+    # Row i of the network is row i * h / H of the image, as CameraInfo will say.
+    return np.ix_(*((np.arange(net) * have / net).round().astype(int).clip(max=have - 1)
+                    for net, have in zip(plan.net, size)))
 
 
 def is_rectified(topic: str) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from zoe_ros.colormap import colorize
-from zoe_ros.engine import DepthPrediction
 
 # Depth is counted in bins 0.5 % wide, so that a bag of any length needs no more memory.
 _NEAREST, _BIN, _BINS = 1e-3, np.log(1.005), 2800       # up to 1.1 km
@@ -63,15 +62,15 @@ class Statistics:
         self._histogram = np.zeros(_BINS, np.int64)
         self._pixels = 0
 
-    def add(self, prediction: DepthPrediction, seconds: float) -> None:
+    def add(self, depth: np.ndarray, head: str, seconds: float) -> None:
         """Count a frame that took ``seconds`` from message to messages."""
         self.frames += 1
-        self.heads[prediction.head] += 1
+        self.heads[head] += 1
         self._latency.append(seconds)
-        valid = prediction.depth[np.isfinite(prediction.depth)]
+        valid = depth[np.isfinite(depth)]
         bins = (np.log(valid / _NEAREST) / _BIN).clip(0, _BINS - 1).astype(np.int64)
         self._histogram += np.bincount(bins, minlength=_BINS)
-        self._pixels += prediction.depth.size
+        self._pixels += depth.size
 
     def depth_percentile(self, percent: float) -> float:
         """Return a percentile of all valid depth so far [m]; NaN without any."""

@@ -18,10 +18,11 @@ import yaml
 from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
 from zoe_ros.engine import DepthEstimator
 from zoe_ros.messages import MessageError, photo_to_rgb
-from zoe_ros.pipeline import is_rectified, Pipeline
+from zoe_ros.pipeline import CAMERA_INFO, DEPTH, is_rectified, Pipeline, POINTS
 from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
+OUTPUTS = (DEPTH, CAMERA_INFO, POINTS)
 PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 # The EXIF tag of a photograph's orientation, and how each value is turned upright.
 _ORIENTATION = 0x0112
@@ -55,8 +56,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                  f'CameraInfo on {bag.info_topic}' if bag.info_topic
                  else 'no CameraInfo, so there will be no cloud')
         rectified = is_rectified(bag.topic)
-        pipeline = Pipeline(_load(settings), BAG_TYPES, rectified=rectified,
-                            downsample=settings.point_cloud_downsample)
+        pipeline = Pipeline(_load(settings), BAG_TYPES, settings, rectified)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
         with _reporting(folder, settings, found, bag.count) as report, \
@@ -64,16 +64,13 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
             for image in report.progress(bag):
                 start = perf_counter()
                 try:
-                    frame = pipeline.process(image.message, bag.infos)
+                    frame = pipeline.process(image.message, bag.infos, OUTPUTS)
                 except MessageError as error:
                     report.drop(error.cause, f'an image of {bag.topic} is dropped: {error}')
                     continue
-                outputs = {'/depth/image': frame.depth, '/depth/camera_info': frame.camera_info,
-                           '/points': frame.points}
-                for topic, message in outputs.items():
-                    if message is not None:
-                        out.write(topic, message, image.recorded)
-                report.add(frame.image, frame.prediction, perf_counter() - start)
+                for name, message in frame.messages.items():
+                    out.write(f'/{name}', message, image.recorded)
+                report.add(frame.image, frame.depth, frame.head, perf_counter() - start)
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
@@ -90,20 +87,20 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
         photos = [path]
         read_photo(path)    # fail before the model is loaded
         log.info('%s is a photograph', path)
-    estimator = _load(settings)
+    pipeline = Pipeline(_load(settings), BAG_TYPES, settings, rectified=False)
     folder = new_folder(Path(settings.output))
     with _reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
             start = perf_counter()
             try:
                 image = read_photo(photo)
-                prediction = estimator.predict(image)
+                depth, head = pipeline.measure(image)
             except ValueError as error:
                 report.drop('corrupt', f'dropped: {error}')
                 continue
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
-            np.save(folder / f'{photo.name}.depth.npy', prediction.depth)
-            report.add(image, prediction, perf_counter() - start)
+            np.save(folder / f'{photo.name}.depth.npy', depth)
+            report.add(image, depth, head, perf_counter() - start)
     return folder
 
 
@@ -111,7 +108,8 @@ def _load(settings: RunSettings) -> DepthEstimator:
     """Load the estimator and say what was taken."""
     estimator = DepthEstimator.load(
         settings.variant, settings.weights or None, settings.device, settings.precision,
-        settings.aspect, settings.pad, settings.flip, settings.router)
+        settings.aspect, settings.pad, settings.flip)
+    estimator.check_router(settings.router)
     log.info('%s in %s on %s', estimator.model.config.title, settings.precision,
              estimator.device)
     return estimator
@@ -151,10 +149,10 @@ class _Report:
             self._index += 1
             yield item
 
-    def add(self, image: np.ndarray, prediction: Any, seconds: float) -> None:
+    def add(self, image: np.ndarray, depth: np.ndarray, head: str, seconds: float) -> None:
         """Count a frame that is written."""
-        self.statistics.add(prediction, seconds)
-        self.sheet.add(self._index, image, prediction.depth)
+        self.statistics.add(depth, head, seconds)
+        self.sheet.add(self._index, image, depth)
 
     def drop(self, cause: str, text: str) -> None:
         """Count an image that cannot be used; say it the first time for each cause."""

@@ -1,39 +1,176 @@
-"""What users choose, in words: shared by the estimator, the command line and the node."""
+"""
+What users choose, in words: the one source of the node's parameters and of the command's options.
+
+Each field carries its text, its unit, and what it accepts; descriptors, config/depth.yaml, the
+README's tables and ``zoe run --help`` are made from that.
+"""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 PRECISIONS = ('fp32', 'fp16', 'bf16')
 ASPECTS = ('stretch', 'keep')
 ROUTERS = ('auto', 'indoor', 'outdoor')
 
 
+def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
+            high: float | None = None, runtime: bool = False) -> Any:
+    """
+    Describe a field of a dataclass of settings.
+
+    :param text: what it means, with its unit in brackets.
+    :param choices: the accepted texts; all, if empty.
+    :param low, high: the accepted range, ends included.
+    :param runtime: the node takes a new value while it runs.
+    """
+    return field(default=default, metadata={
+        'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime})
+
+
 @dataclass(frozen=True)
-class RunSettings:
+class Settings:
+    """
+    The base of all settings: checks its fields.
+
+    :raises ValueError: a value is of another kind or not accepted.
+    """
+
+    def __post_init__(self) -> None:
+        """Check every value against its kind, choices and range."""
+        for item in fields(self):
+            value, meta = getattr(self, item.name), item.metadata
+            if not meta:
+                continue
+            kind = type(item.default)
+            if kind is float and type(value) is int:
+                # "max_depth: 10" means a number to everybody but YAML.
+                value = float(value)
+                object.__setattr__(self, item.name, value)
+            if kind is tuple and isinstance(value, (list, tuple)) and all(
+                    isinstance(entry, str) for entry in value):
+                value = tuple(value)
+                object.__setattr__(self, item.name, value)
+            if type(value) is not kind:
+                raise ValueError(f"parameter '{item.name}' is {value!r}, not of type "
+                                 f'{"list of texts" if kind is tuple else kind.__name__}')
+            if meta['choices'] and value not in meta['choices']:
+                raise ValueError(f"parameter '{item.name}' is '{value}', not one of "
+                                 f'{", ".join(meta["choices"])}')
+            if meta['low'] is not None and not meta['low'] <= value <= meta['high']:
+                raise ValueError(f"parameter '{item.name}' is {value}, not within "
+                                 f'{meta["low"]:g} ... {meta["high"]:g}')
+
+
+@dataclass(frozen=True)
+class ModelSettings(Settings):
+    """What is loaded, and where it runs."""
+
+    variant: str = setting(
+        'nk', "Model: 'n' (indoor), 'k' (outdoor), 'nk' (both heads and a router), or the name "
+              'of the model in the weights file.')
+    weights: str = setting(
+        '', 'Path of a checkpoint. Empty: the released weights, fetched once.')
+    device: str = setting(
+        'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
+    precision: str = setting(
+        'fp32', 'Precision of encoder and decoder; the metric head stays in fp32.',
+        choices=PRECISIONS)
+    aspect: str = setting(
+        'stretch', "'stretch' the image to the training resolution (best metric accuracy, "
+                   "constant cost) or 'keep' its aspect ratio.", choices=ASPECTS)
+
+
+@dataclass(frozen=True)
+class FrameSettings(Settings):
+    """
+    What is made of each frame.
+
+    :raises ValueError: min_depth is not less than max_depth, or far_value is less than that.
+    """
+
+    router: str = setting(
+        'auto', "Metric head: 'auto' decides by the image, the others force one.",
+        choices=ROUTERS, runtime=True)
+    router_time_constant: float = setting(
+        1.0, "Time over which 'auto' averages its evidence [s], so that the head of a video does "
+             'not flicker. 0: each frame on its own.', low=0, high=3600, runtime=True)
+    min_depth: float = setting(
+        0.0, 'Depth below is -Inf, too near (REP 117) [m].', low=0, high=1000, runtime=True)
+    max_depth: float = setting(
+        1000.0, 'Depth above is +Inf, too far (REP 117), or far_value [m].', low=0, high=1000,
+        runtime=True)
+    far_value: float = setting(
+        0.0, 'What stands for too far, so that costmaps clear along the ray [m]; at least '
+             'max_depth. 0: +Inf.', low=0, high=10000, runtime=True)
+    depth_scale: float = setting(
+        1.0, 'Factor on all depth.', low=1e-3, high=1000, runtime=True)
+    focal_correction: bool = setting(
+        False, 'Multiply depth by the focal length of CameraInfo over that of the training '
+               'camera of the head, both at the size of the network: similar triangles.',
+        runtime=True)
+    camera_view: str = setting(
+        'as_is', "'training' shows the network each image as the training camera of its head "
+                 'would have seen it, undistorted and with its field of view, and brings depth '
+                 'back to the pixels of the image; what was not seen has none. Needs CameraInfo.',
+        choices=('as_is', 'training'), runtime=True)
+    edge_threshold: float = setting(
+        0.0, 'Remove depth where neighbouring network pixels differ by more than this share, '
+             'against flying points; 0.1 is a good start. 0: off.', low=0, high=100, runtime=True)
+    max_relative_uncertainty: float = setting(
+        0.0, 'Remove depth whose uncertainty exceeds this share of it. 0: off.', low=0, high=100,
+        runtime=True)
+    interpolation: str = setting(
+        'edges', "How depth comes to the size of the camera: 'edges' (linear, but never across "
+                 "an edge of depth), 'linear' (as in the published evaluation) or 'nearest'.",
+        choices=('edges', 'linear', 'nearest'), runtime=True)
+    output_size: str = setting(
+        'camera', "Size of depth images: that of the 'camera' or of the 'network'; CameraInfo "
+                  'follows.', choices=('camera', 'network'), runtime=True)
+    output_decimation: int = setting(
+        1, "Depth images of the size of the camera keep every n-th row and column; CameraInfo "
+           'follows.', low=1, high=64, runtime=True)
+    color_min_depth: float = setting(
+        0.5, 'Nearest depth of the colours of depth/image_colored [m].', low=0.01, high=1000,
+        runtime=True)
+    color_max_depth: float = setting(
+        20.0, 'Farthest depth of these colours [m].', low=0.01, high=1000, runtime=True)
+    point_cloud_downsample: int = setting(
+        4, 'The cloud takes every n-th row and column.', low=1, high=64, runtime=True)
+    point_cloud_max_range: float = setting(
+        1000.0, 'Points farther along the optical axis are left out [m].', low=0, high=10000,
+        runtime=True)
+    point_cloud_color: bool = setting(
+        True, 'Points carry the colour of the image (16 bytes each, else 12).', runtime=True)
+
+    def __post_init__(self) -> None:
+        """Check each field, then what they say together."""
+        super().__post_init__()
+        if not self.min_depth < self.max_depth:
+            raise ValueError(f"parameter 'min_depth' is {self.min_depth:g}, not less than "
+                             f"'max_depth' = {self.max_depth:g}")
+        if not self.color_min_depth < self.color_max_depth:
+            raise ValueError(f"parameter 'color_min_depth' is {self.color_min_depth:g}, not less "
+                             f"than 'color_max_depth' = {self.color_max_depth:g}")
+        if self.far_value and self.far_value < self.max_depth:
+            raise ValueError(f"parameter 'far_value' is {self.far_value:g}, less than "
+                             f"'max_depth' = {self.max_depth:g}: far things would seem near")
+
+
+@dataclass(frozen=True)
+class RunSettings(FrameSettings, ModelSettings):
     """
     Everything that decides a run of ``zoe run``; written beside its results.
 
-    Names, meanings and defaults are those of the node's parameters.
-
     :param data: a photograph, a folder of them, or a bag.
-    :param output: the folder under which the folder of results is made.
-    :param topic: image topic of a bag; empty to take the only one.
-    :param weights: path of a checkpoint; empty for the released one.
-    :param point_cloud_downsample: the cloud takes every n-th row and column.
     """
 
-    data: str
-    output: str = 'results'
-    topic: str = ''
-    variant: str = 'nk'
-    weights: str = ''
-    device: str = 'auto'
-    precision: str = 'fp32'
-    aspect: str = 'stretch'
-    pad: bool = False
-    flip: bool = False
-    router: str = 'auto'
-    point_cloud_downsample: int = 4
+    data: str = ''
+    output: str = setting('results', 'Folder under which the folder of results is made.')
+    topic: str = setting('', 'Image topic of a bag. Empty: the only one.')
+    pad: bool = setting(False, 'Mirror a border around the image, as the official inference does.')
+    flip: bool = setting(
+        False, 'Average with the mirrored image, as the official inference does; twice the cost.')
 
 
 def one_of(what: str, value: str, accepted: tuple[str, ...]) -> None:

@@ -40,11 +40,15 @@ class HeadConfig:
     :param name: 'indoor' or 'outdoor', the name by which users force it.
     :param attractors: number of attractors of each of the four levels, coarse to fine.
     :param depth_range: (min, max) [m]; bounds the bins only where ``bounded`` is true.
+    :param training_camera: (fx, fy, cx, cy) of the camera that it was trained with, in widths
+        (x) and heights (y) of that camera's image.
     """
 
     name: str
     attractors: tuple[int, ...]
     depth_range: tuple[float, float]
+    training_camera: tuple[float, float, float, float] = (
+        518.8579 / 640, 519.4696 / 480, 325.5824 / 640, 253.7362 / 480)
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,12 @@ def _build(cls: Any, values: dict[str, Any]) -> Any:
 
 
 _PYRAMID = (16, 8, 4, 1)
+# KITTI's camera (1242 x 375), of which training takes the lower middle 1216 x 352 (section 6.2).
+_KITTI = (721.5377 / 1216, 721.5377 / 352, (609.5593 - 13) / 1216, (172.854 - 23) / 352)
 _INDOOR = HeadConfig('indoor', _PYRAMID, (1e-3, 10.0))
 # The released K was trained for 80 m, but its own configuration leaves the default of 10 m in
 # place and so returns an eighth of the depth (trap T1; ZoeDepth issues 28, 45, 139).
-_OUTDOOR = HeadConfig('outdoor', _PYRAMID, (1e-3, 80.0))
+_OUTDOOR = HeadConfig('outdoor', _PYRAMID, (1e-3, 80.0), _KITTI)
 # In the released NK the attractor counts landed in another argument: every level has 16 (trap T3).
 _NK_ATTRACTORS = (16, 16, 16, 16)
 
@@ -145,7 +151,7 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
     # NK never sees the relative depth in its metric heads, whatever the paper's figure shows (T5).
     ZoeConfig('nk', 'ZoeD-M12-NK', (384, 512), MetricConfig(
         heads=(HeadConfig('indoor', _NK_ATTRACTORS, (1e-3, 10.0)),
-               HeadConfig('outdoor', _NK_ATTRACTORS, (1e-3, 80.0))),
+               HeadConfig('outdoor', _NK_ATTRACTORS, (1e-3, 80.0), _KITTI)),
         relative_input=False, seed_hidden=64, embedding_hidden=64, bottleneck_factor=4),
         router=RouterConfig()),
 )}

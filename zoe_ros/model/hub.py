@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 from pathlib import Path
 import re
@@ -11,7 +10,7 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import logging as hub_logging
 
 from zoe_ros.model.config import VARIANTS
-from zoe_ros.model.weights import WeightsError
+from zoe_ros.model.weights import sha256_of, WeightsError
 
 REPOSITORIES = {
     'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}
@@ -68,11 +67,7 @@ def _verify(path: Path) -> None:
     blob = path.resolve()
     if not re.fullmatch('[0-9a-f]{64}', blob.name):
         return
-    digest = hashlib.sha256()
-    with blob.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if digest.hexdigest() != blob.name:
+    if sha256_of(blob) != blob.name:
         path.unlink()
         blob.unlink(missing_ok=True)
         raise WeightsError(f'what was fetched as {path.name} has another SHA-256 than the hub '

@@ -27,6 +27,11 @@ class BinDistribution(NamedTuple):
         """Return the depth (b, H, W) [m]: the expectation over the bins (paper, section 3.2)."""
         return (self.probabilities * self.centers).sum(dim=1)
 
+    def deviation(self) -> torch.Tensor:
+        """Return the standard deviation of depth over the bins (b, H, W) [m]."""
+        offsets = self.centers - self.mean()[:, None]
+        return (self.probabilities * offsets.square()).sum(dim=1).sqrt()
+
 
 class Embeddings(NamedTuple):
     """Bin embeddings, shared by all heads: at the bottleneck, then at the four levels."""

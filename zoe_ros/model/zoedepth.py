@@ -10,7 +10,7 @@ from torch import nn
 from zoe_ros.model.backbone import BeitBackbone
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.decoder import DptDecoder, Features
-from zoe_ros.model.metric import Embeddings, MetricBins
+from zoe_ros.model.metric import BinDistribution, Embeddings, MetricBins
 from zoe_ros.model.router import Router
 
 
@@ -75,24 +75,31 @@ class ZoeDepth(nn.Module):
         logits = None if self.router is None else self.router(embeddings.bottleneck)
         return Trunk(features, embeddings, logits)
 
-    def measure(self, trunk: Trunk, heads: Sequence[str]) -> torch.Tensor:
+    def measure(self, trunk: Trunk, heads: Sequence[str],
+                deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Run the named head of each image.
 
         Each image keeps its own head, whatever else is in the batch (trap T6).
 
-        :return: (b, H, W) depth along the optical axis [m], at the size of the pixels.
+        :param deviation: compute that, too.
+        :return: (b, H, W) depth along the optical axis [m] at the size of the pixels, and the
+            standard deviation of its distribution over the bins [m], or None.
         """
         used = sorted(set(heads))
         if len(used) == 1:
-            return self.metric(used[0], trunk.features, trunk.embeddings).mean()
+            return _moments(self.metric(used[0], trunk.features, trunk.embeddings), deviation)
         fine = trunk.features.fine
         depth = fine.new_empty((fine.shape[0], *fine.shape[2:]))
+        spread = torch.empty_like(depth) if deviation else None
         for name in used:
             rows = [i for i, head in enumerate(heads) if head == name]
             features, embeddings = _rows(trunk.features, rows), _rows(trunk.embeddings, rows)
-            depth[rows] = self.metric(name, features, embeddings).mean()
-        return depth
+            mean, part = _moments(self.metric(name, features, embeddings), deviation)
+            depth[rows] = mean
+            if spread is not None and part is not None:
+                spread[rows] = part
+        return depth, spread
 
     def choose(self, logits: torch.Tensor | None, count: int) -> list[str]:
         """Return the most probable head of each of ``count`` images."""
@@ -104,7 +111,12 @@ class ZoeDepth(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return depth (b, H, W) [m] by the head that the router chooses for each image."""
         trunk = self.trunk(pixels)
-        return self.measure(trunk, self.choose(trunk.logits, len(pixels)))
+        return self.measure(trunk, self.choose(trunk.logits, len(pixels)))[0]
+
+
+def _moments(distribution: BinDistribution,
+             deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return distribution.mean(), distribution.deviation() if deviation else None
 
 
 def _rows(parts: Any, rows: list[int]) -> Any:

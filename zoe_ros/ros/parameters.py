@@ -1,75 +1,72 @@
 """
-The node's parameters: one dataclass that declares, checks and documents them.
+The node's parameters: the settings of model and frames, and those of a node alone.
 
 ``python -m zoe_ros.ros.parameters yaml`` prints config/depth.yaml, ``... markdown`` the README's
 table; a test holds both to this file.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields, replace
+import re
 import sys
 import textwrap
 from typing import Any
 
-from zoe_ros.settings import ASPECTS, PRECISIONS, ROUTERS
-
-
-def _parameter(default: Any, text: str, choices: tuple[str, ...] = (), low: int | None = None,
-               high: int | None = None) -> Any:
-    return field(default=default,
-                 metadata={'text': text, 'choices': choices, 'low': low, 'high': high})
+from zoe_ros.settings import FrameSettings, ModelSettings, setting
 
 
 @dataclass(frozen=True)
-class DepthParameters:
+class DepthParameters(FrameSettings, ModelSettings):
     """
-    All parameters of the node; they are read when it is configured.
+    All parameters of the node.
 
     :raises ValueError: a value is of another kind or not accepted.
     """
 
-    variant: str = _parameter(
-        'nk', "Model: 'n' (indoor), 'k' (outdoor), 'nk' (both heads and a router), or the name "
-              'of the model in the weights file.')
-    weights: str = _parameter(
-        '', 'Path of a checkpoint. Empty: the released weights, fetched once.')
-    device: str = _parameter(
-        'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
-    precision: str = _parameter(
-        'fp32', 'Precision of encoder and decoder; the metric head stays in fp32.',
-        choices=PRECISIONS)
-    aspect: str = _parameter(
-        'stretch', "'stretch' the image to the training resolution (best metric accuracy, "
-                   "constant cost) or 'keep' its aspect ratio.", choices=ASPECTS)
-    router: str = _parameter(
-        'auto', "Metric head: 'auto' decides for each image, the others force one.",
-        choices=ROUTERS)
-    image_transport: str = _parameter(
+    cameras: tuple[str, ...] = setting(
+        ('',), 'Names of cameras that share the model; each is a prefix of its topics '
+               "(front/image_raw -> front/depth/image). [''] is one camera without a name.")
+    image_transport: str = setting(
         'raw', "'raw' subscribes to image_raw, 'compressed' to image_raw/compressed (JPEG, PNG).",
         choices=('raw', 'compressed'))
-    rectified: str = _parameter(
+    rectified: str = setting(
         'auto', 'Whether images are rectified, so that P of CameraInfo holds instead of K and the '
                 "distortion. 'auto': by the name of the topic (image_rect...).",
         choices=('auto', 'yes', 'no'))
-    point_cloud_downsample: int = _parameter(
-        4, 'The cloud takes every n-th row and column.', low=1, high=64)
-    autostart: bool = _parameter(
+    camera_info_tolerance: float = setting(
+        0.0, 'A CameraInfo of another stamp than the image holds for so long [s]. 0: for ever.',
+        low=0, high=3600)
+    policy: str = setting(
+        'latest', "'latest': the newest image wins and older ones are dropped; 'every': each "
+                  'image in order, holding back a reliable publisher, for bags and mapping.',
+        choices=('latest', 'every'))
+    point_cloud_max_rate: float = setting(
+        0.0, 'Clouds per second at most, by the stamps of the images [Hz]. 0: every frame.',
+        low=0, high=1000, runtime=True)
+    diagnostics_period: float = setting(
+        1.0, 'Time between messages on /diagnostics [s].', low=0.1, high=3600)
+    autostart: bool = setting(
         True, 'Configure and activate at start. Otherwise a lifecycle manager does.')
 
     def __post_init__(self) -> None:
-        """Check every value against its kind, choices and range."""
-        for item in fields(self):
-            value, meta = getattr(self, item.name), item.metadata
-            kind = type(item.default)
-            if type(value) is not kind:
-                raise ValueError(f"parameter '{item.name}' is {value!r}, not of type "
-                                 f'{kind.__name__}')
-            if meta['choices'] and value not in meta['choices']:
-                raise ValueError(f"parameter '{item.name}' is '{value}', not one of "
-                                 f'{", ".join(meta["choices"])}')
-            if meta['low'] is not None and not meta['low'] <= value <= meta['high']:
-                raise ValueError(f"parameter '{item.name}' is {value}, not within "
-                                 f'{meta["low"]} ... {meta["high"]}')
+        """Check each field, then the names of the cameras."""
+        super().__post_init__()
+        valid = all(re.fullmatch(r'([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?', c) for c in self.cameras)
+        if not valid or not self.cameras or len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f"parameter 'cameras' is {list(self.cameras)}, not a list of "
+                             'different names that can begin a topic')
+
+    def changed(self, changes: dict[str, Any]) -> DepthParameters:
+        """
+        Return these parameters with some changed, checked as a whole.
+
+        :raises ValueError: the result is not accepted, or a change needs a new configuration.
+        """
+        kinds = {item.name: item.metadata for item in fields(self)}
+        for name in changes:
+            if name in kinds and not kinds[name]['runtime']:
+                raise ValueError(f"parameter '{name}' is read when the node is configured")
+        return replace(self, **{k: v for k, v in changes.items() if k in kinds})
 
 
 def declare(node: Any) -> DepthParameters:
@@ -78,25 +75,33 @@ def declare(node: Any) -> DepthParameters:
 
     :raises ValueError: a value is of another kind or not accepted.
     """
-    from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
-
     values = {}
     for item in fields(DepthParameters):
-        meta = item.metadata
-        limits = [] if meta['low'] is None else [
-            IntegerRange(from_value=meta['low'], to_value=meta['high'], step=1)]
-        descriptor = ParameterDescriptor(
-            description=meta['text'], read_only=True, integer_range=limits,
-            additional_constraints=f'one of: {", ".join(meta["choices"])}'
-            if meta['choices'] else '',
-            # Kinds are checked here, with better words than rclpy's.
-            dynamic_typing=True)
         values[item.name] = node.declare_parameter(
-            item.name, item.default, descriptor, ignore_override=False).value
+            item.name, list(item.default) if isinstance(item.default, tuple) else item.default,
+            _descriptor(item.default, item.metadata)).value
     if values['variant'] is False:
         # YAML 1.1, which rcl speaks, reads a bare n as "no".
         values['variant'] = 'n'
     return DepthParameters(**values)
+
+
+def _descriptor(default: Any, meta: Any) -> Any:
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    limits: dict[str, Any] = {}
+    if meta['low'] is not None:
+        name, kind = (('floating_point_range', FloatingPointRange) if isinstance(default, float)
+                      else ('integer_range', IntegerRange))
+        as_kind = type(default)
+        limits[name] = [kind(from_value=as_kind(meta['low']), to_value=as_kind(meta['high']))]
+        if name == 'integer_range':
+            limits[name][0].step = 1
+    return ParameterDescriptor(
+        description=meta['text'], read_only=not meta['runtime'],
+        additional_constraints=f'one of: {", ".join(meta["choices"])}' if meta['choices'] else '',
+        # Kinds are checked by the settings, with better words, and 10 passes for 10.0.
+        dynamic_typing=True, **limits)
 
 
 def to_yaml() -> str:
@@ -106,27 +111,31 @@ def to_yaml() -> str:
     for item in fields(DepthParameters):
         text = item.metadata['text'] + _limits(item.metadata)
         lines += [f'    # {line}' for line in textwrap.wrap(text, 90)]
-        default = item.default
-        # Quoted: a bare n is a boolean for rcl.
-        value = f"'{default}'" if isinstance(default, str) else str(default).lower()
-        lines.append(f'    {item.name}: {value}')
+        lines.append(f'    {item.name}: {_in_yaml(item.default)}')
     return '\n'.join(lines) + '\n'
 
 
 def to_markdown() -> str:
-    """Return the table of parameters of the README."""
+    """Return the table of parameters of the README; a star marks what changes at run time."""
     rows = ['| parameter | default | meaning |', '|---|---|---|']
     for item in fields(DepthParameters):
-        default = f"'{item.default}'" if isinstance(item.default, str) else item.default
         text = item.metadata['text'] + _limits(item.metadata)
-        rows.append(f'| `{item.name}` | `{default}` | {text} |')
+        star = ' *' if item.metadata['runtime'] else ''
+        rows.append(f'| `{item.name}`{star} | `{_in_yaml(item.default)}` | {text} |')
     return '\n'.join(rows) + '\n'
+
+
+def _in_yaml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f'[{", ".join(map(_in_yaml, value))}]'
+    # Quoted: a bare n is a boolean for rcl.
+    return f"'{value}'" if isinstance(value, str) else str(value).lower()
 
 
 def _limits(meta: Any) -> str:
     if meta['choices']:
         return f' One of {", ".join(meta["choices"])}.'
-    return '' if meta['low'] is None else f' From {meta["low"]} to {meta["high"]}.'
+    return '' if meta['low'] is None else f' From {meta["low"]:g} to {meta["high"]:g}.'
 
 
 if __name__ == '__main__':

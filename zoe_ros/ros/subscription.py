@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 
 _RELIABLE, _BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 _PERIOD = 0.5   # [s] between looks at the publishers
@@ -17,15 +18,23 @@ class MatchedSubscription:
 
     A fixed choice fails one way or the other: a reliable subscription hears nothing from a
     best-effort camera, and a best-effort one loses most large images of a reliable publisher.
+    Who needs every message subscribes reliable from the start, and keeps all. What a user sets
+    under qos_overrides stands.
     """
 
     def __init__(self, node: Node, kind: type, topic: str, callback: Callable[[Any], None],
-                 depth: int) -> None:
-        """Subscribe ``topic`` with a history of ``depth`` messages."""
-        self._node, self._kind, self._topic = node, kind, topic
-        self._callback, self._depth = callback, depth
-        self._reliability = _BEST_EFFORT
-        self._subscription = self._create()
+                 depth: int, every: bool) -> None:
+        """Subscribe ``topic`` with a history of ``depth`` messages, or for ``every`` one."""
+        self._node, self._kind, self._callback = node, kind, callback
+        self._topic = node.resolve_topic_name(topic)
+        self._qos = (QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=_RELIABLE) if every
+                     else QoSProfile(depth=depth, reliability=_BEST_EFFORT))
+        wanted = self._qos.reliability
+        # This declares the parameters qos_overrides.<topic>.subscription.* and applies them.
+        self._subscription = node.create_subscription(
+            kind, self._topic, callback, self._qos,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        self._fixed = every or self._qos.reliability != wanted
         self._timer = node.create_timer(_PERIOD, self._match)
 
     def destroy(self) -> None:
@@ -33,19 +42,14 @@ class MatchedSubscription:
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
 
-    def _create(self) -> Any:
-        return self._node.create_subscription(
-            self._kind, self._topic, self._callback,
-            QoSProfile(depth=self._depth, reliability=self._reliability))
-
     def _match(self) -> None:
-        topic = self._node.resolve_topic_name(self._topic)
         offered = {info.qos_profile.reliability
-                   for info in self._node.get_publishers_info_by_topic(topic)}
-        if not offered:
-            return      # keep what fitted the last publisher: it may come back
+                   for info in self._node.get_publishers_info_by_topic(self._topic)}
+        if not offered or self._fixed:
+            return      # without a publisher keep what fitted the last one: it may come back
         wanted = _RELIABLE if offered == {_RELIABLE} else _BEST_EFFORT
-        if wanted != self._reliability:
+        if wanted != self._qos.reliability:
             self._node.destroy_subscription(self._subscription)
-            self._reliability = wanted
-            self._subscription = self._create()
+            self._qos.reliability = wanted
+            self._subscription = self._node.create_subscription(
+                self._kind, self._topic, self._callback, self._qos)

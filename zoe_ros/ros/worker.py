@@ -1,28 +1,35 @@
-"""One thread that always works on the newest frame."""
+"""One thread that works on the images of all cameras: on the newest, or on every one."""
 from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Condition, Thread
 from typing import Any
 
+_LOOK = 0.2     # [s] how often a waiting put() asks whether it should give up
 
-class NewestWorker:
+
+class Worker:
     """
-    A mailbox with one slot, emptied by one thread.
+    A mailbox with one slot for each sender, emptied by one thread.
 
-    A frame that is not begun when the next one comes is dropped: on a slow machine a queue would
-    only make every result late.
+    What waits goes through as one batch, so that no sender is served twice before another.
 
-    :ivar dropped: frames replaced before their turn.
+    By default the newest item wins: one that is not begun when the next of its sender comes is
+    dropped, because on a slow machine a queue would only make every result late. With ``every``
+    the sender waits for its slot instead, which holds back a reliable publisher.
     """
 
-    def __init__(self, work: Callable[[Any], None]) -> None:
-        """Prepare to call ``work`` with each item, in a thread that :meth:`start` begins."""
+    def __init__(self, work: Callable[[dict[str, Any]], None], every: bool = False) -> None:
+        """
+        Prepare to work in a thread that :meth:`start` begins.
+
+        :param work: is called with sender -> item of all that waits.
+        """
         self._work = work
+        self._every = every
         self._changed = Condition()
-        self._item: Any = None
+        self._items: dict[str, Any] = {}
         self._stopping = False
-        self.dropped = 0
         # A daemon: a process that is told to end does not wait for a network on a slow CPU.
         self._thread = Thread(target=self._loop, name='depth', daemon=True)
 
@@ -30,19 +37,28 @@ class NewestWorker:
         """Begin to work."""
         self._thread.start()
 
-    def put(self, item: Any) -> None:
-        """Hand over the newest item; never waits."""
+    def put(self, sender: str, item: Any, alive: Callable[[], bool] = lambda: True) -> bool:
+        """
+        Hand over an item; waits for the slot only with ``every``.
+
+        :param alive: asked while waiting; the item is given up when it says no.
+        :return: whether it took the place of one that was not begun.
+        """
         with self._changed:
-            if self._item is not None:
-                self.dropped += 1
-            self._item = item
-            self._changed.notify()
+            while self._every and not self._changed.wait_for(
+                    lambda: sender not in self._items or self._stopping, timeout=_LOOK):
+                if not alive():
+                    return False
+            replaced = sender in self._items
+            self._items[sender] = item
+            self._changed.notify_all()
+        return replaced
 
     def stop(self, timeout: float) -> bool:
         """Finish the item at hand and end; return whether that was done in ``timeout`` [s]."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -50,8 +66,9 @@ class NewestWorker:
     def _loop(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._item is not None or self._stopping)
+                self._changed.wait_for(lambda: self._items or self._stopping)
                 if self._stopping:
                     return
-                item, self._item = self._item, None
-            self._work(item)
+                items, self._items = self._items, {}
+                self._changed.notify_all()
+            self._work(items)

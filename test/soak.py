@@ -1,0 +1,185 @@
+"""
+A long run of the node: python test/soak.py [--frames 5000] [--cycles 100].
+
+The node with the tiny model gets images faster than it can process them. Its memory must stay
+flat, its results must stay fresh, and a lifecycle manager may drive it round and round. Prints a
+table; exits with 1 where a limit is exceeded. test_node_survival.py runs a short version.
+"""
+import argparse
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import random
+import sys
+import tempfile
+import time
+
+if __name__ == '__main__':
+    # As conftest.py does it, before anything joins DDS.
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
+    sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+
+import bags
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+import made_up
+import numpy as np
+from ros_support import Client, PATIENCE, READY, running_node, seconds_of, stamp, tiny
+
+SIZE = 480, 640
+# How much faster than the node the publisher is.
+HURRY = 2.0
+LEAK = 1.0              # [MB] per 1,000 frames
+LEAK_OF_CYCLES = 0.2    # [MB] per cycle
+# Even a flat process moves by some MB, so that a short run cannot tell a slow leak.
+NOISE = 3.0             # [MB]
+CYCLE = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE,
+         Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None = None
+
+    @property
+    def good(self):
+        """Return whether the value is within its limit."""
+        return self.limit is None or self.value <= self.limit
+
+    def __str__(self):
+        """Return the line."""
+        limit = '' if self.limit is None else f'< {self.limit:.2f}'
+        return (f'{self.name:44} {self.value:9.2f} {self.unit:14} {limit:10} '
+                f'{"" if self.limit is None else "ok" if self.good else "FAILED"}').rstrip()
+
+
+def resident(pid):
+    """Return the resident memory of a process [MB]."""
+    for line in Path(f'/proc/{pid}/status').read_text().splitlines():
+        if line.startswith('VmRSS:'):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
+
+
+def slope(samples):
+    """Return the slope of (x, y) samples, fitted over the second half of x."""
+    x, y = np.array(samples, float).T
+    late = x >= (x[0] + x[-1]) / 2
+    return np.polyfit(x[late], y[late], 1)[0]
+
+
+def soak_frames(weights, frames, warm_up=200):
+    """Send images until ``frames`` results have come after the warm-up; return rows."""
+    types = bags.rclpy_family()
+    images = [types.photo(bags.picture(*SIZE, seed=i)) for i in range(5)]
+    info = types.info(*SIZE)
+    with running_node(**tiny(weights, diagnostics_period=0.5)) as node, \
+            Client(node, compressed=False) as client:
+        node.wait_for(READY)
+        client.wait_for_match()
+        times = []
+        for i in range(20):
+            begin = time.perf_counter()
+            client.ask(stamp(images[i % 5], time.time()), stamp(info, time.time()))
+            times.append(time.perf_counter() - begin)
+        period = np.median(times) / HURRY
+        samples, published = [], []
+        done, total = 0, warm_up + frames
+        start = due = last = time.monotonic()
+        while done < total:
+            now = time.monotonic()
+            assert now - last < PATIENCE, f'no result for {PATIENCE} s'
+            if now >= due:
+                at = time.time()
+                client.infos.publish(stamp(info, at))
+                client.images.publish(stamp(images[len(published) % 5], at))
+                published.append(now)
+                due = max(due + period, now)
+            client._executor.spin_once(timeout_sec=max(0, due - time.monotonic()))
+            if client.depth:
+                done, last = done + len(client.depth), now
+                client.clear()
+                if done > warm_up and (not samples or done - samples[-1][0] >= frames / 100):
+                    samples.append((done, resident(node.process.pid)))
+            if done <= warm_up:
+                client.reports.clear()
+                start, published = time.monotonic(), published[-1:]
+        took = time.monotonic() - start
+        reports = [{v.key: v.value for v in status.values} for status in client.reports[1:]]
+        dropped = int(reports[-1].get('dropped: newer', 0))
+        clean = node.end() == 0 and 'Traceback' not in node.output
+
+    def over(key, reduce):
+        """Reduce a number of the reports, which cover half a second each."""
+        return reduce([float(r[key]) for r in reports if key in r])
+
+    stages = ('decode', 'network', 'messages', 'publish')
+    work = sum(over(f'{stage} p50 [ms]', np.median) for stage in stages)
+    slow = sum(over(f'{stage} p95 [ms]', np.median) for stage in stages)
+    gaps = np.diff(published) * 1e3
+    growth = slope(samples) * 1000
+    return [
+        Row('frames that came out', done - warm_up, ''),
+        Row('frames that went in', len(published), ''),
+        Row('dropped for newer ones', dropped, ''),
+        Row('rate out', (done - warm_up) / took, 'Hz'),
+        Row('processing, median', work, 'ms'),
+        Row('processing, p95', slow, 'ms'),
+        Row('time between images, median', np.median(gaps), 'ms'),
+        Row('time between images, p95', np.percentile(gaps, 95), 'ms'),
+        Row('age at publish, median', over('age at publish p50 [ms]', np.median), 'ms',
+            1.5 * work + np.median(gaps)),
+        Row('age at publish, p95', over('age at publish p95 [ms]', np.median), 'ms',
+            1.5 * slow + np.percentile(gaps, 95)),
+        Row('memory after the warm-up', samples[0][1], 'MB'),
+        Row('memory at the end', samples[-1][1], 'MB'),
+        Row('growth over the second half', growth, 'MB/1000 frames',
+            max(LEAK, 1000 * NOISE / (frames / 2))),
+        Row('unclean ends', 0 if clean else 1, '', 0)]
+
+
+def soak_cycles(weights, cycles):
+    """Configure, activate, deactivate and clean up, again and again; return rows."""
+    samples, failures = [], 0
+    start = time.monotonic()
+    with running_node(**tiny(weights, autostart=False)) as node, \
+            Client(node, compressed=False) as client:
+        for i in range(cycles):
+            for transition in CYCLE:
+                request = ChangeState.Request(transition=Transition(id=transition))
+                failures += not client.call(ChangeState, 'change_state', request).success
+            samples.append((i, resident(node.process.pid)))
+        took = time.monotonic() - start
+        clean = node.end() == 0 and 'Traceback' not in node.output
+    return [
+        Row('lifecycle cycles', cycles, ''),
+        Row('time for all', took, 's'),
+        Row('failed transitions', failures, '', 0),
+        Row('memory after the first cycle', samples[0][1], 'MB'),
+        Row('memory after the last cycle', samples[-1][1], 'MB'),
+        Row('growth over the second half', slope(samples), 'MB/cycle',
+            max(LEAK_OF_CYCLES, NOISE / (cycles / 2))),
+        Row('unclean ends of the driven node', 0 if clean else 1, '', 0)]
+
+
+def main():
+    """Run both parts and print the table; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('--frames', type=int, default=5000)
+    parser.add_argument('--cycles', type=int, default=100)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        weights = made_up.write_tiny(Path(folder) / 'tiny.safetensors')
+        rows = soak_frames(weights, chosen.frames) + soak_cycles(weights, chosen.cycles)
+    sys.stdout.write('\n'.join(map(str, rows)) + '\n')
+    return 0 if all(row.good for row in rows) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""One camera of the node: its topics, and its pipeline while the node is active."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import String
+
+from zoe_ros.engine import DepthEstimator
+from zoe_ros.messages import CameraInfoBuffer, MessageTypes, nanoseconds, pack_array
+from zoe_ros.pipeline import (
+    CAMERA_INFO,
+    COLORED,
+    DEPTH,
+    Frame,
+    is_rectified,
+    MILLIMETRES,
+    Pipeline,
+    POINTS,
+    UNCERTAINTY,
+)
+from zoe_ros.ros.parameters import DepthParameters
+from zoe_ros.ros.subscription import MatchedSubscription
+
+ROS_TYPES = MessageTypes(
+    image=Image, camera_info=CameraInfo, point_cloud=PointCloud2, point_field=PointField,
+    pack=pack_array)
+HEAD = 'head'
+OUTPUTS = {
+    DEPTH: Image, MILLIMETRES: Image, COLORED: Image, UNCERTAINTY: Image, CAMERA_INFO: CameraInfo,
+    POINTS: PointCloud2, HEAD: String}
+
+# Reliable outputs serve reliable and best-effort subscribers alike.
+_LATEST = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_EVERY = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Channel:
+    """
+    Publishers from configure to cleanup, subscriptions and pipeline from activate to deactivate.
+
+    :ivar name: of the camera, the prefix of its topics; may be empty.
+    :ivar topic: the resolved image topic.
+    :ivar images: how many have come since the node was activated.
+    """
+
+    def __init__(self, node: LifecycleNode, name: str, parameters: DepthParameters) -> None:
+        """Create the publishers."""
+        self.name = name
+        self._node = node
+        self._parameters = parameters
+        self._prefix = f'{name}/' if name else ''
+        self._every = parameters.policy == 'every'
+        qos = _EVERY if self._every else _LATEST
+        self._outputs = {
+            output: node.create_lifecycle_publisher(
+                kind, self._prefix + output, qos,
+                qos_overriding_options=QoSOverridingOptions.with_default_policies())
+            for output, kind in OUTPUTS.items()}
+        base = node.resolve_topic_name(f'{self._prefix}image_raw')
+        compressed = parameters.image_transport == 'compressed'
+        self.kind: type = CompressedImage if compressed else Image
+        self.topic = f'{base}/compressed' if compressed else base
+        self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
+            parameters.rectified]
+        self.infos = CameraInfoBuffer()
+        self.pipeline: Pipeline | None = None
+        self.images = 0
+        self._inputs: list[MatchedSubscription] = []
+        self._last_cloud: int | None = None
+
+    def activate(self, estimator: DepthEstimator, parameters: DepthParameters,
+                 on_image: Callable[[Channel, Any], None]) -> None:
+        """Subscribe; ``on_image`` is called with each image, in the executor's thread."""
+        self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, self._rectified)
+        self._parameters, self._last_cloud, self.images = parameters, None, 0
+        infos = self.infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
+
+        def count(message: Any) -> None:
+            self.images += 1
+            on_image(self, message)
+
+        self._inputs = [
+            MatchedSubscription(self._node, CameraInfo, f'{self._prefix}camera_info', infos.add,
+                                10, self._every),
+            MatchedSubscription(self._node, self.kind, self.topic, count, 2, self._every)]
+
+    def deactivate(self) -> None:
+        """Stop to listen."""
+        for subscription in self._inputs:
+            subscription.destroy()
+        self._inputs, self.pipeline = [], None
+
+    def destroy(self) -> None:
+        """Take back the publishers."""
+        for publisher in self._outputs.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._outputs = {}
+
+    def change(self, parameters: DepthParameters) -> None:
+        """Use other parameters from the next frame on."""
+        self._parameters = parameters
+        if self.pipeline is not None:
+            self.pipeline.settings = parameters
+
+    def wanted(self) -> list[str]:
+        """Return the outputs that somebody subscribes."""
+        return [name for name, publisher in list(self._outputs.items())
+                if publisher.get_subscription_count()]
+
+    def due(self, message: Any) -> list[str]:
+        """Return the wanted outputs of an image, the cloud only as often as it may come."""
+        wanted = self.wanted()
+        rate, stamp = self._parameters.point_cloud_max_rate, nanoseconds(message.header.stamp)
+        if POINTS in wanted and rate:
+            if self._last_cloud is not None and 0 <= stamp - self._last_cloud < 1e9 / rate:
+                wanted.remove(POINTS)
+            else:
+                self._last_cloud = stamp
+        return wanted
+
+    def publish(self, frame: Frame) -> None:
+        """Publish what was made of an image."""
+        probability = frame.head_probabilities[frame.head]
+        outputs = {**frame.messages, HEAD: String(data=f'{frame.head} {probability:.3f}')}
+        for name, message in outputs.items():
+            publisher = self._outputs.get(name)
+            if publisher is not None and publisher.get_subscription_count():
+                publisher.publish(message)
+
+    def publishes(self, topic: str) -> bool:
+        """Tell whether a topic is an output of this camera."""
+        return topic in {publisher.topic_name for publisher in self._outputs.values()}

@@ -1,0 +1,72 @@
+"""The image as the training camera of a head would have seen it, and depth back from there."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from zoe_ros.camera import Camera
+from zoe_ros.model.config import HeadConfig
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingView:
+    """
+    The way from a camera to a training camera that stands in the same place, and back.
+
+    Both look along the same axis, so that depth along it needs no change; only pixels move.
+
+    :param to_network: (H, W, 2) where in the image each network pixel looks, -1 ... 1.
+    :param to_image: (h, w, 2) where in the network's image each pixel of the image looks; NaN
+        where the training camera does not see.
+    """
+
+    to_network: torch.Tensor
+    to_image: torch.Tensor
+
+    @staticmethod
+    def between(camera: Camera, head: HeadConfig, size: tuple[int, int],
+                device: torch.device) -> TrainingView:
+        """
+        Compute both tables, once for a camera and a head.
+
+        :param size: (height, width) of the network's image.
+        """
+        height, width = size
+        fx, fy, cx, cy = np.array(head.training_camera) * (width, height, width, height)
+        x, y = np.meshgrid((np.arange(width) - cx) / fx, (np.arange(height) - cy) / fy)
+        u, v = camera.project(x, y)
+        to_network = np.stack([_normal(u, camera.width), _normal(v, camera.height)], axis=-1)
+        rays = camera.rays.astype(np.float64)
+        back = np.stack([_normal(rays[..., 0] * fx + cx, width),
+                         _normal(rays[..., 1] * fy + cy, height)], axis=-1)
+        back[~(np.abs(back) <= 1).all(axis=-1)] = np.nan
+        as_tensor = (torch.from_numpy(np.nan_to_num(to_network, nan=2.0)).float().to(device),
+                     torch.from_numpy(back).float().to(device))
+        return TrainingView(*as_tensor)
+
+    def look(self, image: np.ndarray) -> np.ndarray:
+        """Return the image (H, W, 3) uint8 that the network shall see; black where nothing is."""
+        pixels = torch.from_numpy(np.array(image)).to(self.to_network.device)
+        seen = F.grid_sample(pixels.permute(2, 0, 1)[None].float(), self.to_network[None],
+                             mode='bilinear', padding_mode='zeros', align_corners=True)
+        return seen[0].permute(1, 2, 0).round().to(torch.uint8).cpu().numpy()
+
+    def back(self, values: torch.Tensor, linear: bool) -> torch.Tensor:
+        """
+        Bring network values (H, W) to the pixels of the image (h, w); NaN where not seen.
+
+        :param linear: interpolate, else take the nearest, which makes nothing up at edges.
+        """
+        unseen = self.to_image.isnan().any(dim=-1)
+        brought = F.grid_sample(
+            values[None, None], self.to_image.nan_to_num(0)[None],
+            mode='bilinear' if linear else 'nearest', align_corners=True)[0, 0]
+        return torch.where(unseen, torch.nan, brought)
+
+
+def _normal(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Return pixel coordinates on the scale of grid_sample: the first is -1, the last 1."""
+    return 2 * pixels / max(size - 1, 1) - 1
