@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	&& echo $$p && break; done)
 SAMPLE := zoe_ros/data/sample
 
-.PHONY: help demo test lint sample figure docs clean
+.PHONY: help demo test lint sample bench soak docs clean
 
 help:                     ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,12 @@ lint: $(READY)            ## style and types only
 sample: $(READY)          ## make the sample bag anew
 	$(BIN)/pip install --quiet scikit-image
 	$(BIN)/python scripts/make_sample_bag.py
+
+bench: $(READY)           ## what the node costs beside the network
+	$(BIN)/python scripts/bench_overhead.py
+
+soak: $(READY)            ## an hour of the node in minutes: memory, age, lifecycle
+	$(BIN)/python test/soak.py
 
 docs: $(READY)            ## parameter file and picture of the README
 	$(BIN)/python -m zoe_ros.ros.parameters yaml > config/depth.yaml

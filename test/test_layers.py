@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     ['settings', 'colormap', 'camera', 'routing', 'metrics'],
     ['model.'],
-    ['preprocess', 'refine', 'losses'],
+    ['preprocess', 'refine', 'view', 'losses'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names
     ['messages', 'datasets'],

@@ -4,6 +4,7 @@ import itertools
 import struct
 import time
 import tracemalloc
+import warnings
 import zlib
 
 import bags
@@ -18,9 +19,11 @@ from zoe_ros.messages import (
     camera_of,
     CameraInfoBuffer,
     cloud_message,
+    color_message,
     decode_image,
     depth_message,
     MessageError,
+    millimetre_message,
     photo_to_rgb,
 )
 
@@ -432,6 +435,69 @@ def test_depth_image_of_another_memory_order(family):
         assert bytes(message.data) == struct.pack('<6f', *DEPTH.ravel())
 
 
+def test_millimetres_by_hand(family):
+    header = family.header(stamp=5 * bags.SECOND + 6, frame='eye')
+    depth = np.array([[1.0, 0.25, np.nan, np.inf], [-np.inf, 65.535, 65.536, 1000.0]], np.float32)
+    message = millimetre_message(family.types, header, depth)
+    assert (message.height, message.width, message.encoding) == (2, 4, '16UC1')
+    assert (message.step, message.is_bigendian) == (8, 0)
+    assert (message.header.stamp.nanosec, message.header.frame_id) == (6, 'eye')
+    assert bytes(message.data) == struct.pack('<8H', 1000, 250, 0, 65535, 0, 65535, 65535, 65535)
+
+
+@pytest.mark.parametrize('metres, millimetres', [
+    (0.0, 0), (0.0004, 0), (0.0006, 1), (0.0014, 1), (0.0016, 2), (1.2344, 1234), (1.2346, 1235),
+    (65.5344, 65534), (65.5346, 65535), (65.5354, 65535), (65.5356, 65535), (1e30, 65535),
+    (-1.0, 0), (-1e30, 0), (0.256, 256), (0.255, 255)])
+def test_millimetres_are_rounded_and_never_wrap(family, metres, millimetres):
+    for kind in (np.float32, np.float64, '>f4'):
+        message = millimetre_message(family.types, family.header(), np.array([[metres]], kind))
+        # Little endian: the low byte first.
+        assert bytes(message.data) == bytes([millimetres % 256, millimetres // 256])
+
+
+@slow
+@given(st.lists(st.one_of(st.floats(-1e6, 1e6).map(np.float32).map(float),
+                          st.sampled_from([np.inf, -np.inf, np.nan])), min_size=1, max_size=50))
+def test_millimetres_of_any_depth(values):
+    depth = np.array([values], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        before = depth.tobytes()
+        message = millimetre_message(bags.ROSBAGS.types, bags.ROSBAGS.header(), depth)
+    assert depth.tobytes() == before
+    for metres, stored in zip(values, np.frombuffer(bytes(message.data), '<u2').tolist()):
+        if np.isnan(metres) or metres <= 0:
+            assert stored == 0
+        elif metres > 65.535:
+            assert stored == 65535
+        else:
+            assert abs(stored - 1000 * metres) <= 0.5 + 0.01
+
+
+def test_depth_images_of_a_slice_and_of_another_memory_order(family):
+    depth = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::3]
+    whole = np.ascontiguousarray(depth)
+    for make in (depth_message, millimetre_message):
+        expected = bytes(make(family.types, family.header(), whole).data)
+        for same in (depth, np.asfortranarray(whole), whole.astype('>f4')):
+            assert bytes(make(family.types, family.header(), same).data) == expected
+
+
+def test_colour_image_by_hand(family):
+    header = family.header(stamp=5 * bags.SECOND + 6, frame='eye')
+    message = color_message(family.types, header, COLORS)
+    assert (message.height, message.width, message.encoding) == (2, 3, 'rgb8')
+    assert (message.step, message.is_bigendian) == (9, 0)
+    assert (message.header.stamp.nanosec, message.header.frame_id) == (6, 'eye')
+    assert bytes(message.data) == bytes(
+        [1, 2, 3, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    # And it is read back as what it is.
+    assert np.array_equal(decode_image(message), COLORS)
+    sliced = color_message(family.types, header, np.repeat(COLORS, 2, axis=1)[:, ::2])
+    assert bytes(sliced.data) == bytes(message.data)
+
+
 def test_cloud_by_hand(family):
     message = cloud_message(family.types, family.header(frame='eye'), POINTS, COLORS)
     assert message.header.frame_id == 'eye'
@@ -451,6 +517,17 @@ def test_cloud_by_hand(family):
         assert point[12:] == bytes([blue, green, red, 0])
 
 
+def test_cloud_without_colours_by_hand(family):
+    message = cloud_message(family.types, family.header(frame='eye'), POINTS, None)
+    assert (message.height, message.width) == (2, 3)
+    assert (message.point_step, message.row_step) == (12, 36)
+    assert message.is_bigendian is False and message.is_dense is False
+    fields = [(f.name, f.offset, f.datatype, f.count) for f in message.fields]
+    assert fields == [('x', 0, 7, 1), ('y', 4, 7, 1), ('z', 8, 7, 1)]
+    assert np.array_equal(np.frombuffer(bytes(message.data), '<f4').reshape(2, 3, 3), POINTS,
+                          equal_nan=True)
+
+
 def test_cloud_of_a_slice(family):
     points, colors = np.repeat(POINTS, 2, axis=1), np.repeat(COLORS, 2, axis=1)
     sliced = cloud_message(family.types, family.header(), points[:, ::2], colors[:, ::2])
@@ -463,8 +540,12 @@ def outputs(family):
     header = family.header(stamp=bags.START + 123, frame='eye')
     info = family.info(**bags.HALLWAY)
     return [depth_message(family.types, header, DEPTH),
+            millimetre_message(family.types, header, DEPTH),
+            color_message(family.types, header, COLORS),
             cloud_message(family.types, header, POINTS, COLORS),
-            camera_info_message(family.types, header, info)]
+            cloud_message(family.types, header, POINTS, None),
+            camera_info_message(family.types, header, info),
+            camera_info_message(family.types, header, info, (100, 210))]
 
 
 def test_both_clients_publish_the_same_bytes():
@@ -507,8 +588,11 @@ def test_sensor_msgs_py_reads_our_clouds():
     packed = points['rgb'].view(np.uint32)
     for i, shift in enumerate((16, 8, 0)):
         assert np.array_equal(packed >> shift & 255, COLORS[..., i])
-    whole = point_cloud2.read_points_numpy(message, ['x', 'y', 'z'], skip_nans=True)
-    assert len(whole) == 5
+    plain = cloud_message(family.types, family.header(), POINTS, None)
+    for cloud in (message, plain):
+        whole = point_cloud2.read_points_numpy(cloud, ['x', 'y', 'z'], skip_nans=True)
+        assert len(whole) == 5
+    assert point_cloud2.read_points(plain).dtype.names == ('x', 'y', 'z')
 
 
 @needs_cv_bridge
@@ -538,6 +622,64 @@ def test_camera_info_is_a_copy_under_another_header(family):
     back = camera_info_message(family.types, info.header, copy)
     back.width = info.width
     assert family.to_bytes(back) == before
+
+
+def info_with_region(family, **region):
+    """Return a CameraInfo of 640 x 480 in which every number is another one."""
+    info = family.info(480, 640, k=(501, 7, 311, 0, 502, 242, 0, 0, 1), d=bags.HALLWAY['d'],
+                       p=(401, 8, 312, -41, 0, 402, 243, 17, 0, 0, 1, 0))
+    for name, value in region.items():
+        setattr(info.roi, name, value)
+    return info
+
+
+@pytest.mark.parametrize('size', [(240, 320), (96, 320), (480, 64), (960, 1280), (384, 512)])
+def test_camera_info_of_another_size_by_hand(family, size):
+    info = info_with_region(family, x_offset=64, y_offset=40, width=320, height=200,
+                            do_rectify=True)
+    before = family.to_bytes(info)
+    header = family.header(stamp=bags.START + 5, frame='new')
+    small = camera_info_message(family.types, header, info, size)
+    sy, sx = size[0] / 480, size[1] / 640
+    assert (small.height, small.width) == size
+    assert bags.key(small) == (bags.START + 5, 'new')
+    assert np.asarray(small.k) == pytest.approx(
+        np.array([501 * sx, 7 * sx, 311 * sx, 0, 502 * sy, 242 * sy, 0, 0, 1]))
+    assert np.asarray(small.p) == pytest.approx(np.array(
+        [401 * sx, 8 * sx, 312 * sx, -41 * sx, 0, 402 * sy, 243 * sy, 17 * sy, 0, 0, 1, 0]))
+    # The lens and the turn of a stereo pair know no pixels.
+    assert tuple(small.d) == bags.HALLWAY['d'] and np.array_equal(small.r, info.r)
+    assert small.distortion_model == 'plumb_bob' and (small.binning_x, small.binning_y) == (0, 0)
+    roi = small.roi
+    assert (roi.x_offset, roi.width) == (round(64 * sx), round(320 * sx))
+    assert (roi.y_offset, roi.height) == (round(40 * sy), round(200 * sy))
+    assert all(type(n) is int for n in (roi.x_offset, roi.y_offset, roi.width, roi.height))
+    assert roi.do_rectify is True
+    # The original is left as it is, whatever becomes of the copy.
+    assert family.to_bytes(info) == before
+    small.k[0] = small.p[0] = 5.0
+    small.roi.width = 3
+    assert family.to_bytes(info) == before
+    # A message that can be sent, and a camera like any other.
+    assert family.to_bytes(small)
+    assert camera_of(info, (480, 640), rectified=False)
+
+
+def test_camera_info_of_another_size_sees_the_same(family):
+    info = family.info(**bags.HALLWAY, p=(100, 0, 10, 0, 0, 110, 20, 0, 0, 0, 1, 0))
+    small = camera_info_message(family.types, info.header, info, (120, 320))
+    for rectified in (False, True):
+        one = camera_of(info, (480, 640), rectified).rays
+        other = camera_of(small, (120, 320), rectified).rays
+        # Pixel (j, i) of the small image is (2 j, 4 i) of the large one.
+        assert np.allclose(other, one[::4, ::2], atol=1e-5, equal_nan=True)
+
+
+def test_camera_info_of_the_same_size_is_the_same_to_the_bit(family):
+    info = info_with_region(family, x_offset=3, width=5)
+    for size in (None, (480, 640)):
+        copy = camera_info_message(family.types, info.header, info, size)
+        assert copy is not info and family.to_bytes(copy) == family.to_bytes(info)
 
 
 def test_camera_of_takes_k_and_the_distortion(family):

@@ -19,6 +19,7 @@ from zoe_ros.pipeline import (
     COLORED,
     DEPTH,
     focal_factor,
+    head_config,
     is_rectified,
     MILLIMETRES,
     Pipeline,
@@ -85,7 +86,8 @@ def photo(family=bags.ROSBAGS, size=SIZE, **header):
 def test_points_by_hand(pipeline, family, rectified, numbers):
     # A rectified image has no distortion left, whatever D says.
     info = family.info(*SIZE, k=K, p=P, d=BARREL if rectified else ())
-    frame = pipeline(family.types, rectified=rectified).process(photo(family), buffer_of(info), OUTPUTS)
+    frame = pipeline(family.types, rectified=rectified).process(
+        photo(family), buffer_of(info), OUTPUTS)
     depth = bags.depth_of(frame.messages[DEPTH])
     points = bags.cloud_points(frame.messages[POINTS])
     fx, fy, cx, cy = numbers
@@ -131,7 +133,8 @@ def test_colours_of_the_cloud_are_the_pixels(pipeline):
     for encoding in ('rgb8', 'bgr8', 'mono8'):
         message = bags.ROSBAGS.photo(bags.picture(*SIZE), encoding)
         frame = pipeline().process(message, buffer_of(bags.ROSBAGS.info(*SIZE)), OUTPUTS)
-        packed = np.frombuffer(bytes(frame.messages[POINTS].data), '<u4').reshape(48, 64, 4)[..., 3]
+        cloud = frame.messages[POINTS]
+        packed = np.frombuffer(bytes(cloud.data), '<u4').reshape(48, 64, 4)[..., 3]
         colors = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1)
         assert np.array_equal(colors, decode_image(message))
         assert np.array_equal(frame.image, decode_image(message))
@@ -309,7 +312,7 @@ def test_depth_images_need_no_camera(pipeline):
 
 def test_what_a_frame_tells_besides(pipeline):
     frame = pipeline().process(photo(), CameraInfoBuffer(), OUTPUTS)
-    assert list(frame.seconds) == ['decode', 'network', 'messages']
+    assert set(frame.seconds) == {'decode', 'network', 'messages'}
     assert all(0 < seconds < 60 for seconds in frame.seconds.values())
     assert frame.depth.shape == SIZE and frame.depth.dtype == np.float32
     assert sum(frame.head_probabilities.values()) == pytest.approx(1)
@@ -317,7 +320,7 @@ def test_what_a_frame_tells_besides(pipeline):
 
 
 def test_millimetres_are_those_of_the_depth_image(pipeline):
-    frame = pipeline(min_depth=1, max_depth=4, edge_threshold=0.5).process(
+    frame = pipeline(min_depth=1, max_depth=3, max_relative_uncertainty=0.4).process(
         photo(), CameraInfoBuffer(), ALL)
     depth = bags.depth_of(frame.messages[DEPTH]).astype(np.float64)
     message = frame.messages[MILLIMETRES]
@@ -332,20 +335,21 @@ def test_millimetres_are_those_of_the_depth_image(pipeline):
 
 def test_colours_have_a_range_that_does_not_follow_the_scene(pipeline):
     table = {}
-    pipe = pipeline(color_min_depth=1, color_max_depth=3, min_depth=0.8, edge_threshold=0.5)
-    for seed, scale in ((0, 1.0), (1, 1.0), (2, 1.7)):
+    pipe = pipeline(color_min_depth=1, color_max_depth=2, min_depth=0.8,
+                    max_relative_uncertainty=0.4)
+    for seed, scale in ((0, 1.0), (1, 1.3), (2, 1.7)):
         pipe.settings = replace(pipe.settings, depth_scale=scale)
         message = bags.ROSBAGS.photo(bags.picture(*SIZE, seed=seed))
         frame = pipe.process(message, CameraInfoBuffer(), ALL)
         colored = frame.messages[COLORED]
         assert (colored.encoding, colored.height, colored.width) == ('rgb8', *SIZE)
         pixels = np.frombuffer(bytes(colored.data), np.uint8).reshape(*SIZE, 3)
-        assert np.array_equal(pixels, colorize(frame.depth, 1, 3))
+        assert np.array_equal(pixels, colorize(frame.depth, 1, 2))
         assert (pixels[np.isnan(frame.depth)] == NO_VALUE).all()
         # Nearer and farther than the range have the colours of its ends.
         with np.errstate(invalid='ignore'):
             assert len(np.unique(pixels[frame.depth <= 1], axis=0)) <= 1
-            assert len(np.unique(pixels[frame.depth >= 3], axis=0)) == 1
+            assert len(np.unique(pixels[frame.depth >= 2], axis=0)) == 1
         for depth, color in zip(frame.depth.ravel(), pixels.reshape(-1, 3)):
             if np.isfinite(depth):
                 table.setdefault(round(float(np.log(depth)), 6), set()).add(tuple(color))
@@ -377,7 +381,7 @@ def test_uncertainty_by_hand(pipeline, tiny_estimator):
         assert (uncertainty.encoding, uncertainty.height, uncertainty.width) == ('32FC1', *size)
         assert np.allclose(frame.depth, scale * mean, rtol=1e-4)
         assert np.allclose(bags.depth_of(uncertainty), scale * deviation, rtol=1e-3, atol=1e-5)
-        assert (deviation > 0.01 * mean).mean() > 0.9
+        assert (deviation > 0.01 * mean).mean() > 0.5
 
 
 def test_uncertainty_comes_to_the_size_of_the_image(pipeline, tiny_estimator):
@@ -544,7 +548,8 @@ def test_the_training_camera_needs_no_correction():
                                   ('nk', 1, kitti)):
         config = VARIANTS[variant]
         plan = plan_sizes((camera.height, camera.width), config.image_size, 'stretch', False)
-        assert focal_factor(camera, plan, config.metric.heads[head]) == pytest.approx(1, rel=1e-6)
+        factor = focal_factor(camera, plan, config.metric.heads[head], config.image_size)
+        assert factor == pytest.approx(1, rel=1e-6)
 
 
 @pytest.mark.parametrize('fx, fy, factor', [
@@ -558,9 +563,10 @@ def test_focal_factor_by_hand(fx, fy, factor):
         size = round(480 * scale), round(640 * scale)
         camera = Camera(size[1], size[0], fx * scale, fy * scale, 1, 1)
         plan = plan_sizes(size, config.image_size, 'stretch', False)
-        assert focal_factor(camera, plan, indoor) == pytest.approx(factor, rel=1e-5)
+        found = focal_factor(camera, plan, indoor, config.image_size)
+        assert found == pytest.approx(factor, rel=1e-5)
     # KITTI: 0.593 widths and 2.05 heights.
-    assert focal_factor(camera, plan, outdoor) == pytest.approx(
+    assert focal_factor(camera, plan, outdoor, config.image_size) == pytest.approx(
         math.sqrt(fx / 640 * fy / 480 / (721.5377 / 1216 * 721.5377 / 352)), rel=1e-5)
 
 
@@ -571,7 +577,7 @@ def test_a_border_makes_the_lens_wider():
     plan = plan_sizes((480, 640), config.image_size, 'stretch', True)
     height, width = plan.padded
     assert (height, width) == (480 + 2 * 46, 640 + 2 * 53)
-    assert focal_factor(camera, plan, config.metric.heads[0]) == pytest.approx(
+    assert focal_factor(camera, plan, config.metric.heads[0], config.image_size) == pytest.approx(
         math.sqrt(640 / width * 480 / height), rel=1e-6)
 
 
@@ -588,8 +594,8 @@ def test_focal_correction_at_the_size_of_the_network(pipeline, tiny_estimator, c
     net = estimator.infer([bags.picture(*size)])[0]
     # How many network pixels a thing covers: here, and in training at the training size.
     here = (90 * net.plan.net[1] / net.plan.padded[1], 80 * net.plan.net[0] / net.plan.padded[0])
-    focal = next(h for h in config.metric.heads if h.name == head).training_focal
-    there = (focal[0] * config.image_size[1], focal[1] * config.image_size[0])
+    fx, fy, _, _ = head_config(config, head).training_camera
+    there = (fx * config.image_size[1], fy * config.image_size[0])
     factor = math.sqrt(here[0] * here[1] / (there[0] * there[1]))
     assert abs(factor - 1) > 0.1
     assert np.allclose(corrected.depth, factor * plain.depth, rtol=1e-5)
@@ -646,7 +652,7 @@ def test_far_value_is_a_point_on_the_ray(pipeline):
     assert np.isnan(points[far]).all() and np.isfinite(points[~far]).all()
 
 
-@pytest.mark.parametrize('most', [0.0, 1.0, 2.5, 10000.0])
+@pytest.mark.parametrize('most', [0.01, 1.0, 2.5, 10000.0])
 def test_the_cloud_ends_at_its_range(pipeline, most):
     infos = buffer_of(bags.ROSBAGS.info(*SIZE, k=K))
     plain = pipeline().process(photo(), infos, ALL)

@@ -1,5 +1,5 @@
 """The head of a video: evidence averaged over time, by hand."""
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ from zoe_ros.routing import HeadTracker
 NAMES = ('indoor', 'outdoor')
 INDOOR, OUTDOOR = np.array([2.0, -2.0], np.float32), np.array([-2.0, 2.0], np.float32)
 START = 1_700_000_000.0
+# Other processes of the machine may be at work.
+slow = settings(deadline=None)
 logits_of = st.lists(st.floats(-30, 30), min_size=2, max_size=2).map(np.array)
 
 
@@ -26,6 +28,7 @@ def logits_for(probability):
 # --- each frame on its own ------------------------------------------------------------------
 
 
+@slow
 @given(st.lists(logits_of, min_size=1, max_size=20))
 def test_without_time_each_frame_is_on_its_own(frames):
     tracker = HeadTracker()
@@ -175,6 +178,7 @@ def test_a_new_time_constant_takes_effect():
 videos = st.lists(st.tuples(logits_of, st.floats(-20, 20)), min_size=1, max_size=30)
 
 
+@slow
 @given(videos, st.one_of(st.just(0.0), st.floats(1e-3, 3600)))
 def test_any_video_has_a_head_and_probabilities(frames, time_constant):
     tracker, other = HeadTracker(), HeadTracker()

@@ -89,7 +89,8 @@ class Camera:
         """
         rays, z = self.rays[::every, ::every], depth[::every, ::every]
         points = np.empty((*z.shape, 3), np.float32)
-        points[..., :2] = rays * z[..., None]
+        with np.errstate(invalid='ignore'):     # infinitely far along an axis of the camera
+            points[..., :2] = rays * z[..., None]
         points[..., 2] = z
         points[np.isnan(points[..., 0])] = np.nan
         return points

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_settings(command: argparse.ArgumentParser) -> None:
     """Add an option for each setting, with its text; values are checked by the settings."""
     for item in fields(RunSettings):
-        if not item.metadata:
+        if not item.metadata or item.metadata['live']:
             continue
         flag = '--' + item.name.replace('_', '-')
         text = item.metadata['text'].replace('%', '%%')

@@ -135,7 +135,7 @@ def _decode_other(message: Any) -> np.ndarray:
         raise MessageError('corrupt', f"cv_bridge cannot convert this '{encoding}' image: "
                                       f'{first_line(error)}') from None
     if pixels.shape != (message.height, message.width, 3) or pixels.dtype != np.uint8:
-        raise MessageError('corrupt', f"cv_bridge made {pixels.dtype} {pixels.shape} of a "
+        raise MessageError('corrupt', f'cv_bridge made {pixels.dtype} {pixels.shape} of a '
                            f"'{encoding}' image of {message.width} x {message.height}")
     return np.ascontiguousarray(pixels)
 
@@ -294,20 +294,23 @@ def color_message(types: MessageTypes, header: Any, pixels: np.ndarray) -> Any:
 
 
 def camera_info_message(types: MessageTypes, header: Any, info: Any,
-                        size: tuple[int, int] | None = None) -> Any:
+                        size: tuple[int, int] | None = None,
+                        scale: tuple[float, float] | None = None) -> Any:
     """
     Return a copy of ``info`` under another header; the original is left as it is.
 
     :param size: (height, width) [px] of an image that was resized, as image_proc's Resize does:
         the first row of K and P follows the width, the second the height.
+    :param scale: (of rows, of columns); by default the ratio of the sizes. An image of every
+        third pixel is a third of the scale, even where three does not divide its size.
     """
     height, width = size or (info.height, info.width)
     k, p, roi = info.k, info.p, info.roi
     if (height, width) != (info.height, info.width):
-        scale = np.array([[width / info.width], [height / info.height], [1.0]])
-        k = (np.reshape(k, (3, 3)) * scale).ravel()
-        p = (np.reshape(p, (3, 4)) * scale).ravel()
-        (sx,), (sy,) = scale[:2]
+        sy, sx = scale or (height / info.height, width / info.width)
+        factors = np.array([[sx], [sy], [1.0]])
+        k = (np.reshape(k, (3, 3)) * factors).ravel()
+        p = (np.reshape(p, (3, 4)) * factors).ravel()
         roi = type(roi)(
             x_offset=round(roi.x_offset * sx), y_offset=round(roi.y_offset * sy),
             height=round(roi.height * sy), width=round(roi.width * sx), do_rectify=roi.do_rectify)

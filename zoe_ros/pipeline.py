@@ -210,12 +210,12 @@ class Pipeline:
         # The training camera's view has the training camera's focal length.
         if settings.focal_correction and camera is not None and view is None:
             config = self._estimator.model.config
-            scale *= focal_factor(camera, net.plan, head_config(config, net.head))
+            scale *= focal_factor(camera, net.plan, head_config(config, net.head),
+                                  config.image_size)
         depth, deviation = refine(net.depth, net.deviation, settings, scale)
         values = [v for v in (depth, deviation) if v is not None]
-        if view is None:
-            values = [_uncrop(v, depth, net.plan, settings.interpolation) for v in values]
-        else:
+        values = [_uncrop(v, depth, net.plan, settings.interpolation) for v in values]
+        if view is not None:
             values = [view.back(v, settings.interpolation == 'linear') for v in values]
         full = limit(values[0], settings).cpu().numpy()
         if deviation is None:
@@ -244,7 +244,9 @@ class Pipeline:
         if CAMERA_INFO in wanted and info is not None:
             # One that is not of this image is handed on as it is.
             size = (depth.shape[0], depth.shape[1]) if fits else None
-            messages[CAMERA_INFO] = camera_info_message(types, header, info, size)
+            every = settings.output_decimation
+            scale = (1 / every, 1 / every) if settings.output_size == 'camera' else None
+            messages[CAMERA_INFO] = camera_info_message(types, header, info, size, scale)
         return messages
 
     def _cloud(self, header: Any, image: np.ndarray, depth: np.ndarray, camera: Camera,
@@ -277,7 +279,8 @@ def head_config(config: ZoeConfig, name: str) -> HeadConfig:
     return next(head for head in config.metric.heads if head.name == name)
 
 
-def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig) -> float:
+def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig,
+                 training_size: tuple[int, int]) -> float:
     """
     Return the factor on depth for a lens that the head was not trained with.
 
@@ -287,8 +290,10 @@ def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig) -> float:
     the network knows; perspective lines do not follow it, and a camera that looks through
     distortion has no one focal length.
     """
-    of_camera = camera.fx / plan.padded[1] * camera.fy / plan.padded[0]
-    of_training = head.training_camera[0] * head.training_camera[1]
+    of_camera = (camera.fx * plan.net[1] / plan.padded[1]) * (
+        camera.fy * plan.net[0] / plan.padded[0])
+    of_training = (head.training_camera[0] * training_size[1]) * (
+        head.training_camera[1] * training_size[0])
     return math.sqrt(of_camera / of_training)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 _TAKE_OVER = 0.6
 # A gap in time of so many time constants starts anew: another bag, a loop, another place.
 _FORGET_AFTER = 5.0
+# A camera that stamps all its images alike still moves on [s].
+_SHORTEST_GAP = 0.01
 
 
 class HeadTracker:
@@ -36,12 +38,14 @@ class HeadTracker:
         :param time_constant: [s]; 0 for this frame on its own.
         """
         gap = stamp - self._stamp
+        # A frame that the network failed on says nothing.
+        logits = np.nan_to_num(np.array(logits, np.float64), nan=0, posinf=0, neginf=0)
         if (time_constant == 0 or self._logits is None
                 or not 0 <= gap <= _FORGET_AFTER * time_constant):
-            self._logits = np.array(logits, np.float64)
+            self._logits = logits
             self._head = int(self._logits.argmax())
         else:
-            weight = 1 - np.exp(-gap / time_constant)
+            weight = 1 - np.exp(-(gap or _SHORTEST_GAP) / time_constant)
             self._logits += weight * (logits - self._logits)
         self._stamp = stamp
         probabilities = _softmax(self._logits)

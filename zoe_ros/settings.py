@@ -15,7 +15,7 @@ ROUTERS = ('auto', 'indoor', 'outdoor')
 
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
-            high: float | None = None, runtime: bool = False) -> Any:
+            high: float | None = None, runtime: bool = False, live: bool = False) -> Any:
     """
     Describe a field of a dataclass of settings.
 
@@ -23,9 +23,11 @@ def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float |
     :param choices: the accepted texts; all, if empty.
     :param low, high: the accepted range, ends included.
     :param runtime: the node takes a new value while it runs.
+    :param live: it matters to the node only, not to ``zoe run``.
     """
     return field(default=default, metadata={
-        'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime})
+        'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime,
+        'live': live})
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ class FrameSettings(Settings):
                  'back to the pixels of the image; what was not seen has none. Needs CameraInfo.',
         choices=('as_is', 'training'), runtime=True)
     edge_threshold: float = setting(
-        0.0, 'Remove depth where neighbouring network pixels differ by more than this share, '
-             'against flying points; 0.1 is a good start. 0: off.', low=0, high=100, runtime=True)
+        0.0, 'Remove depth where 3 x 3 network pixels differ by more than this share, against '
+             'flying points; 0.2 is a good start. 0: off.', low=0, high=100, runtime=True)
     max_relative_uncertainty: float = setting(
         0.0, 'Remove depth whose uncertainty exceeds this share of it. 0: off.', low=0, high=100,
         runtime=True)
@@ -128,17 +130,18 @@ class FrameSettings(Settings):
         'camera', "Size of depth images: that of the 'camera' or of the 'network'; CameraInfo "
                   'follows.', choices=('camera', 'network'), runtime=True)
     output_decimation: int = setting(
-        1, "Depth images of the size of the camera keep every n-th row and column; CameraInfo "
+        1, 'Depth images of the size of the camera keep every n-th row and column; CameraInfo '
            'follows.', low=1, high=64, runtime=True)
     color_min_depth: float = setting(
         0.5, 'Nearest depth of the colours of depth/image_colored [m].', low=0.01, high=1000,
-        runtime=True)
+        runtime=True, live=True)
     color_max_depth: float = setting(
-        20.0, 'Farthest depth of these colours [m].', low=0.01, high=1000, runtime=True)
+        20.0, 'Farthest depth of these colours [m].', low=0.01, high=1000, runtime=True,
+        live=True)
     point_cloud_downsample: int = setting(
         4, 'The cloud takes every n-th row and column.', low=1, high=64, runtime=True)
     point_cloud_max_range: float = setting(
-        1000.0, 'Points farther along the optical axis are left out [m].', low=0, high=10000,
+        1000.0, 'Points farther along the optical axis are left out [m].', low=0.01, high=10000,
         runtime=True)
     point_cloud_color: bool = setting(
         True, 'Points carry the colour of the image (16 bytes each, else 12).', runtime=True)

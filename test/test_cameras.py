@@ -1,0 +1,73 @@
+"""Several cameras on one model, over DDS."""
+import numpy as np
+from ros_support import bag_frames, Client, NodeProcess, ROOT, running_node
+
+from zoe_ros.messages import decode_image
+
+SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
+
+
+class _Of:
+    """The namespace of one camera of a node, for a client."""
+
+    def __init__(self, node, camera):
+        self.namespace = f'{node.namespace}/{camera}'
+
+
+def test_two_cameras_share_a_model_and_keep_their_own_heads(tiny_weights, tiny_estimator):
+    frames = bag_frames(SAMPLE)
+    with running_node('-p', "cameras:=['front', 'rear']", variant='tiny',
+                      weights=str(tiny_weights), device='cpu', image_transport='compressed',
+                      interpolation='linear', router_time_constant=0.0) as node, \
+            Client(_Of(node, 'front')) as front, Client(_Of(node, 'rear')) as rear:
+        node.wait_for('waiting for images on')
+        front.wait_for_match()
+        rear.wait_for_match()
+        chosen = [(frames[i], frames[-1 - i]) for i in range(0, 12, 3)]
+        for (front_image, front_info), (rear_image, rear_info) in chosen:
+            counts = len(front.points), len(rear.points)
+            front.infos.publish(front_info)
+            rear.infos.publish(rear_info)
+            front.images.publish(front_image)
+            rear.images.publish(rear_image)
+            front.wait_until(lambda: len(front.points) > counts[0])     # noqa: B023
+            rear.wait_until(lambda: len(rear.points) > counts[1])       # noqa: B023
+        assert node.output.count('ZoeD-tiny in fp32') == 1, 'one copy of the weights'
+        assert node.end() == 0
+
+    for received, which in ((front, 0), (rear, 1)):
+        assert [m.header for m in received.depth] == [pair[which][0].header for pair in chosen]
+        for message, pair in zip(received.depth, chosen):
+            expected = tiny_estimator.predict(decode_image(pair[which][0])).depth
+            depth = np.frombuffer(message.data, '<f4').reshape(expected.shape)
+            # Bit for bit alone; in a batch of two the sums of a matrix product may differ.
+            np.testing.assert_allclose(depth, expected, rtol=1e-3)
+
+
+def test_a_fast_camera_does_not_starve_a_slow_one(tiny_weights):
+    frames = bag_frames(SAMPLE)
+    with running_node('-p', "cameras:=['fast', 'slow']", variant='tiny',
+                      weights=str(tiny_weights), device='cpu',
+                      image_transport='compressed') as node, \
+            Client(_Of(node, 'fast')) as fast, Client(_Of(node, 'slow')) as slow:
+        node.wait_for('waiting for images on')
+        fast.wait_for_match()
+        slow.wait_for_match()
+        answered = 0
+        for image, info in frames[:8]:
+            for other, _ in frames:
+                fast.images.publish(other)
+            slow.infos.publish(info)
+            slow.images.publish(image)
+            slow.wait_until(lambda: len(slow.depth) > answered)         # noqa: B023
+            answered = len(slow.depth)
+        assert answered == 8
+        assert node.end() == 0
+
+
+def test_names_that_cannot_begin_a_topic_are_refused(tiny_weights):
+    process = NodeProcess('-p', "cameras:=['front', 'no topic']", variant='tiny',
+                          weights=str(tiny_weights))
+    assert process.process.wait(90) == 1
+    assert "parameter 'cameras' is ['front', 'no topic']" in process.output
+    assert 'Traceback' not in process.output
