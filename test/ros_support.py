@@ -19,6 +19,7 @@ from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 # Patience, not a measure: these machines can be slow and discovery takes seconds.
@@ -73,6 +74,17 @@ def python_path():
 
 
 @contextmanager
+def one_thread():
+    """Let torch compute with one thread in this process, as in those of the nodes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def running_node(*arguments, **parameters):
     """Run depth_node with parameters; end it by SIGINT and yield a :class:`NodeProcess`."""
     process = NodeProcess(*arguments, **parameters)
@@ -85,8 +97,13 @@ def running_node(*arguments, **parameters):
 class NodeProcess:
     """depth_node in a process of its own, its output collected in a file."""
 
-    def __init__(self, *arguments, cwd=ROOT, **parameters):
-        """Start it; ``parameters`` become -p options."""
+    def __init__(self, *arguments, cwd=ROOT, threads=1, **parameters):
+        """
+        Start it; ``parameters`` become -p options.
+
+        :param threads: of the network. The tiny one needs no more, and two of them wait for each
+            other, for a second at times, where others use the machine as well.
+        """
         # A namespace of its own: tests do not hear each other's nodes.
         self.namespace = f'/test{next(_NUMBERS)}'
         options = ['-r', f'__ns:={self.namespace}', *(str(a) for a in arguments)]
@@ -99,7 +116,8 @@ class NodeProcess:
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'zoe_ros.ros.main', '--ros-args', *options], cwd=cwd,
             stdin=subprocess.DEVNULL, stdout=write, stderr=write,
-            env={**os.environ, 'PYTHONPATH': python_path()},
+            env={**os.environ, 'PYTHONPATH': python_path(),
+                 'OMP_NUM_THREADS': str(threads)},
             # Background jobs of a shell ignore SIGINT; the node shall see it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         os.close(write)
@@ -294,14 +312,14 @@ class Client:
         self.wait_until(future.done, what=f'an answer of {name}')
         return future.result()
 
-    def set(self, **values):
+    def change(self, **values):
         """Set parameters, each on its own; return the reasons, empty where it worked."""
         response = self.call(SetParameters, 'set_parameters',
                              SetParameters.Request(parameters=parameter_messages(values)))
         assert all(r.successful != bool(r.reason) for r in response.results)
         return [result.reason for result in response.results]
 
-    def set_atomically(self, **values):
+    def change_at_once(self, **values):
         """Set parameters all at once; return the reason, empty where it worked."""
         request = SetParametersAtomically.Request(parameters=parameter_messages(values))
         result = self.call(SetParametersAtomically, 'set_parameters_atomically', request).result

@@ -25,7 +25,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import made_up
 import numpy as np
-from ros_support import Client, PATIENCE, READY, running_node, seconds_of, stamp, tiny
+from ros_support import Client, PATIENCE, READY, running_node, stamp, tiny
 
 SIZE = 480, 640
 # How much faster than the node the publisher is.

@@ -557,7 +557,6 @@ def test_parameter_out_of_range(zoe, tmp_path, option, value):
 def test_values_that_do_not_fit_together(refused):
     assert 'min_depth' in refused(SAMPLE, '--min-depth', 5, '--max-depth', 4)
     assert 'far_value' in refused(SAMPLE, '--far-value', 9, '--max-depth', 10)
-    assert 'color_min_depth' in refused(SAMPLE, '--color-min-depth', 30)
 
 
 def test_a_head_that_the_model_lacks(refused, tmp_path):

@@ -116,16 +116,17 @@ class Channel:
         """Return the wanted outputs of an image, the cloud only as often as it may come."""
         wanted = self.wanted()
         rate, stamp = self._parameters.point_cloud_max_rate, nanoseconds(message.header.stamp)
-        if POINTS in wanted and rate:
-            if self._last_cloud is not None and 0 <= stamp - self._last_cloud < 1e9 / rate:
-                wanted.remove(POINTS)
-            else:
-                self._last_cloud = stamp
+        too_soon = (rate and self._last_cloud is not None
+                    and 0 <= stamp - self._last_cloud < 1e9 / rate)
+        if POINTS in wanted and too_soon:
+            wanted.remove(POINTS)
         return wanted
 
     def publish(self, frame: Frame) -> None:
         """Publish what was made of an image."""
         probability = frame.head_probabilities[frame.head]
+        if POINTS in frame.messages:
+            self._last_cloud = nanoseconds(frame.messages[POINTS].header.stamp)
         outputs = {**frame.messages, HEAD: String(data=f'{frame.head} {probability:.3f}')}
         for name, message in outputs.items():
             publisher = self._outputs.get(name)

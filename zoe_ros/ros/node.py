@@ -185,8 +185,8 @@ class DepthNode(LifecycleNode):
             pipeline = channel.pipeline if channel else None
             if channel is None or pipeline is None:
                 continue    # deactivated meanwhile
-            wanted = channel.due(message)
             with _Guard(self):
+                wanted = channel.due(message)
                 prepared = pipeline.prepare(message, channel.infos, wanted)
                 batch.append((channel, pipeline, wanted, prepared))
         if not batch:

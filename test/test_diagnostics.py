@@ -1,0 +1,138 @@
+"""The journal behind /diagnostics: counts, times and levels, without a node."""
+from threading import Thread
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+
+from zoe_ros.ros.diagnostics import Journal
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+FACTS = {'device': 'abacus (10 beads)', 'model': 'ZoeD'}
+
+
+def report(journal, period=2.0, listening=True, **facts):
+    """Return the status of the period that ends now, and its values."""
+    message = journal.report(Time(sec=3, nanosec=4), '/robot/depth_node', period,
+                             {**FACTS, **facts}, listening)
+    # What it says can be sent.
+    again = deserialize_message(serialize_message(message), type(message))
+    assert again == message
+    status, = message.status
+    assert message.header.stamp == Time(sec=3, nanosec=4)
+    values = {pair.key: pair.value for pair in status.values}
+    assert len(values) == len(status.values)
+    return status, values
+
+
+def publish(journal, age=0.1, head='indoor', probability=0.9, **seconds):
+    """Tell of a frame that came in and went out."""
+    journal.received()
+    journal.published(age, seconds, head, probability)
+
+
+def test_an_empty_report_has_a_name_facts_and_no_times():
+    status, values = report(Journal(), listening=False)
+    assert status.name == '/robot/depth_node: depth'
+    assert status.hardware_id == 'abacus (10 beads)'
+    assert values == {'rate in [Hz]': '0.00', 'rate out [Hz]': '0.00', 'head': '-', **FACTS}
+
+
+def test_rates_are_those_of_the_period():
+    journal = Journal()
+    for _ in range(7):
+        journal.received()
+    for _ in range(3):
+        journal.published(0.1, {}, 'indoor', 0.9)
+    _, values = report(journal, period=2.0)
+    assert (values['rate in [Hz]'], values['rate out [Hz]']) == ('3.50', '1.50')
+    _, values = report(journal)
+    assert (values['rate in [Hz]'], values['rate out [Hz]']) == ('0.00', '0.00')
+    assert not any(key.startswith('age') for key in values)
+
+
+def test_times_are_percentiles_in_milliseconds_of_each_stage():
+    journal = Journal()
+    for i in range(101):
+        publish(journal, age=i / 1000, network=2 * i / 1000, decode=0.0015)
+    _, values = report(journal)
+    assert values['age at publish p50 [ms]'] == '50.0'
+    assert values['age at publish p95 [ms]'] == '95.0'
+    assert values['network p50 [ms]'] == '100.0'
+    assert values['network p95 [ms]'] == '190.0'
+    assert values['decode p50 [ms]'] == values['decode p95 [ms]'] == '1.5'
+
+
+def test_the_head_is_the_last_one_and_is_remembered():
+    journal = Journal()
+    publish(journal, head='indoor', probability=0.9)
+    publish(journal, head='outdoor', probability=0.625)
+    assert report(journal)[1]['head'].startswith('outdoor 0.6')
+    assert report(journal)[1]['head'].startswith('outdoor 0.6')
+
+
+def test_lost_images_are_counted_from_the_start():
+    journal = Journal()
+    journal.dropped('newer')
+    journal.dropped('corrupt', 3)
+    assert report(journal)[1]['dropped: corrupt'] == '3'
+    journal.dropped('corrupt')
+    _, values = report(journal)
+    assert (values['dropped: newer'], values['dropped: corrupt']) == ('1', '4')
+    assert journal.totals == {'newer': 1, 'corrupt': 4}
+    assert list(values).index('dropped: corrupt') < list(values).index('dropped: newer')
+
+
+def test_counting_nothing_lists_nothing():
+    journal = Journal()
+    journal.dropped('newer', 0)
+    status, values = report(journal, listening=False)
+    assert status.level == OK
+    assert values.get('dropped: newer', '0') == '0'
+
+
+@pytest.mark.parametrize(('received', 'dropped', 'listening', 'level', 'text'), [
+    (10, {}, True, OK, 'working'),
+    (10, {}, False, OK, 'nobody listens'),
+    (0, {}, False, OK, 'nobody listens'),
+    (0, {}, True, WARN, 'no images arrive'),
+    (10, {'newer': 5}, True, OK, 'working'),
+    (10, {'newer': 6}, True, WARN, 'slower than the camera: most images are dropped'),
+    (10, {'data': 1}, True, WARN, '1 images could not be used'),
+    (10, {'data': 1, 'size': 2, 'newer': 7}, True, WARN, '3 images could not be used'),
+    (10, {'data': 1}, False, WARN, '1 images could not be used'),
+    (10, {'error': 2, 'data': 1}, True, ERROR, '2 errors'),
+    (10, {'error': 1}, False, ERROR, '1 errors'),
+])
+def test_levels(received, dropped, listening, level, text):
+    journal = Journal()
+    for _ in range(received):
+        journal.received()
+    for cause, count in dropped.items():
+        journal.dropped(cause, count)
+    status, _ = report(journal, listening=listening)
+    assert (status.level, status.message[:len(text)]) == (level, text)
+    # What is over is over: the next period begins without blame.
+    journal.received()
+    status, _ = report(journal)
+    assert (status.level, status.message) == (OK, 'working')
+
+
+def test_two_threads_and_a_reporter_lose_no_count():
+    journal, count = Journal(), 3000
+
+    def write(cause):
+        for _ in range(count):
+            journal.dropped(cause)
+            publish(journal, network=0.01)
+
+    threads = [Thread(target=write, args=(cause,)) for cause in ('newer', 'data')]
+    for thread in threads:
+        thread.start()
+    total = 0.0
+    while any(thread.is_alive() for thread in threads):
+        total += float(report(journal, period=1.0)[1]['rate out [Hz]'])
+    total += float(report(journal, period=1.0)[1]['rate out [Hz]'])
+    assert total == 2 * count
+    assert journal.totals == {'newer': count, 'data': count}
