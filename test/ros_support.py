@@ -97,7 +97,8 @@ def running_node(*arguments, **parameters):
 class NodeProcess:
     """depth_node in a process of its own, its output collected in a file."""
 
-    def __init__(self, *arguments, cwd=ROOT, threads=1, **parameters):
+    def __init__(self, *arguments, cwd=ROOT, threads=1, environment=None,
+                 **parameters):
         """
         Start it; ``parameters`` become -p options.
 
@@ -117,7 +118,7 @@ class NodeProcess:
             [sys.executable, '-m', 'zoe_ros.ros.main', '--ros-args', *options], cwd=cwd,
             stdin=subprocess.DEVNULL, stdout=write, stderr=write,
             env={**os.environ, 'PYTHONPATH': python_path(),
-                 'OMP_NUM_THREADS': str(threads)},
+                 'OMP_NUM_THREADS': str(threads), **(environment or {})},
             # Background jobs of a shell ignore SIGINT; the node shall see it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         os.close(write)
