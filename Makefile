@@ -31,7 +31,8 @@ sample: $(READY)          ## make the sample bag anew
 bench: $(READY)           ## what the node costs beside the network
 	$(BIN)/python scripts/bench_overhead.py
 
-soak: $(READY)            ## an hour of the node in minutes: memory, age, lifecycle
+soak: $(READY)            ## what the node survives, and a long run: memory, age, lifecycle
+	$(BIN)/python -m pytest test/survival.py
 	$(BIN)/python test/soak.py
 
 docs: $(READY)            ## parameter file and picture of the README

@@ -25,13 +25,14 @@ def test_two_cameras_share_a_model_and_keep_their_own_heads(tiny_weights, tiny_e
         rear.wait_for_match()
         chosen = [(frames[i], frames[-1 - i]) for i in range(0, 12, 3)]
         for (front_image, front_info), (rear_image, rear_info) in chosen:
-            counts = len(front.points), len(rear.points)
+            count = len(front.points)
             front.infos.publish(front_info)
             rear.infos.publish(rear_info)
             front.images.publish(front_image)
             rear.images.publish(rear_image)
-            front.wait_until(lambda: len(front.points) > counts[0])     # noqa: B023
-            rear.wait_until(lambda: len(rear.points) > counts[1])       # noqa: B023
+            for client in (front, rear):
+                client.wait_until(
+                    lambda c=client, n=count: min(len(c.points), len(c.depth)) > n)
         assert node.output.count('ZoeD-tiny in fp32') == 1, 'one copy of the weights'
         assert node.end() == 0
 

@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import contextmanager
 import io
 from itertools import count
+import os
 import signal
 import struct
 import subprocess
@@ -32,6 +33,8 @@ from ros_support import (
     NodeProcess,
     one_thread,
     OUTPUTS,
+    PATIENCE,
+    python_path,
     READY,
     running_node,
     seconds_of,
@@ -340,7 +343,7 @@ def test_malformed_messages_give_a_frame_or_a_cause(seed, tiny_estimator):
     assert not faults, '\n'.join(faults)
     # The generator does not make rubbish only, and all kinds of it.
     assert outcomes['frame'] > PER_SEED / 5
-    assert {'size', 'data', 'encoding', 'corrupt'} <= set(outcomes)
+    assert {'data', 'encoding', 'corrupt'} <= set(outcomes)
 
 
 # --- over DDS -------------------------------------------------------------------------------
@@ -381,7 +384,7 @@ def test_malformed_messages_over_dds_are_counted_by_their_cause(kind, tiny_weigh
     expected = Counter(map(outcome, images))
     frames = expected.pop('frame')
     assert frames > 30
-    assert len(expected) >= 3
+    assert len(expected) >= 2
     parameters = tiny(tiny_weights, policy='every', image_transport=kind, diagnostics_period=0.3)
     with running_node(**parameters) as node, \
             Client(node, kind == 'compressed', qos=KEEP_ALL, listen_qos=KEEP_ALL) as client:
@@ -424,11 +427,14 @@ def test_size_encoding_and_frame_may_change_in_mid_stream(client):
             for frame in ('cam', 'another'):
                 at += 0.1
                 image = good_image(at, size, frame, encoding)
-                depth = client.ask(image, good_info(at, size, frame))
-                assert depth.header == image.header
+                client.clear()
+                # An image that comes before its CameraInfo meets that of another size, and has no
+                # cloud.
+                client.ask_until(image, lambda: client.points, good_info(at, size, frame), 0.5,
+                                 f'a cloud of {size}')
+                depth, info, cloud = client.depth[-1], client.camera_info[-1], client.points[-1]
+                assert depth.header == info.header == cloud.header == image.header
                 assert (depth.height, depth.width, depth.encoding) == (*size, '32FC1')
-                info, cloud = client.camera_info[-1], client.points[-1]
-                assert info.header == cloud.header == image.header
                 assert (info.height, info.width) == size
                 assert (cloud.height, cloud.width) == (-(-size[0] // 4), -(-size[1] // 4))
 
@@ -495,19 +501,6 @@ def other_process(*arguments):
         process.stdout.close()
 
 
-def test_a_killed_publisher_may_come_back(node):
-    """Once as reliable as it was, once as best effort, while its ghost is still known."""
-    with Client(node, compressed=False) as client:
-        client.node.destroy_publisher(client.images)
-        for at, kind in ((301, 'reliable'), (302, 'reliable'), (303, 'best effort'),
-                         (304, 'reliable')):
-            with other_process('publish', node.namespace, kind, str(at)):
-                client.wait_until(
-                    lambda at=at: any(seconds_of(depth) == at for depth in client.depth),
-                    what=f'depth of the publisher {at}')
-        assert node.process.poll() is None
-
-
 def test_a_subscriber_may_be_killed_while_it_receives(client, node):
     for kind in ('reliable', 'best effort'):
         with other_process('listen', node.namespace, kind, '0') as other:
@@ -528,6 +521,19 @@ def test_a_subscriber_may_be_killed_while_it_receives(client, node):
         for i in range(30):
             client.ask(good_image(430 + i), good_info(430 + i))
         client.clear()
+
+
+def test_a_killed_publisher_may_come_back(node):
+    """Once as reliable as it was, once as best effort, while its ghost is still known."""
+    with Client(node, compressed=False) as client:
+        client.node.destroy_publisher(client.images)
+        for at, kind in ((301, 'reliable'), (302, 'reliable'), (303, 'best effort'),
+                         (304, 'reliable')):
+            with other_process('publish', node.namespace, kind, str(at)):
+                client.wait_until(
+                    lambda at=at: any(seconds_of(depth) == at for depth in client.depth),
+                    what=f'depth of the publisher {at}')
+        assert node.process.poll() is None
 
 
 def test_parameters_may_change_while_frames_flow(tiny_weights):
@@ -584,23 +590,23 @@ def transition_at_hand(client):
     time.sleep(0.05)
 
 
+INT, TERM = signal.SIGINT, signal.SIGTERM
 MOMENTS = {
-    'while idle': ({}, lambda client: None),
-    'during frames': ({}, flood),
-    'during a large frame': ({}, lambda client: flood(client, 2, (1500, 2000))),
-    'while every image waits': ({'policy': 'every'}, lambda client: flood(client, 100)),
-    'while inactive': ({'autostart': False}, lambda client: None),
-    'while it configures': ({'autostart': False}, transition_at_hand)}
+    'during frames': ({}, flood, (INT,)),
+    'during a large frame': ({}, lambda client: flood(client, 2, (1500, 2000)), (TERM,)),
+    'while every image waits': ({'policy': 'every'}, lambda client: flood(client, 100), (TERM,)),
+    'twice': ({}, flood, (INT, INT, TERM)),      # an impatient user
+    'while inactive': ({'autostart': False}, lambda client: None, (INT,)),
+    'while it configures': ({'autostart': False}, transition_at_hand, (TERM,))}
 
 
-@pytest.mark.parametrize('sign', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])
-def test_a_signal_ends_it_cleanly_at_any_moment(sign, tiny_weights):
+def test_a_signal_at_any_moment_ends_it_cleanly(tiny_weights):
     nodes = {}
     try:
-        for moment, (parameters, _) in MOMENTS.items():
+        for moment, (parameters, _, _) in MOMENTS.items():
             # Together: their imports take seconds.
             nodes[moment] = NodeProcess(**tiny(tiny_weights, **parameters))
-        for moment, (parameters, act) in MOMENTS.items():
+        for moment, (parameters, act, signals) in MOMENTS.items():
             node = nodes[moment]
             with Client(node, compressed=False) as client:
                 if 'autostart' in parameters:
@@ -611,16 +617,56 @@ def test_a_signal_ends_it_cleanly_at_any_moment(sign, tiny_weights):
                     client.wait_for_match()
                     client.ask(good_image())
                 act(client)
-                node.process.send_signal(sign)
-                if moment == 'during frames':
-                    node.process.send_signal(sign)      # an impatient user
-                assert node.end(sign) == 0, (moment, node.output)
+                for sign in signals:
+                    node.process.send_signal(sign)
+                assert node.process.wait(PATIENCE) == 0, (moment, node.output)
                 assert 'Traceback' not in node.output, (moment, node.output)
                 assert 'dropped an image: ' not in node.output, (moment, node.output)
     finally:
         for node in nodes.values():
             node.process.kill()
             node.process.wait()
+
+
+BETWEEN = textwrap.dedent("""
+    import importlib, os, signal, sys, time
+    module, name, count, *arguments = sys.argv[1:]
+    owner = importlib.import_module(module)
+    *path, name = name.split('.')
+    for part in path:
+        owner = getattr(owner, part)
+    original, calls = getattr(owner, name), 0
+    def interrupted(*arguments):
+        global calls
+        calls += 1
+        if calls == int(count):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)     # rclpy shuts its context down meanwhile
+        return original(*arguments)
+    setattr(owner, name, interrupted)
+    import zoe_ros.ros.node
+    zoe_ros.ros.node._SILENCE = 0.2
+    from zoe_ros.ros.main import main
+    sys.exit(main(['depth_node', *arguments]))
+    """)
+
+
+def test_a_signal_just_before_any_call_of_the_executor_ends_it_cleanly(tiny_weights):
+    """The context of rclpy is then gone when the call needs it."""
+    options = ['--ros-args', '-p', 'variant:=tiny', '-p', f"weights:='{tiny_weights}'",
+               '-p', 'device:=cpu', '-r', '__ns:=/signals']
+    processes = {place: subprocess.Popen(
+        [sys.executable, '-c', BETWEEN, *place, '3', *options], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, 'PYTHONPATH': python_path()}) for place in (
+            ('rclpy.executors', '_rclpy.WaitSet'),
+            ('zoe_ros.ros.subscription', 'MatchedSubscription._match'),
+            ('zoe_ros.ros.node', 'DepthNode._diagnose'),
+            ('zoe_ros.ros.node', 'DepthNode._explain_silence'))}
+    ends = {place: (process.communicate(timeout=PATIENCE)[0], process.returncode)
+            for place, process in processes.items()}
+    bad = {place: end for place, end in ends.items() if end[1] != 0 or 'Traceback' in end[0]}
+    assert not bad, bad
 
 
 def test_nothing_from_outside_makes_it_write_files(tiny_weights, tmp_path):
