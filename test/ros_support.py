@@ -317,6 +317,10 @@ class Client:
         """Call a service of the node and return the response."""
         if name not in self._services:
             self._services[name] = self.node.create_client(kind, f'depth_node/{name}')
+            self.wait_until(self._services[name].service_is_ready, what=name)
+            # The node may learn of our reader a moment after we learn of its service; an answer
+            # that it gives before has nobody to go to.
+            self.spin(0.5)
         client = self._services[name]
         self.wait_until(client.service_is_ready, what=name)
         future = client.call_async(request)

@@ -365,7 +365,7 @@ def node(tiny_weights):
     with running_node(**tiny(tiny_weights, diagnostics_period=0.3)) as process:
         process.wait_for(READY)
         yield process
-        assert process.end() == 0
+        assert process.end() == 0, process.output
         assert 'Traceback' not in process.output
 
 
@@ -405,7 +405,7 @@ def test_malformed_messages_over_dds_are_counted_by_their_cause(kind, tiny_weigh
         values = client.next_report()
         assert {name.split(': ')[1]: int(value) for name, value in values.items()
                 if name.startswith('dropped')} == expected
-        assert node.end() == 0
+        assert node.end() == 0, node.output
         assert 'Traceback' not in node.output
         assert 'dropped an image: ' in node.output
 
@@ -566,7 +566,7 @@ def test_parameters_may_change_while_frames_flow(tiny_weights):
             assert (cloud.height, cloud.width) == sizes[size]
             seen.add(size)
         assert seen == set(sizes)
-        assert node.end() == 0
+        assert node.end() == 0, node.output
         assert 'Traceback' not in node.output
 
 
@@ -695,7 +695,7 @@ def test_nothing_from_outside_makes_it_write_files(tiny_weights, tmp_path):
             client.spin(0.02)
         client.ask(good_image(50), good_info(50))
         assert {path for path in tmp_path.rglob('*') if 'log' not in path.parts} == before
-        assert node.end() == 0
+        assert node.end() == 0, node.output
     assert {path for path in tmp_path.rglob('*') if 'log' not in path.parts} == before
 
 

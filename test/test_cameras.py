@@ -34,7 +34,7 @@ def test_two_cameras_share_a_model_and_keep_their_own_heads(tiny_weights, tiny_e
                 client.wait_until(
                     lambda c=client, n=count: min(len(c.points), len(c.depth)) > n)
         assert node.output.count('ZoeD-tiny in fp32') == 1, 'one copy of the weights'
-        assert node.end() == 0
+        assert node.end() == 0, node.output
 
     for received, which in ((front, 0), (rear, 1)):
         assert [m.header for m in received.depth] == [pair[which][0].header for pair in chosen]
@@ -65,7 +65,7 @@ def test_a_fast_camera_does_not_starve_a_slow_one(tiny_weights):
             slow.wait_until(lambda: len(slow.depth) > answered)         # noqa: B023
             answered = len(slow.depth)
         assert answered == 8
-        assert node.end() == 0
+        assert node.end() == 0, node.output
 
 
 def test_names_that_cannot_begin_a_topic_are_refused(tiny_weights):

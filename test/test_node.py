@@ -221,7 +221,7 @@ def test_malformed_raw_images_are_dropped(tiny_weights, photos):
         answers = len(client.depth)
         client.ask(good)
         assert len(client.depth) == answers + 1
-        assert node.end() == 0
+        assert node.end() == 0, node.output
         assert 'Traceback' not in node.output
 
 
@@ -289,7 +289,7 @@ def test_without_weights_and_network_the_node_says_what_to_do(tmp_path):
 def test_signals_end_the_node_cleanly(sign, tiny_weights):
     with running_node(**tiny(tiny_weights)) as node:
         node.wait_for(READY)
-        assert node.end(sign) == 0
+        assert node.end(sign) == 0, node.output
         assert 'Traceback' not in node.output
 
 
@@ -298,7 +298,7 @@ def test_signals_end_the_node_cleanly(sign, tiny_weights):
 def test_signals_during_imports_and_loading_end_the_node_cleanly(sign, seconds, tiny_weights):
     with running_node(**tiny(tiny_weights)) as node:
         time.sleep(seconds)
-        assert node.end(sign) == 0
+        assert node.end(sign) == 0, node.output
         assert 'Traceback' not in node.output
 
 
@@ -327,7 +327,7 @@ def test_a_lifecycle_manager_can_drive_it(tiny_weights):
                 client.wait_until(lambda: client.images.get_subscription_count() == 0,
                                   what='the end of the subscription')
             change(Transition.TRANSITION_CLEANUP)
-        assert node.end() == 0
+        assert node.end() == 0, node.output
         assert 'Traceback' not in node.output
 
 
@@ -775,7 +775,7 @@ def test_every_image_comes_out_once_and_in_order(tiny_weights, photos):
         for messages in (client.depth, client.points, client.camera_info):
             assert [seconds_of(message) for message in messages] == stamps
         assert not any(key.startswith('dropped') for key in values)
-        assert node.end() == 0
+        assert node.end() == 0, node.output
 
 
 def test_every_does_not_hold_back_the_services_or_the_end(tiny_weights):
@@ -792,7 +792,7 @@ def test_every_does_not_hold_back_the_services_or_the_end(tiny_weights):
         assert state.current_state.label == 'active'
         assert client.change(depth_scale=2.0) == ['']
         assert len(client.depth) < 61, 'the queue was empty before the answers came'
-        assert node.end() == 0
+        assert node.end() == 0, node.output
         assert 'Traceback' not in node.output
 
 
@@ -960,4 +960,4 @@ def test_two_cameras_share_a_node(tiny_weights, photos):
             assert all(m.header.frame_id == name and (m.height, m.width) == photo.shape[:2]
                        for m in received[name])
             assert f'{node.namespace}/{name}/image_raw' in node.output
-        assert node.end() == 0
+        assert node.end() == 0, node.output

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     import rclpy
     from rclpy.exceptions import ParameterException
-    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.executors import SingleThreadedExecutor
 
     from zoe_ros.ros.node import DepthNode
 
@@ -43,11 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     starting = False
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    with suppress(ExternalShutdownException):
-        # Not spin(): a signal wakes its wait a moment before it shuts the context down. Seen too
-        # early that leads back into the wait, for ever where nothing else happens.
-        while rclpy.ok():
-            executor.spin_once(timeout_sec=0.5)
+    spin(executor)
     ended = node.stop()
     node.destroy_node()
     rclpy.try_shutdown()
@@ -56,6 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # that thread.
         _leave(0)
     return 0
+
+
+def spin(executor: Any) -> None:
+    """Let an rclpy executor work until its context is shut down."""
+    try:
+        # Not executor.spin(): a signal wakes its wait a moment before it shuts the context down.
+        # Seen too early that leads back into the wait, for ever where nothing else happens.
+        while executor.context.ok():
+            executor.spin_once(timeout_sec=0.5)
+    except Exception:
+        # The context may be shut down at any moment, and then whatever uses it fails.
+        if executor.context.ok():
+            raise
 
 
 def _leave(code: int) -> None:
