@@ -15,8 +15,8 @@ os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)
 
 HAS_ROS = find_spec('rclpy') is not None
 collect_ignore = [] if HAS_ROS else [
-    'test_cameras.py', 'test_consumers.py', 'test_diagnostics.py', 'test_launch.py', 'test_main.py',
-    'test_node.py', 'test_sample.py']
+    'test_cameras.py', 'test_consumers.py', 'test_diagnostics.py', 'test_launch.py',
+    'test_main.py', 'test_node.py', 'test_sample.py']
 
 
 def pytest_report_header():
