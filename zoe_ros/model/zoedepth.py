@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from zoe_ros.model.backbone import BeitBackbone
-from zoe_ros.model.config import ZoeConfig
+from zoe_ros.model.config import PyramidConfig, ZoeConfig
 from zoe_ros.model.decoder import DptDecoder, Features
 from zoe_ros.model.metric import BinDistribution, Embeddings, MetricBins
+from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.router import Router
 
 
@@ -40,7 +41,9 @@ class ZoeDepth(nn.Module):
         super().__init__()
         self.config = config
         width = config.decoder.features
-        self.backbone = BeitBackbone(config.backbone)
+        self.backbone = (
+            PyramidBackbone(config.backbone, config.image_size)
+            if isinstance(config.backbone, PyramidConfig) else BeitBackbone(config.backbone))
         self.decoder = DptDecoder(config.backbone.channels, config.decoder)
         self.metric = MetricBins(config.metric, width, config.decoder.relative_channels)
         self.router = (None if config.router is None
@@ -65,7 +68,7 @@ class ZoeDepth(nn.Module):
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
         """
-        pixels = pixels.to(self.backbone.patch_embed.weight.dtype)
+        pixels = pixels.to(next(self.backbone.parameters()).dtype)
         features = self.decoder(self.backbone(pixels))
         wide = self.metric.bottleneck.weight.dtype
         features = features._replace(
