@@ -68,15 +68,19 @@ class ZoeDepth(nn.Module):
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
         """
-        pixels = pixels.to(next(self.backbone.parameters()).dtype)
-        features = self.decoder(self.backbone(pixels))
-        wide = self.metric.bottleneck.weight.dtype
-        features = features._replace(
-            bottleneck=features.bottleneck.to(wide),
-            pyramid=tuple(level.to(wide) for level in features.pyramid))
+        features = self.describe(pixels)
         embeddings = self.metric.embed(features)
         logits = None if self.router is None else self.router(embeddings.bottleneck)
         return Trunk(features, embeddings, logits)
+
+    def describe(self, pixels: torch.Tensor) -> Features:
+        """Run encoder and decoder in their precision; the features come in that of the heads."""
+        pixels = pixels.to(next(self.backbone.parameters()).dtype)
+        features = self.decoder(self.backbone(pixels))
+        wide = self.metric.bottleneck.weight.dtype
+        return Features(
+            features.bottleneck.to(wide), tuple(level.to(wide) for level in features.pyramid),
+            features.fine.to(wide), features.relative.to(wide))
 
     def measure(self, trunk: Trunk, heads: Sequence[str],
                 deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
