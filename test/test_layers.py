@@ -16,9 +16,12 @@ LAYERS = [
     ['preprocess', 'refine', 'view', 'losses'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names
-    ['messages', 'datasets'],
+    ['messages'],
     ['pipeline'],
-    ['bag', 'results', 'evaluate', 'benchmark', 'train'],
+    ['bag', 'results'],
+    ['datasets.'],
+    ['world.'],
+    ['evaluate', 'benchmark', 'train'],
     ['run'],
     ['cli', 'ros.'],
 ]
