@@ -121,7 +121,7 @@ class _Run:
             self.step += 1
             shown = parts['loss'] if shown is None else (
                 _SMOOTHING * shown + (1 - _SMOOTHING) * parts['loss'])
-            steps.set_postfix_str(f'loss {shown:.4f}')
+            steps.set_postfix_str(f'loss {shown:.4f}', refresh=False)
             self.history.append({'step': self.step, **parts})
             if self.step % settings.every == 0 or self.step == settings.steps:
                 self._record()
@@ -191,7 +191,7 @@ class _Run:
         if not (self.first and self.held_out and self.settings.stage == 'metric'):
             return {}
         estimator = DepthEstimator(self.model)
-        results = [evaluate(estimator, dataset, flip=False) for dataset in self.held_out]
+        results = [evaluate(estimator, dataset) for dataset in self.held_out]
         names = ('REL', 'delta1', 'router accuracy')
         figures = {name: sum(result.figures[name] for result in results) / len(results)
                    for name in names if all(name in result.figures for result in results)}
