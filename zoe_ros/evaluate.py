@@ -153,4 +153,5 @@ def picture(result: Evaluation) -> Image.Image:
 def _grey(values: np.ndarray) -> np.ndarray:
     """Return (h, w, 3) uint8, white at 0 and black at 1; grey-blue where there is no value."""
     shade = (255 * (1 - np.clip(np.nan_to_num(values), 0, 1))).astype(np.uint8)
-    return np.where(np.isfinite(values)[..., None], shade[..., None], np.uint8((190, 200, 215)))
+    return np.where(np.isfinite(values)[..., None], shade[..., None],
+                    np.array((190, 200, 215), np.uint8))

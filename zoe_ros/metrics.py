@@ -1,4 +1,4 @@
-"""The figures of the paper, for one image: REL, RMSE, log10, deltas and their kin (section 6.3)."""
+"""The figures of the paper, for one image: REL, RMSE, log10, deltas (specification, 6.3)."""
 from __future__ import annotations
 
 import numpy as np

@@ -16,7 +16,8 @@ REPOSITORIES = {
     'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}
 FILE = 'model.safetensors'
 # Trained here, small enough to come with the package.
-SHIPPED = {'mobile': Path(__file__).resolve().parents[1] / 'data' / 'weights' / 'mobile.safetensors'}
+SHIPPED = {
+    'mobile': Path(__file__).resolve().parents[1] / 'data' / 'weights' / 'mobile.safetensors'}
 _STORAGE_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 

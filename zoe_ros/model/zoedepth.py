@@ -9,7 +9,7 @@ from torch import nn
 
 from zoe_ros.model.backbone import BeitBackbone
 from zoe_ros.model.config import PyramidConfig, ZoeConfig
-from zoe_ros.model.decoder import DptDecoder, Features
+from zoe_ros.model.decoder import DptDecoder, Features, upsample
 from zoe_ros.model.metric import BinDistribution, Embeddings, MetricBins
 from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.router import Router
@@ -93,6 +93,14 @@ class ZoeDepth(nn.Module):
         :return: (b, H, W) depth along the optical axis [m] at the size of the pixels, and the
             standard deviation of its distribution over the bins [m], or None.
         """
+        depth, spread = self._moments(trunk, heads, deviation)
+        stride = self.config.decoder.fine_stride
+        return (upsample(depth[:, None], scale=stride)[:, 0],
+                None if spread is None else upsample(spread[:, None], scale=stride)[:, 0])
+
+    def _moments(self, trunk: Trunk, heads: Sequence[str],
+                 deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Do the work of :meth:`measure` at the fine stride."""
         used = sorted(set(heads))
         if len(used) == 1:
             return _moments(self.metric(used[0], trunk.features, trunk.embeddings), deviation)

@@ -14,11 +14,12 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
     :param history: a dictionary for each step, with 'step', the parts of the loss, and figures
         where the held-out data were measured.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg     # an extra, and slow to import
+    # Here: an extra, and slow to import.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    losses = [name for name in ('loss', 'silog', 'routing') if name in history[0]]
-    figures = [name for name in ('REL', 'delta1', 'router accuracy')
+    losses: list[str] = [name for name in ('loss', 'silog', 'routing') if name in history[0]]
+    figures: list[str] = [name for name in ('REL', 'delta1', 'router accuracy')
                if any(name in row for row in history)]
     figure = Figure(figsize=(5 * (1 + bool(figures)), 3.6), layout='constrained')
     FigureCanvasAgg(figure)

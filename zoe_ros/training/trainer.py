@@ -80,7 +80,7 @@ class _Run:
             begin_with(self.model, settings.start)
         elif settings.stage == 'relative':
             # The last ReLU of a random network gives zeros for half of all seeds, and no gradient.
-            nn.init.ones_(self.model.decoder.relative.conv3.bias)
+            nn.init.ones_(self.model.decoder.relative.conv3.get_parameter('bias'))
         self.model.to(device)
         recipe = recipe_of(config.variant, settings)
         freeze_parts(self.model, settings.parts)
@@ -215,7 +215,8 @@ class _Run:
 def parameter_groups(model: ZoeDepth, recipe: Recipe) -> list[dict[str, Any]]:
     """Return the trained parameters with the learning rates of their parts (section 6.2)."""
     rate = recipe.learning_rate
-    groups = [(model.backbone, rate * recipe.encoder_factor),
+    groups: list[tuple[nn.Module, float]] = [
+        (model.backbone, rate * recipe.encoder_factor),
               (model.decoder, rate * recipe.decoder_factor), (model.metric, rate)]
     if model.router is not None:
         groups.append((model.router, rate))
