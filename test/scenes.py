@@ -33,4 +33,5 @@ class Planes:
             image[..., 0] = 220
             depth = 5 * depth
         depth[:2] = np.nan
-        return Sample(image, depth, Camera(96, 64, 90.0, 90.0, 48.0, 32.0), self.domain, f'{index:03}')
+        camera = Camera(96, 64, 90.0, 90.0, 48.0, 32.0)
+        return Sample(image, depth, camera, self.domain, f'{index:03}')

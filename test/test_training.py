@@ -156,7 +156,7 @@ def test_learning_rates_of_the_published_configurations():
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
     whole = train(settings(tmp_path / 'whole', steps=8, every=4), DATA, config=CONFIG)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     class Deadly(Planes):
@@ -167,11 +167,11 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
         def __getitem__(self, index):
             self.reads += 1
             if self.reads > 10:
-                raise Killed
+                raise KilledError
             return super().__getitem__(index)
 
     broken = settings(tmp_path / 'broken', steps=8, every=4)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(broken, [Deadly('indoor', 12), DATA[1]], config=CONFIG)
     state = torch.load(tmp_path / 'broken' / STATE, weights_only=True)
     assert state['step'] == 4

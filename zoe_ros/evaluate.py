@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from zoe_ros.colormap import colorize
-from zoe_ros.datasets import Dataset, DatasetError, Sample
+from zoe_ros.datasets import Dataset, DatasetError, open_datasets, Sample
 from zoe_ros.engine import DepthEstimator, DepthPrediction
 from zoe_ros.metrics import depth_metrics, mean_metrics, METRICS, relative_improvement
+from zoe_ros.results import link_latest, new_folder
+from zoe_ros.settings import EvalSettings
 
 ROUTING = 'router accuracy'
-TABLE, PICTURE = 'evaluation.json', 'pictures.png'
+TABLE = 'evaluation.json'
 _SHOWN = 6          # samples in the picture of a dataset
 _WORST = 0.3        # relative error at the end of the scale of the pictures
 _INK, _PAPER = (40, 40, 44), (250, 250, 248)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,27 @@ class Evaluation:
     figures: dict[str, float]
     rows: list[dict[str, Any]]
     pictures: list[tuple[Sample, np.ndarray]]
+
+
+def run_evaluation(settings: EvalSettings) -> Path:
+    """
+    Measure a model on data, print the table, and return the folder of the results.
+
+    :raises ValueError, OSError: the data, the weights or a setting cannot be used.
+    """
+    datasets = open_datasets(settings.data, 'test', settings.domain)
+    reference = Path(settings.against) if settings.against else None
+    estimator = DepthEstimator.load(
+        settings.variant, settings.weights or None, settings.device, settings.precision,
+        settings.aspect, flip=settings.flip, router=settings.router)
+    results = [evaluate(estimator, dataset, progress=True) for dataset in datasets]
+    text = table(results, reference)
+    folder = new_folder(Path(settings.output))
+    write_results(results, asdict(settings), folder)
+    (folder / 'table.txt').write_text(text + '\n')
+    link_latest(folder)
+    log.info('%s', text)
+    return folder
 
 
 def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False) -> Evaluation:

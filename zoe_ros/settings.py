@@ -176,6 +176,26 @@ class RunSettings(FrameSettings, ModelSettings):
         False, 'Average with the mirrored image, as the official inference does; twice the cost.')
 
 
+@dataclass(frozen=True)
+class EvalSettings(ModelSettings):
+    """
+    Everything that decides an evaluation; written beside its figures.
+
+    :param data: what is measured on, see :func:`zoe_ros.datasets.open_datasets`.
+    """
+
+    data: tuple[str, ...] = ()
+    domain: str = setting(
+        '', 'Domain of the data where they do not tell it themselves (bags).',
+        choices=('', 'indoor', 'outdoor'))
+    router: str = setting(
+        'auto', "Metric head: 'auto' decides by the image, the others force one.",
+        choices=ROUTERS)
+    flip: bool = setting(True, 'Average with the mirrored image, as the published figures do.')
+    against: str = setting('', 'The evaluation.json of another run: adds the improvement, mRI.')
+    output: str = setting('results', 'Folder under which the folder of results is made.')
+
+
 def one_of(what: str, value: str, accepted: tuple[str, ...]) -> None:
     """Raise a ValueError that names what is accepted, unless ``value`` is."""
     if value not in accepted:

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.datasets import Dataset
+from zoe_ros.datasets import Dataset, open_datasets
 from zoe_ros.engine import DepthEstimator, resolve_device
 from zoe_ros.evaluate import evaluate
 from zoe_ros.model.config import VARIANTS, ZoeConfig
@@ -41,6 +41,16 @@ log = logging.getLogger(__name__)
 
 class TrainingError(ValueError):
     """A run that cannot begin or go on; the text says why."""
+
+
+def run_training(settings: TrainSettings) -> Path:
+    """
+    Train on the data that the settings name; return the file of the model.
+
+    :raises ValueError, OSError: the data, the weights or a setting cannot be used.
+    """
+    return train(settings, open_datasets(settings.data, 'train', settings.domain),
+                 open_datasets(settings.held_out, 'test', settings.domain))
 
 
 def train(settings: TrainSettings, datasets: Sequence[Dataset],
