@@ -2,7 +2,7 @@
 import numpy as np
 
 from zoe_ros.camera import Camera
-from zoe_ros.datasets import Sample
+from zoe_ros.datasets import EvalProtocol, Sample
 
 SIZE = (64, 96)
 
@@ -14,6 +14,7 @@ class Planes:
         """Make ``count`` samples of a domain."""
         self.domain, self.count, self.seed = domain, count, seed
         self.name = f'planes-{domain}'
+        self.protocol = EvalProtocol(1e-3, 80.0)
 
     def __len__(self):
         """Return the number of samples."""

@@ -10,7 +10,7 @@ import sys
 from typing import NoReturn
 
 from zoe_ros import __version__
-from zoe_ros.settings import EvalSettings, RunSettings
+from zoe_ros.settings import EvalSettings, RunSettings, WorldSettings
 from zoe_ros.training.recipe import TrainSettings
 
 
@@ -61,6 +61,13 @@ def _train(**options: object) -> None:
     print(f'\nthe model is {run_training(settings)}')
 
 
+def _world(**options: object) -> None:
+    settings = WorldSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.world.make import make_world
+
+    print(f'\nthe world is in {make_world(settings)}')
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog='zoe', description='Metric depth from one ordinary camera, by ZoeDepth.')
@@ -93,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_train)
     command.add_argument('data', **data)    # type: ignore[arg-type]
     _add_settings(command, TrainSettings)
+
+    command = commands.add_parser(
+        'world', help='make a synthetic world to train on and to measure with',
+        description='Rooms and streets with exact depth, ray cast on the CPU.')
+    command.set_defaults(command=_world)
+    command.add_argument('folder', metavar='FOLDER', help='where it goes')
+    _add_settings(command, WorldSettings)
     return parser
 
 

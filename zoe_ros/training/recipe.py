@@ -15,7 +15,7 @@ class TrainSettings(Settings):
     """
     Everything that decides a training run; written into its folder.
 
-    :param data: what is learnt from, see :func:`zoe_ros.datasets.open_datasets`.
+    :param data: what is learnt from, see :func:`zoe_ros.sources.open_datasets`.
     :raises ValueError: a value is not accepted.
     """
 

@@ -17,13 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.datasets import Dataset, open_datasets
+from zoe_ros.datasets import Dataset
 from zoe_ros.engine import DepthEstimator, resolve_device
 from zoe_ros.evaluate import evaluate
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import one_of
+from zoe_ros.sources import open_datasets
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
 from zoe_ros.training.objective import Objective
