@@ -62,9 +62,9 @@ def _make_part(part: Path, about: dict[str, object], settings: WorldSettings) ->
     unfinished.mkdir(parents=True)
     split, domain, scenes = about['split'], about['domain'], int(str(about['scenes']))
     shape = (scenes * settings.frames, settings.height, settings.width)
-    images = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+    images = np.lib.format.open_memmap(
         unfinished / 'images.npy', 'w+', np.uint8, (*shape, 3))
-    depths = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+    depths = np.lib.format.open_memmap(
         unfinished / 'depths.npy', 'w+', np.float16, shape)
     cameras = np.empty((len(images), 4), np.float64)
     jobs = [(settings, split, domain, scene) for scene in range(scenes)]

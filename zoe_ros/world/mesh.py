@@ -1,9 +1,10 @@
-"""Shapes of a scene: triangles that know their texture coordinates in metres and their material."""
+"""Shapes of a scene: triangles that know their material and their place on it in metres."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class Mesh:
         angles = np.linspace(0, 2 * np.pi, _SIDES + 1)
         ring = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=-1)
         up = np.array([0.0, 0.0, 1.0])
-        for (r0, h0), (r1, h1) in zip(profile[:-1], profile[1:]):
+        for (r0, h0), (r1, h1) in pairwise(profile):
             low, high = base + r0 * ring + h0 * up, base + r1 * ring + h1 * up
             quads = np.stack([low[:-1], low[1:], high[1:], high[:-1]], axis=1)
             slope = np.array([h1 - h0, r0 - r1]) / np.hypot(h1 - h0, r0 - r1)

@@ -138,8 +138,8 @@ def car(rng: Rng) -> Prop:
     mesh.frustum((-x + 0.08, -y + hood, belt), (x - 0.08, y - rear, height - 0.04),
                  (0.18, 0.18, 0.55, 0.3 if not van else 0.05), body if van else glass)
     if van:
-        mesh.box((-x + 0.1, -y + hood - 0.02, belt + 0.1), (x - 0.1, -y + hood + 0.3, height - 0.4),
-                 glass)
+        mesh.box((-x + 0.1, -y + hood - 0.02, belt + 0.1),
+                 (x - 0.1, -y + hood + 0.3, height - 0.4), glass)
     else:
         mesh.box((-x + 0.28, -y + hood + 0.55, height - 0.05), (x - 0.28, y - rear - 0.3, height),
                  body)
@@ -168,8 +168,8 @@ def tree(rng: Rng) -> Prop:
                     seed=seed(rng))
     mesh.cylinder((0, 0, 0), trunk + 0.8, rng.uniform(0.1, 0.22), bark, 0.08)
     tone = rng.uniform(0.7, 1.5)
-    leaves = Material('mottled', (0.03 * tone, 0.08 * tone, 0.015), (0.1 * tone, 0.16 * tone, 0.04),
-                      (0.8, 0.15), 0.35, seed=seed(rng))
+    leaves = Material('mottled', (0.03 * tone, 0.08 * tone, 0.015),
+                      (0.1 * tone, 0.16 * tone, 0.04), (0.8, 0.15), 0.35, seed=seed(rng))
     crown = (height - trunk) / 2
     for _ in range(int(rng.integers(6, 14))):
         at = rng.normal(0, 0.4, 3) * crown * np.array([0.9, 0.9, 1.0])
