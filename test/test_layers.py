@@ -27,14 +27,15 @@ LAYERS = [
 ]
 MODEL_LAYERS = [
     ['config', 'layouts'],
-    ['backbone', 'decoder', 'router'],
+    ['backbone', 'decoder', 'pyramid', 'router'],
     ['metric'],
     ['zoedepth'],
     ['weights'],
     ['hub'],
 ]
 # Packages that a module may import from; all others may not.
-ROOMS = {'rosbags': ['bag'], 'huggingface_hub': ['model.hub'], 'timm': ['model.backbone']}
+ROOMS = {'rosbags': ['bag'], 'huggingface_hub': ['model.hub'],
+         'timm': ['model.backbone', 'model.pyramid']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
     'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'sensor_msgs_py', 'ament_index_python',

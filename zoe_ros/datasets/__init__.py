@@ -39,6 +39,34 @@ class Sample:
         return np.isfinite(self.depth)
 
 
+@dataclass(frozen=True)
+class EvalProtocol:
+    """
+    Which true depths count in an evaluation (specification, section 6.3).
+
+    :param min_depth, max_depth: [m]; predictions are clamped to them.
+    :param crop: 'eigen' (rows 45 to 471, columns 41 to 601 whatever the size, trap T16), 'garg'
+        (shares of the size), or '' for the whole image.
+    """
+
+    min_depth: float
+    max_depth: float
+    crop: str = ''
+
+    def mask(self, depth: np.ndarray) -> np.ndarray:
+        """Return where a true depth (h, w) [m] counts."""
+        h, w = depth.shape
+        rows, columns = {
+            'eigen': (slice(45, 471), slice(41, 601)),
+            'garg': (slice(int(0.40810811 * h), int(0.99189189 * h)),
+                     slice(int(0.03594771 * w), int(0.96405229 * w))),
+            '': (slice(None), slice(None))}[self.crop]
+        inside = np.zeros(depth.shape, bool)
+        inside[rows, columns] = True
+        with np.errstate(invalid='ignore'):
+            return inside & (depth > self.min_depth) & (depth < self.max_depth)
+
+
 class Dataset(Protocol):
     """Samples of one source and one domain, in a fixed order."""
 
@@ -49,6 +77,10 @@ class Dataset(Protocol):
     @property
     def domain(self) -> str:
         """Return the domain of all samples, one of ``DOMAINS``."""
+
+    @property
+    def protocol(self) -> EvalProtocol:
+        """Return how predictions for it are measured."""
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from zoe_ros.model.backbone import BeitBackbone
-from zoe_ros.model.config import ZoeConfig
-from zoe_ros.model.decoder import DptDecoder, Features
+from zoe_ros.model.config import PyramidConfig, ZoeConfig
+from zoe_ros.model.decoder import DptDecoder, Features, upsample
 from zoe_ros.model.metric import BinDistribution, Embeddings, MetricBins
+from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.router import Router
 
 
@@ -40,7 +41,9 @@ class ZoeDepth(nn.Module):
         super().__init__()
         self.config = config
         width = config.decoder.features
-        self.backbone = BeitBackbone(config.backbone)
+        self.backbone = (
+            PyramidBackbone(config.backbone, config.image_size)
+            if isinstance(config.backbone, PyramidConfig) else BeitBackbone(config.backbone))
         self.decoder = DptDecoder(config.backbone.channels, config.decoder)
         self.metric = MetricBins(config.metric, width, config.decoder.relative_channels)
         self.router = (None if config.router is None
@@ -65,15 +68,19 @@ class ZoeDepth(nn.Module):
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
         """
-        pixels = pixels.to(self.backbone.patch_embed.weight.dtype)
-        features = self.decoder(self.backbone(pixels))
-        wide = self.metric.bottleneck.weight.dtype
-        features = features._replace(
-            bottleneck=features.bottleneck.to(wide),
-            pyramid=tuple(level.to(wide) for level in features.pyramid))
+        features = self.describe(pixels)
         embeddings = self.metric.embed(features)
         logits = None if self.router is None else self.router(embeddings.bottleneck)
         return Trunk(features, embeddings, logits)
+
+    def describe(self, pixels: torch.Tensor) -> Features:
+        """Run encoder and decoder in their precision; the features come in that of the heads."""
+        pixels = pixels.to(next(self.backbone.parameters()).dtype)
+        features = self.decoder(self.backbone(pixels))
+        wide = self.metric.bottleneck.weight.dtype
+        return Features(
+            features.bottleneck.to(wide), tuple(level.to(wide) for level in features.pyramid),
+            features.fine.to(wide), features.relative.to(wide))
 
     def measure(self, trunk: Trunk, heads: Sequence[str],
                 deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -86,6 +93,14 @@ class ZoeDepth(nn.Module):
         :return: (b, H, W) depth along the optical axis [m] at the size of the pixels, and the
             standard deviation of its distribution over the bins [m], or None.
         """
+        depth, spread = self._moments(trunk, heads, deviation)
+        stride = self.config.decoder.fine_stride
+        return (upsample(depth[:, None], scale=stride)[:, 0],
+                None if spread is None else upsample(spread[:, None], scale=stride)[:, 0])
+
+    def _moments(self, trunk: Trunk, heads: Sequence[str],
+                 deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Do the work of :meth:`measure` at the fine stride."""
         used = sorted(set(heads))
         if len(used) == 1:
             return _moments(self.metric(used[0], trunk.features, trunk.embeddings), deviation)

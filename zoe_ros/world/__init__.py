@@ -1,1 +1,1 @@
-"""x."""
+"""A synthetic world with exact depth: rooms and streets, ray cast on the CPU."""

@@ -15,7 +15,8 @@ WOODS: list[Color] = [(0.45, 0.27, 0.13), (0.32, 0.17, 0.08), (0.6, 0.42, 0.24),
 FABRICS: list[Color] = [(0.12, 0.16, 0.3), (0.4, 0.08, 0.08), (0.35, 0.33, 0.3), (0.1, 0.22, 0.14),
                         (0.08, 0.08, 0.09), (0.55, 0.48, 0.36), (0.45, 0.25, 0.1),
                         (0.25, 0.3, 0.38), (0.6, 0.6, 0.58)]
-SKINS: list[Color] = [(0.55, 0.36, 0.27), (0.35, 0.2, 0.13), (0.15, 0.08, 0.05), (0.62, 0.45, 0.36)]
+SKINS: list[Color] = [(0.55, 0.36, 0.27), (0.35, 0.2, 0.13), (0.15, 0.08, 0.05),
+                      (0.62, 0.45, 0.36)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class Prop:
 def pick(rng: Rng, items: list[Color]) -> Color:
     """Return one of the colours, a little changed."""
     base = np.array(items[int(rng.integers(len(items)))])
-    r, g, b = (base * np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.06, 3))).clip(0.02, 0.85)
+    shade, tint = np.exp(rng.normal(0, 0.12)), np.exp(rng.normal(0, 0.06, 3))
+    r, g, b = (base * shade * tint).clip(0.02, 0.85)
     return float(r), float(g), float(b)
 
 
@@ -186,7 +188,8 @@ def bed(rng: Rng) -> Prop:
     mesh.box((-width / 2, -depth / 2, 0.1), (width / 2, depth / 2, 0.28), frame)
     mesh.box((-width / 2, depth / 2 - 0.05, 0.1), (width / 2, depth / 2, rng.uniform(0.8, 1.1)),
              frame)
-    mesh.box((-width / 2 + 0.03, -depth / 2 + 0.03, 0.28), (width / 2 - 0.03, depth / 2 - 0.05, top),
+    mesh.box((-width / 2 + 0.03, -depth / 2 + 0.03, 0.28),
+             (width / 2 - 0.03, depth / 2 - 0.05, top),
              paint((0.75, 0.74, 0.72)))
     mesh.box((-width / 2 + 0.01, -depth / 2 + 0.01, top - 0.15),
              (width / 2 - 0.01, depth / 2 - 0.7, top + 0.06), fabric(rng))
@@ -209,7 +212,8 @@ def shelf(rng: Rng) -> Prop:
     mesh.box((-width / 2, depth / 2 - 0.01, 0), (width / 2, depth / 2, height), frame)
     for k in range(count + 1):
         z = min(0.05 + gap * k, height - 0.025)
-        mesh.box((-width / 2 + 0.025, -depth / 2, z), (width / 2 - 0.025, depth / 2 - 0.01, z + 0.025),
+        mesh.box((-width / 2 + 0.025, -depth / 2, z),
+                 (width / 2 - 0.025, depth / 2 - 0.01, z + 0.025),
                  frame)
         if k < count:
             _fill_board(rng, mesh, width, depth, z + 0.025, gap)
@@ -237,7 +241,8 @@ def cupboard(rng: Rng) -> Prop:
     mesh = Mesh()
     body = wood(rng) if rng.random() < 0.7 else paint(pick(rng, [(0.7, 0.7, 0.68)]))
     kind = rng.integers(3)
-    width = (float(rng.choice([1.0, 1.5, 2.0])), rng.uniform(0.7, 1.0), rng.uniform(1.2, 1.8))[kind]
+    width = (float(rng.choice([1.0, 1.5, 2.0])), rng.uniform(0.7, 1.0),
+             rng.uniform(1.2, 1.8))[kind]
     depth = (0.6, 0.45, 0.42)[kind]
     height = (rng.uniform(1.9, 2.1), rng.uniform(0.8, 1.1), rng.uniform(0.6, 0.85))[kind]
     rows = (1, int(rng.integers(3, 5)), int(rng.integers(1, 3)))[kind]
@@ -276,7 +281,8 @@ def _screen(rng: Rng, mesh: Mesh, width: float, at: tuple[float, float, float]) 
 
 def desk(rng: Rng) -> Prop:
     """Return a desk with a monitor and a keyboard."""
-    prop = _tabletop(rng, rng.uniform(1.2, 1.6), rng.uniform(0.7, 0.8), 0.74, int(rng.integers(0, 3)))
+    prop = _tabletop(rng, rng.uniform(1.2, 1.6), rng.uniform(0.7, 0.8), 0.74,
+                     int(rng.integers(0, 3)))
     mesh = prop.mesh
     _screen(rng, mesh, rng.uniform(0.5, 0.62), (rng.uniform(-0.2, 0.2), 0.15, 0.86))
     mesh.box((-0.22, -0.18, 0.74), (0.22, -0.04, 0.765), metal(rng))

@@ -1,9 +1,10 @@
-"""Shapes of a scene: triangles that know their texture coordinates in metres and their material."""
+"""Shapes of a scene: triangles that know their material and their place on it in metres."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,13 +90,22 @@ class Mesh:
                    top: Material | None = None) -> None:
         """Add six quads: ``corners`` (2, 2, 2, 3) by z, y, x, each 0 for low and 1 for high."""
         c = corners
-        for a, b, d in ((c[0, 0, 0], c[0, 0, 1], c[1, 0, 0]),       # front, towards -y
-                        (c[0, 1, 1], c[0, 1, 0], c[1, 1, 1]),       # back
-                        (c[0, 1, 0], c[0, 0, 0], c[1, 1, 0]),       # left
-                        (c[0, 0, 1], c[0, 1, 1], c[1, 0, 1]),       # right
-                        (c[0, 1, 0], c[0, 1, 1], c[0, 0, 0])):      # below
-            self.quad(a, b - a, d - a, material)
-        self.quad(c[1, 0, 0], c[1, 0, 1] - c[1, 0, 0], c[1, 1, 0] - c[1, 0, 0], top or material)
+        for a, b, e, d in ((c[0, 0, 0], c[0, 0, 1], c[1, 0, 1], c[1, 0, 0]),    # towards -y
+                           (c[0, 1, 1], c[0, 1, 0], c[1, 1, 0], c[1, 1, 1]),    # back
+                           (c[0, 1, 0], c[0, 0, 0], c[1, 0, 0], c[1, 1, 0]),    # left
+                           (c[0, 0, 1], c[0, 1, 1], c[1, 1, 1], c[1, 0, 1]),    # right
+                           (c[0, 1, 0], c[0, 1, 1], c[0, 0, 1], c[0, 0, 0])):   # below
+            self._add_face(a, b, e, d, material)
+        self._add_face(c[1, 0, 0], c[1, 0, 1], c[1, 1, 1], c[1, 1, 0], top or material)
+
+    def _add_face(self, a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray,
+                  material: Material) -> None:
+        """Add a flat quadrilateral; its u runs along its lower side, from ``a`` to ``b``."""
+        u = b - a if np.linalg.norm(b - a) > 1e-6 else c - d
+        across = (d - a) + (c - b)
+        v = across - u * (across @ u) / (u @ u)
+        if np.linalg.norm(np.cross(u, v)) > 1e-12:
+            self._add_flat(np.array([[a, b, c], [a, c, d]]), u, v, a, material)
 
     def frustum(self, low: Vector, high: Vector, inset: Vector, material: Material,
                 top: Material | None = None) -> None:
@@ -134,7 +144,7 @@ class Mesh:
         angles = np.linspace(0, 2 * np.pi, _SIDES + 1)
         ring = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=-1)
         up = np.array([0.0, 0.0, 1.0])
-        for (r0, h0), (r1, h1) in zip(profile[:-1], profile[1:]):
+        for (r0, h0), (r1, h1) in pairwise(profile):
             low, high = base + r0 * ring + h0 * up, base + r1 * ring + h1 * up
             quads = np.stack([low[:-1], low[1:], high[1:], high[:-1]], axis=1)
             slope = np.array([h1 - h0, r0 - r1]) / np.hypot(h1 - h0, r0 - r1)

@@ -127,6 +127,13 @@ class Renderer:
         self.scene = scene
         self._tracer = _tracer(scene.mesh.corners)
 
+    def clear(self, pose: Pose, camera: Camera) -> bool:
+        """Tell whether the view is not blocked by something right in front of the camera."""
+        nearest = 0.45 if self.scene.domain == 'indoor' else 0.9
+        hits = self._cast(pose, camera.rays[4::16, 4::16].reshape(-1, 2))
+        return len(hits.depth) > 20 and float(hits.depth.min()) > nearest and (
+            float(np.quantile(hits.depth, 0.85)) > 3 * nearest)
+
     def depth(self, pose: Pose, camera: Camera) -> np.ndarray:
         """Return exact depth at the centres of pixels, (h, w) float32 [m], NaN out of range."""
         hits = self._cast(pose, camera.rays.reshape(-1, 2))

@@ -13,7 +13,8 @@ from zoe_ros.world.mesh import Mesh, turn
 from zoe_ros.world.render import Light, Pose, Scene
 from zoe_ros.world.textures import Color, lamp, Material, paint
 
-_PAINTS: list[Color] = [(0.72, 0.7, 0.66), (0.75, 0.75, 0.74), (0.6, 0.55, 0.42), (0.45, 0.55, 0.6),
+_PAINTS: list[Color] = [(0.72, 0.7, 0.66), (0.75, 0.75, 0.74), (0.6, 0.55, 0.42),
+                        (0.45, 0.55, 0.6),
                         (0.5, 0.58, 0.45), (0.62, 0.45, 0.38), (0.66, 0.62, 0.5), (0.4, 0.42, 0.5)]
 _LAMP = np.array([1.0, 0.86, 0.68])
 _DAY = np.array([0.85, 0.95, 1.1])
@@ -103,10 +104,12 @@ def _floor(rng: Rng) -> Material:
     kind = rng.integers(4)
     if kind == 0:
         return Material('bond', pick(rng, f.WOODS[:5]), (0.06, 0.04, 0.02),
-                        (1.2, float(rng.choice([0.09, 0.14, 0.19]))), 0.25, -1, 0.004, seed=seed(rng))
+                        (1.2, float(rng.choice([0.09, 0.14, 0.19]))), 0.25, -1, 0.004,
+                        seed=seed(rng))
     if kind == 1:
         side = float(rng.choice([0.2, 0.3, 0.45, 0.6]))
-        return Material('bond', pick(rng, [(0.55, 0.52, 0.47), (0.6, 0.45, 0.35), (0.3, 0.3, 0.3)]),
+        tiles: list[Color] = [(0.55, 0.52, 0.47), (0.6, 0.45, 0.35), (0.3, 0.3, 0.3)]
+        return Material('bond', pick(rng, tiles),
                         (0.3, 0.3, 0.28), (side, side), 0.12, 0, 0.006, seed=seed(rng))
     if kind == 2:
         color = pick(rng, f.FABRICS)
@@ -260,7 +263,8 @@ def _ceiling_lamps(rng: Rng, mesh: Mesh, plan: _Plan, count: int) -> list[Light]
             z -= 0.2
         mesh.place(part, (plan.width / 2, y, plan.height))
         r, g, b = color * power * (1.8 if count < 3 else 1.3)
-        lights.append(Light(np.array([plan.width / 2, y, z]), np.array([(0.15, 0, 0), (0, 0.2, 0)]),
+        lights.append(Light(np.array([plan.width / 2, y, z]),
+                            np.array([(0.15, 0, 0), (0, 0.2, 0)]),
                             (r, g, b)))
     return lights
 
@@ -335,7 +339,8 @@ def _scene(rng: Rng, mesh: Mesh, plan: _Plan, lights: list[Light], poses: int) -
 def _walk(rng: Rng, plan: _Plan, count: int) -> list[Pose]:
     """Return poses along straight lines between free places, at one height, looking far."""
     size = np.array([plan.width, plan.length])
-    height = float(rng.choice([rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.7), rng.uniform(1.2, 1.6)]))
+    height = float(rng.choice(
+        [rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.7), rng.uniform(1.2, 1.6)]))
     tilt = -0.05 - 0.12 * max(height - 0.6, 0) + rng.normal(0, 0.06)
     stops: list[tuple[np.ndarray, float]] = []
     for _ in range(400):

@@ -1,180 +1,246 @@
-"""Streets: road, pavements, buildings, cars, trees and people under a sky, and a drive along."""
+"""Streets: carriageway, pavements, houses, cars, trees, lamp posts, people, sun and sky."""
 from __future__ import annotations
 
-from collections.abc import Callable
 import math
 
 import numpy as np
 
-from zoe_ros.world import street_props as s
-from zoe_ros.world.furniture import person, pick, Prop, Rng, seed
+from zoe_ros.world import furniture as f
+from zoe_ros.world.furniture import pick, Prop, Rng, seed
 from zoe_ros.world.mesh import Mesh
 from zoe_ros.world.render import Light, Pose, Scene
-from zoe_ros.world.textures import Material, paint
+from zoe_ros.world.textures import Color, lamp, Material, paint
 
-_LENGTH = 170.0         # of a street [m]; its camera stays in the first half
-_KERB = 0.12            # height of the pavement [m]
-_WHITE = (0.6, 0.6, 0.57)
+LENGTH = 170.0          # of a street along y [m]; the camera stays in its first part
+STOREY = 3.0            # [m]
+_CARS: list[Color] = [(0.02, 0.02, 0.025), (0.6, 0.6, 0.6), (0.35, 0.36, 0.38), (0.4, 0.02, 0.02),
+                      (0.03, 0.07, 0.25), (0.65, 0.65, 0.6), (0.05, 0.15, 0.1)]
+_WALLS: list[Color] = [(0.62, 0.55, 0.42), (0.6, 0.58, 0.55), (0.45, 0.2, 0.13), (0.5, 0.42, 0.3),
+                       (0.35, 0.4, 0.45), (0.65, 0.5, 0.4), (0.3, 0.3, 0.3)]
+_ROOFS: list[Color] = [(0.3, 0.1, 0.06), (0.1, 0.1, 0.11), (0.2, 0.12, 0.09)]
 
 
 def street(rng: Rng, poses: int) -> Scene:
-    """Return a street along y with ``poses`` poses of a camera."""
+    """Return a street with ``poses`` poses of a camera on it."""
     mesh = Mesh()
-    lane = rng.uniform(2.9, 3.6)
-    parking = [2.1 if rng.random() < 0.6 else 0.0 for _ in range(2)]
-    pavement = rng.uniform(1.6, 3.2)
-    front = 0.0 if rng.random() < 0.45 else rng.uniform(2.5, 8)     # depth of the gardens
-    _ground(rng, mesh, lane, parking, pavement)
-    for side, room in zip((-1, 1), parking):
-        kerb = lane + room
-        half = Mesh()       # of the street: as if it were to the right, the houses facing -x
-        _row_of_houses(rng, half, kerb + pavement + front)
-        _pavement(rng, half, kerb, pavement, front)
-        if room:
-            _parked(rng, half, lane + room / 2, side)
-        mesh.place(half, (0, 0) if side > 0 else (0, _LENGTH), 0 if side > 0 else math.pi)
-    walking = rng.random() < 0.3
-    lateral = rng.uniform(0.3, 0.7) * lane if not walking else (
-        lane + parking[1] + 0.5 * pavement + rng.uniform(-0.2, 0.2))
-    start = rng.uniform(4, 25)
-    way = rng.uniform(15, 50)
-    _traffic(rng, mesh, lane, lateral, start + way)
-    walk = _walk(rng, poses, lateral, start, way, _KERB if walking else 0.0)
-    return _scene(rng, mesh, walk)
-
-
-def _scene(rng: Rng, mesh: Mesh, walk: list[Pose]) -> Scene:
-    """Add the weather: sun and blue sky, or clouds."""
-    overcast = rng.random() < 0.35
-    height, bearing = rng.uniform(0.35, 1.2), rng.uniform(0, 2 * math.pi)
-    to_sun = np.array([math.cos(height) * math.cos(bearing), math.cos(height) * math.sin(bearing),
-                       math.sin(height)])
-    if overcast:
-        gray = float(rng.uniform(0.9, 1.3))
-        return Scene('outdoor', mesh.arrays, [], (gray, gray, 1.04 * gray), walk,
-                     haze=float(rng.uniform(5e-4, 4e-3)), clouds=float(rng.uniform(0.6, 1.2)),
-                     sky=((1.5 * gray, 1.5 * gray, 1.55 * gray), (1.1 * gray, 1.15 * gray, 1.2 * gray)))
-    sun = rng.uniform(1.5, 2.6)
-    warm = 0.25 * (1.2 - height)
-    light = Light(to_sun, 0.008 * np.eye(3)[:2], (sun, sun * (0.95 - 0.3 * warm), sun * (0.88 - warm)),
-                  sun=True)
-    return Scene('outdoor', mesh.arrays, [light], (0.5, 0.6, 0.75), walk,
-                 haze=float(rng.uniform(1e-4, 2e-3)), clouds=float(rng.uniform(0, 0.7)),
-                 sky=((1.3, 1.45, 1.6), (0.45, 0.8, 1.5)))
-
-
-def _ground(rng: Rng, mesh: Mesh, lane: float, parking: list[float], pavement: float) -> None:
-    """Add the land, the road with its markings, and perhaps a zebra crossing."""
-    gray = rng.uniform(0.07, 0.2)
-    asphalt = Material('mottled', (gray, gray, gray), (0.8 * gray, 0.8 * gray, 0.82 * gray),
-                       (5.0, 0.5), 0.15, seed=seed(rng))
-    grass = Material('mottled', pick(rng, [(0.1, 0.16, 0.04), (0.15, 0.17, 0.06)]),
-                     (0.06, 0.1, 0.03), (3.0, 0.5), 0.3, seed=seed(rng))
-    mesh.quad((-300, -300, -0.05), (600, 0, 0), (0, 900, 0), grass)
-    left, right = -lane - parking[0], lane + parking[1]
-    mesh.quad((left, -30, 0), (right - left, 0, 0), (0, _LENGTH + 300, 0), asphalt)
-    white, z = paint(_WHITE, 0.1, seed(rng)), 0.006
-    if rng.random() < 0.8:
-        dash, gap = ((3.0, 6.0), (6.0, 12.0), (4.0, 4.0))[int(rng.integers(3))]
-        for y in np.arange(rng.uniform(-5, 0), _LENGTH, dash + gap):
-            mesh.quad((-0.06, y, z), (0.12, 0, 0), (0, dash, 0), white)
-    for x, room in ((-lane, parking[0]), (lane, parking[1])):
-        if room and rng.random() < 0.6:
-            mesh.quad((x - 0.05, -30, z), (0.1, 0, 0), (0, _LENGTH + 60, 0), white)
+    lane = rng.uniform(2.9, 3.5)
+    lanes = int(rng.choice([2, 2, 2, 3, 4]))
+    half, walk = lane * lanes / 2, rng.uniform(1.8, 4.0)
+    parking = rng.random() < 0.6
+    verge = rng.uniform(1.5, 8)
+    _ground(rng, mesh, half, walk, lane, lanes)
+    for side in (-1, 1):
+        _houses(rng, mesh, side, half + walk + (verge if rng.random() < 0.5 else 0.3),
+                half + walk)
+        _furnish(rng, mesh, side, half, walk, verge)
+    _traffic(rng, mesh, half, lane, lanes, parking)
     if rng.random() < 0.5:
-        y = rng.uniform(15, 70)
-        for x in np.arange(left + 0.4, right - 0.5, 1.0):
-            mesh.quad((x, y, z), (0.5, 0, 0), (0, 3.0, 0), white)
+        _end(rng, mesh, half)
+    elevation, azimuth = math.radians(rng.uniform(15, 65)), rng.uniform(0, 2 * math.pi)
+    sun = np.array([math.cos(elevation) * math.cos(azimuth),
+                    math.cos(elevation) * math.sin(azimuth), math.sin(elevation)])
+    bright = rng.uniform(0, 1)      # from overcast to a clear day
+    power = 2.6 * bright
+    light = Light(sun, np.array([(0.01, 0, 0), (0, 0.01, 0)]),
+                  (power, 0.94 * power, 0.82 * power), sun=True)
+    ambient = 0.9 - 0.35 * bright
+    blue = 0.35 * bright
+    return Scene('outdoor', mesh.arrays, [light] if bright > 0.1 else [],
+                 (ambient * (1 - 0.3 * blue), ambient, ambient * (1 + 0.5 * blue)),
+                 _walk(rng, half, walk, lane, poses), haze=float(rng.uniform(0, 0.003)),
+                 sky=((1.3 - 0.2 * blue, 1.35, 1.4), (1.2 - 2.4 * blue, 1.25 - 1.4 * blue, 1.35)),
+                 clouds=float(1 - 0.8 * bright))
 
 
-def _pavement(rng: Rng, half: Mesh, kerb: float, pavement: float, front: float) -> None:
-    """Add the pavement and what stands on it, and gardens with fences or hedges behind it."""
-    stone = float(rng.uniform(0.2, 0.4))
-    slab = Material('bond', (stone, stone, 0.95 * stone), (0.12, 0.12, 0.11),
-                    (float(rng.choice([0.3, 0.5, 0.6])),) * 2, 0.12, float(rng.choice([0, 0.5])),
-                    0.012, seed=seed(rng))
-    edge = paint((0.4, 0.4, 0.38), 0.08, seed(rng))
-    half.box((kerb, -30, -0.05), (kerb + 0.15, _LENGTH + 60, _KERB), edge)
-    half.box((kerb + 0.15, -30, -0.05), (kerb + pavement, _LENGTH + 60, _KERB), slab)
-    furniture: list[tuple[Callable[[Rng], Prop], float]] = [
-        (s.tree, rng.choice([8, 12, 1e3])), (s.lamp_post, 28), (s.sign, 35), (s.bollard, 25)]
-    for make, every in furniture:
-        y = rng.uniform(2, every)
-        while y < _LENGTH:
-            half.place(make(rng).mesh, (kerb + 0.5, y, _KERB),
-                       math.pi / 2 * -1 if make is s.lamp_post else rng.choice([0, math.pi]))
-            y += every * rng.uniform(0.8, 1.2)
-    for _ in range(int(rng.integers(1, 9))):
-        at = (kerb + rng.uniform(0.6, pavement - 0.3), rng.uniform(3, 100), _KERB)
-        half.place(person(rng).mesh, at, rng.choice([0, math.pi]) + rng.normal(0, 0.4))
-    if front:
-        _gardens(rng, half, kerb + pavement, front)
+def _ground(rng: Rng, mesh: Mesh, half: float, walk: float, lane: float, lanes: int) -> None:
+    tone = rng.uniform(0.06, 0.16)
+    asphalt = Material('mottled', (tone, tone, tone), (0.8 * tone,) * 3, (6.0, 0.05), 0.15,
+                       seed=seed(rng))
+    mesh.quad((-half, -20, 0), (2 * half, 0, 0), (0, LENGTH + 20, 0), asphalt)
+    paving = Material('bond', pick(rng, [(0.4, 0.38, 0.36), (0.3, 0.3, 0.3), (0.42, 0.3, 0.24)]),
+                      (0.2, 0.2, 0.2), (rng.choice([0.3, 0.5]), 0.3), 0.12, 0.5, 0.01,
+                      seed=seed(rng))
+    curb = paint((0.42, 0.42, 0.4), 0.1, seed(rng))
+    green = Material('mottled', (0.07, 0.13, 0.03), (0.14, 0.17, 0.06), (4.0, 0.1), 0.25,
+                     seed=seed(rng))
+    mesh.quad((-300, -20, -0.02), (600, 0, 0), (0, 500, 0), green)
+    for side in (-1, 1):
+        a, b = sorted((side * half, side * (half + walk)))
+        mesh.box((a, -20, -0.01), (b, LENGTH, 0.13), paving)
+        a, b = sorted((side * half, side * (half + 0.15)))
+        mesh.box((a, -20, -0.01), (b, LENGTH, 0.132), curb)
+    white = paint((0.65, 0.65, 0.62), 0.15, seed(rng))
+    for k in range(1, lanes):
+        x = -half + k * lane
+        if k == lanes / 2 and rng.random() < 0.3:
+            mesh.quad((x - 0.06, -20, 0.004), (0.12, 0, 0), (0, LENGTH, 0), white)
+            continue
+        for y in np.arange(rng.uniform(-20, -11), LENGTH, 9.0):
+            mesh.quad((x - 0.06, y, 0.004), (0.12, 0, 0), (0, 3.0, 0), white)
+    for y in rng.uniform(5, 90, int(rng.integers(0, 3))):
+        for x in np.arange(-half + 0.3, half - 0.5, 1.0):
+            mesh.quad((x, y, 0.005), (0.5, 0, 0), (0, 3.0, 0), white)
 
 
-def _gardens(rng: Rng, half: Mesh, x: float, depth: float) -> None:
-    kind = rng.integers(3)
-    height = rng.uniform(0.7, 1.5)
-    cover = (s.leaves(rng), paint(pick(rng, [(0.4, 0.38, 0.35), (0.35, 0.15, 0.1)]), 0.1, seed(rng)),
-             paint(pick(rng, [(0.6, 0.6, 0.58), (0.3, 0.2, 0.12)])))[kind]
-    y = rng.uniform(0, 8)
-    while y < _LENGTH:
-        end = y + rng.uniform(6, 16)
-        if kind < 2:
-            half.box((x, y, 0), (x + (0.6, 0.25)[kind], end, height), cover)
+def _houses(rng: Rng, mesh: Mesh, side: int, front: float, inner: float) -> None:
+    y = -20 - rng.uniform(0, 8)
+    detached = rng.random() < 0.4
+    while y < LENGTH:
+        length, storeys = rng.uniform(8, 24), int(rng.integers(1, 3 if detached else 7))
+        depth, height = rng.uniform(8, 14), STOREY * storeys + 0.5
+        color = pick(rng, _WALLS)
+        brick = rng.random() < 0.4
+        wall = Material('facade', color, (0.65, 0.64, 0.6), (rng.uniform(1.9, 3.4), STOREY), 0.12,
+                        0.5 if brick else 0.0, 0.01, seed=seed(rng))
+        plain = Material('mottled', color, (0.9 * color[0], 0.9 * color[1], 0.9 * color[2]),
+                         (8.0, 0.5), 0.03, seed=seed(rng))
+        part = Mesh()
+        part.box((-length / 2, 0, 0), (length / 2, depth, height), wall, plain)
+        roof = paint(pick(rng, _ROOFS), 0.15, seed(rng))
+        if detached or rng.random() < 0.5:
+            part.frustum((-length / 2 - 0.3, -0.4, height), (length / 2 + 0.3, depth + 0.4,
+                         height + rng.uniform(2, 3.5)), (0, 0, depth / 2, depth / 2), roof)
         else:
-            half.box((x, y, height - 0.15), (x + 0.04, end, height - 0.05), cover)
-            for post in np.arange(y, end, 0.25 if y < 60 else 1.0):
-                half.box((x, post, 0), (x + 0.04, post + 0.1, height), cover)
-        y = end + rng.uniform(1, 4)
-    for _ in range(int(rng.integers(4, 16))):
-        make = s.bush if rng.random() < 0.6 or depth < 4 else s.tree
-        half.place(make(rng).mesh, (x + rng.uniform(1.2, depth - 0.8), rng.uniform(0, 120)))
+            part.box((-length / 2, -0.15, height), (length / 2, 0.3, height + 0.4), plain)
+        door = f.wood(rng)
+        x = rng.uniform(-length / 2 + 1, length / 2 - 1)
+        part.box((x - 0.55, -0.05, 0), (x + 0.55, 0.02, 2.15), door)
+        part.box((x - 0.8, -0.4, 0), (x + 0.8, 0, 0.15), plain)
+        if not detached and rng.random() < 0.3:      # a shop
+            glass = Material('picture', (0.1, 0.12, 0.14), (0.25, 0.25, 0.22), (length, 2.5), 0.12,
+                             seed=seed(rng))
+            part.quad((-length / 2 + 0.5, -0.03, 0.5), (length - 1, 0, 0), (0, 0, 2.2), glass)
+            part.box((-length / 2 + 0.3, -0.2, 2.75), (length / 2 - 0.3, 0, 3.3),
+                     paint(pick(rng, _CARS)))
+        # Fronts face -y of the part; turned towards the street.
+        mesh.place(part, (side * front, y + length / 2, 0.12), -side * math.pi / 2)
+        if detached and front > 1.5 + inner and rng.random() < 0.6:
+            hedge = Material('mottled', (0.04, 0.09, 0.02), (0.08, 0.14, 0.04), (0.6, 0.1), 0.3,
+                             seed=seed(rng))
+            a, b = sorted((side * (front - 1.2), side * (front - 0.7)))
+            mesh.box((a, y, 0.1), (b, y + length, rng.uniform(0.8, 1.5)), hedge)
+        y += length + (rng.uniform(2, 10) if detached else rng.choice([0, 0, 0, 3.5]))
 
 
-def _row_of_houses(rng: Rng, half: Mesh, x: float) -> None:
-    closed = rng.random() < 0.5     # wall to wall, as in old towns
-    y = rng.uniform(-25, -10)
-    while y < _LENGTH:
-        width = rng.uniform(12, 24) if closed else rng.uniform(8, 14)
-        if rng.random() < 0.92:
-            part = s.house(rng, float(width))
-            half.place(part.mesh, (x + rng.uniform(0, 0.3), y + width / 2), -math.pi / 2)
-        y += width + (rng.choice([0.05, 0.05, 0.05, 9.0]) if closed else rng.uniform(2, 9))
+def car(rng: Rng) -> Prop:
+    """Return a car, 3.8 to 4.9 m long and 1.4 to 1.75 m high, or a van; its front faces -y."""
+    mesh = Mesh()
+    van = rng.random() < 0.15
+    length, width = (5.4, 2.0) if van else (rng.uniform(3.8, 4.9), rng.uniform(1.7, 1.85))
+    height = 2.3 if van else rng.uniform(1.42, 1.7)
+    body = paint(pick(rng, _CARS), 0.03, seed(rng))
+    glass, dark = paint((0.03, 0.035, 0.04)), paint((0.02, 0.02, 0.02))
+    x, y = width / 2, length / 2
+    belt = 1.1 if van else 0.62 * height
+    mesh.frustum((-x, -y, 0.28), (x, y, belt), (0.05, 0.05, 0.12, 0.06), body)
+    hood = 0.5 if van else rng.uniform(0.9, 1.25)
+    rear = 0.05 if van or rng.random() < 0.5 else 0.6
+    mesh.frustum((-x + 0.08, -y + hood, belt), (x - 0.08, y - rear, height - 0.04),
+                 (0.18, 0.18, 0.55, 0.3 if not van else 0.05), body if van else glass)
+    if van:
+        mesh.box((-x + 0.1, -y + hood - 0.02, belt + 0.1),
+                 (x - 0.1, -y + hood + 0.3, height - 0.4), glass)
+    else:
+        mesh.box((-x + 0.28, -y + hood + 0.55, height - 0.05), (x - 0.28, y - rear - 0.3, height),
+                 body)
+    for cx in (-x + 0.02, x - 0.22):
+        for cy in (-y + 0.75, y - 0.75):
+            wheel = Mesh()
+            wheel.cylinder((0, 0, 0), 0.2, 0.31, dark)
+            for patch in wheel._patches:
+                turned = np.array([[0, 0, 1.0], [0, 1, 0], [-1, 0, 0]])
+                mesh._patches.append(patch.moved(turned, np.array([cx, cy, 0.31])))
+    white, red = lamp((0.8, 0.8, 0.75), 0.3), paint((0.4, 0.01, 0.01))
+    for cx in (-x + 0.1, x - 0.4):
+        mesh.box((cx, -y - 0.005, 0.6), (cx + 0.3, -y + 0.2, 0.72), white)
+        mesh.box((cx, y - 0.2, 0.65), (cx + 0.3, y + 0.005, 0.8), red)
+    mesh.box((-0.26, -y - 0.01, 0.4), (0.26, -y + 0.05, 0.51), paint((0.7, 0.7, 0.65)))
+    mesh.box((-0.26, y - 0.05, 0.45), (0.26, y + 0.01, 0.56), paint((0.7, 0.7, 0.65)))
+    return Prop(mesh, width, length)
 
 
-def _parked(rng: Rng, half: Mesh, x: float, side: int) -> None:
-    density = rng.uniform(0.2, 0.9)
-    y = rng.uniform(0, 6)
-    while y < 110:
-        if rng.random() < density:
-            part = s.car(rng)
-            half.place(part.mesh, (x + rng.uniform(-0.1, 0.1), y + part.depth / 2),
-                       (math.pi if rng.random() < 0.85 else 0) + rng.normal(0, 0.015))
-        y += rng.uniform(5.6, 7)
+def tree(rng: Rng) -> Prop:
+    """Return a street tree, 4 to 9 m tall."""
+    mesh = Mesh()
+    height = rng.uniform(4, 9)
+    trunk = rng.uniform(1.7, 0.45 * height)
+    bark = Material('mottled', (0.12, 0.08, 0.05), (0.2, 0.15, 0.1), (0.4, 0.05), 0.2,
+                    seed=seed(rng))
+    mesh.cylinder((0, 0, 0), trunk + 0.8, rng.uniform(0.1, 0.22), bark, 0.08)
+    tone = rng.uniform(0.7, 1.5)
+    leaves = Material('mottled', (0.03 * tone, 0.08 * tone, 0.015),
+                      (0.1 * tone, 0.16 * tone, 0.04), (0.8, 0.15), 0.35, seed=seed(rng))
+    crown = (height - trunk) / 2
+    for _ in range(int(rng.integers(6, 14))):
+        at = rng.normal(0, 0.4, 3) * crown * np.array([0.9, 0.9, 1.0])
+        size = crown * rng.uniform(0.3, 0.6)
+        mesh.ellipsoid(at + (0, 0, trunk + crown), (size, size, 0.8 * size), leaves)
+    return Prop(mesh, 1.0, 1.0)
 
 
-def _traffic(rng: Rng, mesh: Mesh, lane: float, lateral: float, end: float) -> None:
-    """Add cars on both lanes, in front of the camera's own way where they share its lane."""
-    y = end + rng.uniform(6, 40)
-    while y < _LENGTH:
-        mesh.place(s.car(rng).mesh, (lane / 2, y), math.pi)
-        y += rng.uniform(12, 60)
-    y = rng.uniform(0, 30)
-    while y < _LENGTH:
-        mesh.place(s.car(rng).mesh, (-lane / 2, y))
-        y += rng.uniform(12, 70)
+def _furnish(rng: Rng, mesh: Mesh, side: int, half: float, walk: float, verge: float) -> None:
+    """Add lamp posts, trees, signs, bins and people to a pavement."""
+    edge, z = side * (half + 0.5), 0.13
+    post = f.metal(rng)
+    spacing = rng.uniform(18, 30)
+    for y in np.arange(rng.uniform(-10, 10), LENGTH, spacing):
+        part = Mesh()
+        part.cylinder((0, 0, 0), 6.5, 0.08, post, 0.05)
+        part.box((-1.2 if side > 0 else 0, -0.05, 6.4), (0 if side > 0 else 1.2, 0.05, 6.48), post)
+        mesh.place(part, (edge, y, z))
+    if rng.random() < 0.7:
+        for y in np.arange(rng.uniform(-10, 5), LENGTH * 0.8, rng.uniform(8, 20)):
+            mesh.place(tree(rng).mesh, (edge + side * rng.uniform(0.2, 0.6), y, z),
+                       rng.uniform(0, 6))
+    for _ in range(int(rng.integers(0, 7))):
+        x = side * (half + rng.uniform(0.8, max(walk - 0.4, 0.9)))
+        mesh.place(f.person(rng).mesh, (x, rng.uniform(2, 70), z), rng.uniform(0, 6.3))
+    for _ in range(int(rng.integers(0, 4))):
+        part = Mesh()
+        part.cylinder((0, 0, 0), 2.4, 0.03, post)
+        part.box((-0.3, -0.02, 2.2), (0.3, 0.02, 2.8), paint(pick(
+            rng, [(0.5, 0.02, 0.02), (0.02, 0.1, 0.5), (0.7, 0.7, 0.7)])))
+        mesh.place(part, (edge, rng.uniform(3, 80), z))
+    for _ in range(int(rng.integers(0, 4))):
+        mesh.place(f.bin_(rng).mesh, (side * (half + walk - 0.4), rng.uniform(2, 50), z))
+
+
+def _traffic(rng: Rng, mesh: Mesh, half: float, lane: float, lanes: int, parking: bool) -> None:
+    """Add parked cars along the kerbs and some on their way, on the right side."""
+    for side in (-1, 1):
+        if parking and rng.random() < 0.8:
+            y = rng.uniform(-15, 0)
+            while y < LENGTH * 0.7:
+                if rng.random() < 0.75:
+                    mesh.place(car(rng).mesh, (side * (half - 1.05), y),
+                               (math.pi if side > 0 else 0) + rng.normal(0, 0.02))
+                y += rng.uniform(5.6, 8)
+    for _ in range(int(rng.integers(0, 6))):
+        side = int(rng.choice([-1, 1]))
+        x = side * (lane / 2 + (lane if lanes == 4 and rng.random() < 0.5 else 0))
+        if parking and lanes < 4:
+            x = side * (lane / 2 - 0.3)
+        mesh.place(car(rng).mesh, (x, rng.uniform(22, LENGTH)), math.pi if side > 0 else 0)
+
+
+def _end(rng: Rng, mesh: Mesh, half: float) -> None:
+    """Close the street by a house across it."""
+    y, height = rng.uniform(60, LENGTH), STOREY * int(rng.integers(2, 6)) + 0.5
+    wall = Material('facade', pick(rng, _WALLS), (0.65, 0.64, 0.6), (2.6, STOREY), 0.12,
+                    0.0, 0.01, seed=seed(rng))
+    mesh.box((-half - 15, y, 0), (half + 15, y + 10, height), wall, paint((0.3, 0.3, 0.3)))
+
+
+def _walk(rng: Rng, half: float, walk: float, lane: float, count: int) -> list[Pose]:
+    """Return poses along a lane or a pavement, at the height of a car's or a robot's camera."""
+    on_road = rng.random() < 0.65
+    x = lane / 2 * rng.choice([-0.9, 1.0]) if on_road else (
+        rng.choice([-1, 1]) * (half + rng.uniform(0.9, max(1.0, walk - 0.7))))
+    height = (rng.uniform(1.2, 1.7) if on_road else 0.13 + rng.uniform(0.5, 1.6))
+    start, step = rng.uniform(-8, 5), rng.uniform(0.8, 1.6)
+    yaw0, tilt = rng.normal(0, 0.1), rng.normal(-0.03, 0.05)
     if rng.random() < 0.25:
-        mesh.place(person(rng).mesh, (rng.uniform(-lane, lane), end + rng.uniform(5, 15)),
-                   rng.choice([-1, 1]) * math.pi / 2)
-
-
-def _walk(rng: Rng, count: int, x: float, start: float, way: float, ground: float) -> list[Pose]:
-    """Return poses on a straight drive or walk along the street; it glances at either side."""
-    height = float(rng.choice([rng.uniform(0.5, 1.2), rng.uniform(1.3, 1.7), rng.uniform(1.5, 1.7)]))
-    aim, swing = rng.normal(0, 0.15), abs(rng.normal(0, 0.25))
-    tilt = rng.normal(-0.05, 0.05)
-    phase = rng.uniform(0, 6)
-    return [Pose((float(x + 0.15 * math.sin(3 * t + phase)), float(start + way * t),
-                  ground + height + 0.02 * math.sin(9 * t)),
-                 aim + swing * math.sin(7 * t + phase), tilt + 0.02 * math.sin(11 * t),
-                 0.015 * math.sin(8 * t + phase)) for t in np.linspace(0, 1, count)]
+        yaw0 += rng.choice([-1, 1]) * rng.uniform(0.3, 0.9)
+    return [Pose((float(x + 0.15 * math.sin(0.4 * k)), float(start + step * k), float(height)),
+                 float(yaw0 + 0.12 * math.sin(0.5 * k)), float(tilt + 0.02 * math.sin(0.9 * k)),
+                 0.015 * math.sin(0.7 * k)) for k in range(count)]

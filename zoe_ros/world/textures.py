@@ -175,8 +175,9 @@ def _spines(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.ndar
 
 def _facade(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.ndarray:
     """Windows of 1.1 x 1.5 m in a cell of ``size``: their spacing and the height of a storey."""
+    red, green, blue = m.color
     wall = _bond(m, u, v, f) if m.shift else _mottled(
-        Material('mottled', m.color, tuple(0.9 * c for c in m.color), (8.0, 0.5), 0.03,
+        Material('mottled', m.color, (0.9 * red, 0.9 * green, 0.9 * blue), (8.0, 0.5), 0.03,
                  seed=m.seed), u, v, f)
     spacing, storey = m.size
     i, j = np.floor(u / spacing), np.floor(v / storey)
@@ -187,7 +188,8 @@ def _facade(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.ndar
     glass = np.minimum(band(x, half_x, f), band(y, half_y, f)) * (1 - cross)
     each = chance(i, j, m.seed)
     pane = _mix((0.03, 0.04, 0.05), (0.35, 0.42, 0.5),
-                (0.25 + 0.5 * each + 0.3 * y / storey + 0.1 * noise(u, v, 6, f, m.seed)).clip(0, 1))
+                (0.25 + 0.5 * each + 0.3 * y / storey
+                 + 0.1 * noise(u, v, 6, f, m.seed)).clip(0, 1))
     curtain = (each > 0.7) & (np.abs(x) > half_x * 0.45)
     pane = np.where(curtain[:, None], np.float32(0.45) * (0.7 + 0.6 * each[:, None]), pane)
     color = wall + (np.asarray(m.second, np.float32) - wall) * frame[:, None]
