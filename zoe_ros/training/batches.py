@@ -43,9 +43,8 @@ class Batches(TorchDataset):
     """
     Step -> batch.
 
-    In a metric stage a batch holds one domain, and the domains take turns (section 6.2). In a
-    relative stage, which knows no domains, each batch draws from all: a normalisation by batch
-    statistics then sees in training what it sees later.
+    A batch holds one domain, and the domains take turns (section 6.2); or each batch is mixed from
+    all: what normalises by the statistics of batches then sees in training what it sees later.
     """
 
     def __init__(self, datasets: Sequence[Dataset], size: tuple[int, int], batch: int, seed: int,

@@ -95,10 +95,12 @@ class _Run:
         self.model.to(device)
         recipe = recipe_of(config.variant, settings)
         freeze_parts(self.model, settings.parts)
-        # A batch that holds one domain would pull the statistics of a normalisation to and fro;
-        # they are learnt where batches are mixed, and then kept.
-        mixed = settings.stage == 'relative' or not settings.start
-        self.still = still_modules(self.model, settings.parts, normalisations=not mixed)
+        # Batches of one domain in turn would pull the statistics of a batch normalisation to and
+        # fro, and data of one domain alone would pull them away: then they are kept.
+        normalised = any(map(is_normalisation, self.model.modules()))
+        mixed = settings.stage == 'relative' or normalised
+        lone = len({dataset.domain for dataset in datasets}) == 1 and bool(settings.start)
+        self.still = still_modules(self.model, settings.parts, normalisations=lone)
         self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
                                mixed=mixed, rank=rank, world=world)
         self.optimizer = torch.optim.AdamW(
@@ -258,8 +260,12 @@ def still_modules(model: ZoeDepth, parts: str, normalisations: bool) -> list[nn.
     """Return the modules that stay in inference mode while the rest learns."""
     if parts != 'all':
         return [model.backbone, model.decoder]
-    return [module for module in model.modules() if normalisations
-            and isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [module for module in model.modules() if normalisations and is_normalisation(module)]
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Tell whether a module normalises by the statistics of batches."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -130,7 +130,8 @@ class Renderer:
     def clear(self, pose: Pose, camera: Camera) -> bool:
         """Tell whether the view is not blocked by something right in front of the camera."""
         nearest = 0.45 if self.scene.domain == 'indoor' else 0.9
-        hits = self._cast(pose, camera.rays[4::16, 4::16].reshape(-1, 2))
+        step = max(1, camera.height // 12)
+        hits = self._cast(pose, camera.rays[step // 4::step, step // 4::step].reshape(-1, 2))
         return len(hits.depth) > 20 and float(hits.depth.min()) > nearest and (
             float(np.quantile(hits.depth, 0.85)) > 3 * nearest)
 
