@@ -1,4 +1,4 @@
-"""Rosbags without ROS: images and their CameraInfo out of a bag, results into one."""
+"""Rosbags without ROS: images, depth and CameraInfo out of a bag, results into one."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -11,16 +11,19 @@ from threading import current_thread, main_thread
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
+from zoe_ros.camera import Camera
 from zoe_ros.messages import (
     CameraInfoBuffer,
     DEPTH_ENCODINGS,
     first_line,
     MessageError,
     MessageTypes,
+    nanoseconds,
     pack_numpy,
 )
 
@@ -132,9 +135,40 @@ class BagReader:
         """
         yield from self._messages(self.topic)
 
-    def _messages(self, topic: str) -> Iterator[BagImage]:
+    def headers(self, topic: str) -> Iterator[tuple[int, Any]]:
+        """Give when each image of a topic was recorded [ns], and its header; damaged ones not."""
+        for item in self._messages(topic):
+            with suppress(MessageError):
+                yield item.recorded, item.message.header
+
+    def image_at(self, topic: str, recorded: int, stamp: int) -> Any:
+        """
+        Return one image.
+
+        :param recorded: when it was recorded [ns].
+        :param stamp: of its header [ns]; several images may have been recorded at once.
+        :raises BagError, MessageError: it is not there or damaged.
+        """
+        for item in self._messages(topic, recorded, recorded + 1):
+            if nanoseconds(item.message.header.stamp) == stamp:
+                return item.message
+        raise BagError(f'{self._path} has no image of {topic} stamped {stamp} any more')
+
+    def depth_topics(self) -> dict[str, Any]:
+        """Return the first message of each topic of raw depth images."""
+        found = {}
+        for name, info in self._reader.topics.items():
+            if info.msgtype == IMAGE_TYPES[0] and info.msgcount:
+                with suppress(MessageError, StopIteration):
+                    first = next(self._messages(name)).message
+                    if first.encoding in DEPTH_ENCODINGS:
+                        found[name] = first
+        return found
+
+    def _messages(self, topic: str, start: int | None = None,
+                  stop: int | None = None) -> Iterator[BagImage]:
         connections = self._reader.topics[topic].connections
-        messages = self._reader.messages(connections=connections)
+        messages = self._reader.messages(connections=connections, start=start, stop=stop)
         while True:
             try:
                 connection, recorded, data = next(messages)
@@ -195,6 +229,25 @@ class BagReader:
     def _unreadable(self, error: Exception) -> BagError:
         return BagError(f'{self._path} cannot be read as a rosbag ({first_line(error)}); if its '
                         'recording was cut off, try "ros2 bag reindex" or "mcap recover"')
+
+
+def stamped(stamp: int, frame: str) -> Any:
+    """Return a std_msgs/Header; ``stamp`` in nanoseconds."""
+    time = _TYPESTORE.types['builtin_interfaces/msg/Time'](
+        sec=stamp // 10 ** 9, nanosec=stamp % 10 ** 9)
+    return _TYPESTORE.types['std_msgs/msg/Header'](stamp=time, frame_id=frame)
+
+
+def info_of(camera: Camera, header: Any) -> Any:
+    """Return the CameraInfo of a camera, which is not rectified by it."""
+    k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1], np.float64)
+    p = np.insert(k, (3, 6, 9), 0.0)
+    roi = _TYPESTORE.types['sensor_msgs/msg/RegionOfInterest'](
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+    return BAG_TYPES.camera_info(
+        header=header, height=camera.height, width=camera.width, distortion_model=camera.model,
+        d=np.array(camera.distortion, np.float64), k=k, r=np.eye(3).ravel(), p=p, binning_x=0,
+        binning_y=0, roi=roi)
 
 
 def _listing(topics: Any) -> str:

@@ -64,8 +64,9 @@ def _train(**options: object) -> None:
 def _world(**options: object) -> None:
     settings = WorldSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.world.make import make_world
+    from zoe_ros.world.record import record_world
 
-    print(f'\nthe world is in {make_world(settings)}')
+    print(f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}')
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,7 +32,9 @@ _BY_CV_BRIDGE = (
     'bayer_', 'yuv422', 'uyvy', 'yuyv', 'nv21', 'nv24', 'rgb16', 'bgr16', 'rgba16', 'bgra16')
 _PIXEL_BYTES = {'bayer_': 1, 'yuv422': 2, 'uyvy': 2, 'yuyv': 2, 'rgb16': 6, 'bgr16': 6,
                 'rgba16': 8, 'bgra16': 8}
-DEPTH_ENCODINGS = ('32FC1', '16UC1', '64FC1')
+# encoding of a depth image: kind of a sample, and metres of its unit (REP-118)
+_DEPTHS = {'32FC1': ('f4', 1.0), '16UC1': ('u2', 1e-3), '64FC1': ('f8', 1.0)}
+DEPTH_ENCODINGS = tuple(_DEPTHS)
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 
 
@@ -90,22 +92,59 @@ def decode_image(message: Any) -> np.ndarray:
     return _decode_compressed(message) if hasattr(message, 'format') else _decode_raw(message)
 
 
-def _decode_raw(message: Any) -> np.ndarray:
-    height, width, step, encoding = message.height, message.width, message.step, message.encoding
+def decode_depth(message: Any) -> np.ndarray:
+    """
+    Return the depth in a sensor_msgs/Image of 32FC1 [m] or 16UC1 [mm] (REP-118).
+
+    :return: (height, width) float32 [m]; NaN for 0, for REP 117's infinities, and for 65535 mm,
+        which stands for all that is farther.
+    :raises MessageError: it is damaged, or no such image.
+    """
+    if hasattr(message, 'format'):
+        raise MessageError('encoding', f"format '{message.format}' is not raw depth: let "
+                                       'image_transport republish it')
+    data = _data_of(message)
+    if message.encoding not in _DEPTHS:
+        raise MessageError('encoding', f"encoding '{message.encoding}' of a depth image is not "
+                                       f'one of {", ".join(_DEPTHS)}')
+    kind, unit = _DEPTHS[message.encoding]
+    sample = np.dtype(('>' if message.is_bigendian else '<') + kind)
+    rows = np.ascontiguousarray(_rows_of(message, data, sample.itemsize)).view(sample)
+    depth = rows.astype(np.float32) * np.float32(unit)
+    far = 65.535 if kind == 'u2' else np.inf
+    with np.errstate(invalid='ignore'):
+        depth[~((depth > 0) & (depth < np.float32(far)))] = np.nan
+    return depth
+
+
+def _data_of(message: Any) -> np.ndarray:
+    """Return the bytes of an image that has as many as it says."""
+    height, width, step = message.height, message.width, message.step
     if height < 1 or width < 1:
         raise MessageError('size', f'an image of {width} x {height} pixels')
     data = np.frombuffer(message.data, np.uint8) if len(message.data) else np.empty(0, np.uint8)
     if len(data) < height * step:
         raise MessageError('data', f'{len(data)} bytes of data are fewer than height x step = '
                                    f'{height} x {step}')
+    return data
+
+
+def _rows_of(message: Any, data: np.ndarray, pixel: int) -> np.ndarray:
+    """Return the bytes of an image of ``pixel`` bytes each, without padding: (height, row)."""
+    height, step, row = message.height, message.step, message.width * pixel
+    if step < row:
+        raise MessageError('data', f'step {step} is less than the {row} bytes of a row of '
+                                   f'{message.width} pixels {message.encoding}')
+    return data[:height * step].reshape(height, step)[:, :row]
+
+
+def _decode_raw(message: Any) -> np.ndarray:
+    height, width, encoding = message.height, message.width, message.encoding
+    data = _data_of(message)
     if encoding not in _FAST:
         return _decode_other(message)
     size, channels, rgb = _FAST[encoding]
-    row = width * channels * size
-    if step < row:
-        raise MessageError('data', f'step {step} is less than the {row} bytes of a row of '
-                                   f'{width} pixels {encoding}')
-    rows = data[:height * step].reshape(height, step)[:, :row]
+    rows = _rows_of(message, data, channels * size)
     if size == 2:
         kind = np.dtype('>u2' if message.is_bigendian else '<u2')
         rows = _to_8_bits(np.ascontiguousarray(rows).view(kind))
@@ -142,18 +181,15 @@ def _decode_other(message: Any) -> np.ndarray:
 
 def _without_padding(message: Any) -> Any:
     """Return an image without bytes between its rows: cv_bridge skews some that have them."""
-    encoding, height, step = message.encoding, message.height, message.step
+    encoding = message.encoding
     size = next((size for start, size in _PIXEL_BYTES.items() if encoding.startswith(start)), None)
     if size is None:
         return message      # planes, not rows of pixels
-    row = message.width * size * (2 if encoding.startswith('bayer_') and '16' in encoding else 1)
-    if step < row:
-        raise MessageError('data', f'step {step} is less than the {row} bytes of a row of '
-                                   f'{message.width} pixels {encoding}')
-    rows = np.frombuffer(message.data, np.uint8)[:height * step].reshape(height, step)[:, :row]
+    size *= 2 if encoding.startswith('bayer_') and '16' in encoding else 1
+    rows = _rows_of(message, _data_of(message), size)
     return SimpleNamespace(
-        header=message.header, height=height, width=message.width, encoding=encoding,
-        is_bigendian=message.is_bigendian, step=row, data=rows.tobytes())
+        header=message.header, height=message.height, width=message.width, encoding=encoding,
+        is_bigendian=message.is_bigendian, step=rows.shape[1], data=rows.tobytes())
 
 
 def _decode_compressed(message: Any) -> np.ndarray:

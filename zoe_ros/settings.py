@@ -213,6 +213,8 @@ class WorldSettings(Settings):
     width: int = setting(256, 'Of the images [px].', low=32, high=4096)
     seed: int = setting(0, 'Of everything.', low=0, high=2 ** 31 - 1)
     workers: int = setting(2, 'Processes that render.', low=1, high=1024)
+    bag: str = setting('', 'Write one scene of this domain as an RGB-D bag instead, of so many '
+                           'frames.', choices=('', 'indoor', 'outdoor'))
 
 
 def one_of(what: str, value: str, accepted: tuple[str, ...]) -> None:

@@ -4,27 +4,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from zoe_ros.bag import is_bag
 from zoe_ros.datasets import Dataset, DatasetError, DOMAINS
+from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.world.make import is_world, WorldDataset
 
 
-def open_datasets(data: Sequence[str], split: str, domain: str = '') -> list[Dataset]:
+def open_datasets(data: Sequence[str], split: str, domain: str = '', topic: str = '',
+                  depth_topic: str = '') -> list[Dataset]:
     """
     Open what a user names.
 
-    :param data: the folder of ``zoe world`` (both domains), or of its part.
-    :param split: 'train' or 'test'.
-    :param domain: of data that do not tell it themselves.
+    :param data: the folder of ``zoe world`` (both domains), or a bag with depth.
+    :param split: 'train' or 'test'; a bag is one whole.
+    :param domain: of a bag; of other data, only what belongs to it is opened.
+    :param topic, depth_topic: of a bag, where it has several.
     :raises DatasetError: there is nothing of a known kind.
     """
     datasets: list[Dataset] = []
     for text in data:
         path = Path(text).expanduser()
         if not path.exists():
-            raise DatasetError(f'nothing at {path}: give the folder of zoe world')
+            raise DatasetError(f'nothing at {path}: give the folder of zoe world, or a '
+                               'bag')
+        if is_bag(path):
+            if not domain:
+                raise DatasetError(f'{path} is a bag, which does not say what it shows: add '
+                                   '--domain indoor or --domain outdoor')
+            datasets.append(RgbdBag(path, domain, topic or None, depth_topic or None))
+            continue
         if not is_world(path):
             raise DatasetError(f'{path} holds no data of a known kind: give the folder of zoe '
-                               'world')
+                               'world, or a bag')
         datasets += [WorldDataset(path, split, name) for name in DOMAINS
                      if not domain or name == domain]
     return datasets

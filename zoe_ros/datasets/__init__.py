@@ -92,3 +92,27 @@ class Dataset(Protocol):
         :raises IndexError: there are not that many.
         :raises DatasetError: its files are missing or cannot be right.
         """
+
+
+# Median depths [m] that no scene has, but the same numbers in millimetres do.
+_TOO_FAR = {'indoor': 100.0, 'outdoor': 1000.0}
+_TOO_NEAR = 0.1
+
+
+def check_metres(depth: np.ndarray, domain: str, where: str) -> None:
+    """
+    Check that depth (h, w) looks like metres; an image without any depth passes.
+
+    :param where: names the data in the message.
+    :raises DatasetError: it looks like another unit.
+    """
+    values = depth[np.isfinite(depth)]
+    if not values.size:
+        return
+    middle, most = float(np.median(values)), float(values.max())
+    if middle > _TOO_FAR[domain]:
+        raise DatasetError(f'{where}: a median depth of {middle:g} m {domain}s looks like '
+                           'millimetres, not metres')
+    if most < _TOO_NEAR:
+        raise DatasetError(f'{where}: no depth beyond {most:g} m looks like metres that were '
+                           'divided by 1000 as if they were millimetres')

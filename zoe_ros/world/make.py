@@ -81,6 +81,17 @@ def _make_part(part: Path, about: dict[str, object], settings: WorldSettings) ->
     unfinished.replace(part)
 
 
+def build_scene(rng: np.random.Generator, domain: str, poses: int, size: tuple[int, int]
+                ) -> tuple[Renderer, Camera, Response]:
+    """Return a random scene with ``poses`` poses, and a camera of ``size`` (height, width)."""
+    build = street if domain == 'outdoor' else room if rng.random() < 0.65 else corridor
+    renderer = Renderer(build(rng, poses))
+    height, width = size
+    focal = float(width / 2 / np.tan(np.radians(rng.uniform(*FIELDS[domain])) / 2))
+    camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
+    return renderer, camera, Response.draw(rng)
+
+
 def _render_scene(job: tuple[WorldSettings, str, str, int]
                   ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]:
     """Return images (n, h, w, 3), depths (n, h, w) and the camera (fx, fy, cx, cy) of a scene."""
@@ -88,14 +99,8 @@ def _render_scene(job: tuple[WorldSettings, str, str, int]
     for attempt in range(100):
         rng = np.random.default_rng((settings.seed, SPLITS.index(split), DOMAINS.index(domain),
                                      scene, attempt))
-        candidates = _CANDIDATES * settings.frames
-        build = street if domain == 'outdoor' else room if rng.random() < 0.65 else corridor
-        renderer = Renderer(build(rng, candidates))
-        half = np.radians(rng.uniform(*FIELDS[domain])) / 2
-        focal = float(settings.width / 2 / np.tan(half))
-        camera = Camera(settings.width, settings.height, focal, focal,
-                        (settings.width - 1) / 2, (settings.height - 1) / 2)
-        response = Response.draw(rng)
+        renderer, camera, response = build_scene(rng, domain, _CANDIDATES * settings.frames,
+                                                 (settings.height, settings.width))
         poses = [pose for pose in renderer.scene.walk if renderer.clear(pose, camera)]
         if len(poses) < settings.frames:
             continue    # boxed in

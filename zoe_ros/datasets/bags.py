@@ -1,0 +1,157 @@
+"""RGB-D bags as datasets: what a robot recorded itself, image by image with its depth."""
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+from typing import Any
+
+from zoe_ros.bag import BagError, BagReader
+from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, Sample
+from zoe_ros.messages import camera_of, decode_depth, decode_image, MessageError, nanoseconds
+from zoe_ros.pipeline import is_rectified
+
+# As far as the heads of the released models reach.
+PROTOCOLS = {'indoor': EvalProtocol(1e-3, 10.0), 'outdoor': EvalProtocol(1e-3, 80.0)}
+
+
+@dataclass(frozen=True)
+class _Image:
+    """Where an image is in a bag: its stamp, and when it was recorded [ns]."""
+
+    stamp: int
+    recorded: int
+
+
+class RgbdBag:
+    """
+    The pairs of image and depth of a bag, in the order of their stamps.
+
+    Depth must be registered to the image: seen by the same camera, pixel by pixel.
+    """
+
+    def __init__(self, path: str | Path, domain: str, topic: str | None = None,
+                 depth_topic: str | None = None, tolerance: float = 0.02) -> None:
+        """
+        Find the pairs; images are read when they are asked for.
+
+        :param topic: of the images; not needed where there is only one.
+        :param depth_topic: not needed where only one has the frame and the size of the images.
+        :param tolerance: how far the stamps of a pair may be apart [s].
+        :raises BagError: the bag cannot be read, or a topic must be chosen.
+        :raises DatasetError: it has no depth, no pairs, or no CameraInfo.
+        """
+        self._path, self.domain, self.protocol = Path(path), domain, PROTOCOLS[domain]
+        self.name = self._path.stem
+        self._opened: tuple[int, BagReader] | None = None
+        with BagReader(self._path, topic) as bag:
+            self._topic = bag.topic
+            headers = dict(bag.headers(bag.topic))
+            if not headers:
+                raise DatasetError(f'{path} has no image on {bag.topic} that can be read')
+            self._depth_topic = _choose_depth(self._path, bag, depth_topic)
+            images, depths = (
+                sorted((_Image(nanoseconds(header.stamp), recorded)
+                        for recorded, header in bag.headers(name)),
+                       key=lambda image: image.stamp)
+                for name in (self._topic, self._depth_topic))
+            self._pairs = pair(images, depths, tolerance)
+            infos = [bag.infos.find(headers[image.recorded]) for image, _ in self._pairs]
+        if not self._pairs:
+            raise DatasetError(
+                f'{path}: none of {len(images)} images of {self._topic} has one of the '
+                f'{len(depths)} of {self._depth_topic} within {tolerance:g} s of its stamp: were '
+                'they recorded at the same time, by the same clock?')
+        if None in infos:
+            raise DatasetError(f'{path} has no CameraInfo for the images of {self._topic}: record '
+                               'its camera_info too')
+        try:
+            self._cameras = [camera_of(info, (info.height, info.width),
+                                       is_rectified(self._topic)) for info in infos]
+        except ValueError as error:
+            raise DatasetError(f'{path}, CameraInfo of {self._topic}: {error}') from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file behind: another process opens its own."""
+        return {**self.__dict__, '_opened': None}
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """
+        Return a pair, named by the stamp of its image.
+
+        :raises DatasetError: one of the two is damaged, or they do not fit.
+        """
+        image, depth = self._pairs[index]
+        where = f'{self._path} at {image.stamp / 1e9:.3f} s'
+        try:
+            bag = self._reader()
+            pixels = decode_image(bag.image_at(self._topic, image.recorded, image.stamp))
+            metres = decode_depth(bag.image_at(self._depth_topic, depth.recorded, depth.stamp))
+        except (BagError, MessageError) as error:
+            raise DatasetError(f'{where}: {error}') from None
+        if metres.shape != pixels.shape[:2]:
+            raise DatasetError(
+                f'{where}: depth has {metres.shape[1]} x {metres.shape[0]} pixels and the image '
+                f'{pixels.shape[1]} x {pixels.shape[0]}: record depth that is registered to the '
+                'image')
+        camera = self._cameras[index]
+        if metres.shape != (camera.height, camera.width):
+            raise DatasetError(f'{where}: CameraInfo is for {camera.width} x {camera.height} '
+                               f'pixels, the image has {pixels.shape[1]} x {pixels.shape[0]}')
+        check_metres(metres, self.domain, f'{where}, {self._depth_topic}')
+        return Sample(pixels, metres, camera, self.domain, str(image.stamp))
+
+    def _reader(self) -> BagReader:
+        """Return this process's own reader: a file that was opened before a fork is shared."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = os.getpid(), BagReader(self._path, self._topic)
+        return self._opened[1]
+
+
+def pair(images: Sequence[_Image], depths: Sequence[_Image],
+         tolerance: float) -> list[tuple[_Image, _Image]]:
+    """
+    Give each image the depth that is nearest in time, and each depth to one image at most.
+
+    :param images, depths: in the order of their stamps.
+    :param tolerance: [s].
+    """
+    stamps = [depth.stamp for depth in depths]
+    best: dict[int, tuple[int, _Image]] = {}
+    for image in images:
+        right = bisect_left(stamps, image.stamp)
+        near = [k for k in (right - 1, right) if 0 <= k < len(stamps)]
+        if not near:
+            continue
+        k = min(near, key=lambda k: abs(stamps[k] - image.stamp))
+        gap = abs(stamps[k] - image.stamp)
+        if gap <= tolerance * 1e9 and (k not in best or gap < best[k][0]):
+            best[k] = gap, image
+    return [(image, depths[k]) for k, (_, image) in sorted(best.items())]
+
+
+def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
+    """Return the depth topic: the one that is wanted, or the only one that fits the images."""
+    found = bag.depth_topics()
+    if topic is not None:
+        if topic not in found:
+            raise BagError(f'{path} has no depth images on {topic}; it has '
+                           f'{", ".join(found) or "none at all"}')
+        return topic
+    if not found:
+        raise DatasetError(f'{path} has no depth: a topic of 32FC1 [m] or 16UC1 [mm] images is '
+                           'needed beside the photographs')
+    first = next(iter(bag)).message
+    frame = first.header.frame_id
+    fitting = [name for name, depth in found.items() if depth.header.frame_id == frame]
+    if len(fitting) != 1 and len(found) != 1:
+        raise BagError(f"{path} has several depth topics, {', '.join(found)}, of which "
+                       f"{len(fitting)} are registered to the frame '{frame}' of {bag.topic}: "
+                       'choose one')
+    return fitting[0] if len(fitting) == 1 else next(iter(found))

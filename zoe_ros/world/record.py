@@ -1,0 +1,86 @@
+"""An RGB-D bag of the synthetic world, as a robot that drives through a scene would record it."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from zoe_ros.bag import BAG_TYPES, BagWriter, info_of, stamped
+from zoe_ros.datasets import DatasetError, DOMAINS
+from zoe_ros.messages import color_message, depth_message
+from zoe_ros.settings import WorldSettings
+from zoe_ros.world.make import build_scene
+from zoe_ros.world.render import Pose
+
+IMAGE, INFO, DEPTH = '/camera/image_rect', '/camera/camera_info', '/camera/depth/image_rect'
+FRAME = 'camera_optical_frame'
+_START = 1_700_000_000 * 10 ** 9    # [ns], so that a bag is the same whenever it is made
+_PERIOD = 10 ** 8                   # [ns]
+_STEP = {'indoor': 0.06, 'outdoor': 0.5}    # between frames [m]
+_TURN = 0.05                        # between frames [rad]
+_THIRD = 2      # of a seed: neither of the two splits
+
+
+def record_world(settings: WorldSettings) -> Path:
+    """
+    Write ``settings.frames`` frames of one scene of ``settings.bag`` at 10 Hz; return the bag.
+
+    The scene is in neither split. A camera without distortion, its images as raw rgb8 and its
+    depth as 32FC1.
+
+    :raises DatasetError: the folder exists, Embree is missing, or no way is long enough.
+    """
+    path = Path(settings.folder).expanduser()
+    if path.exists():
+        raise DatasetError(f'{path} exists: a bag needs a new folder')
+    for attempt in range(100):
+        rng = np.random.default_rng((settings.seed, _THIRD, DOMAINS.index(settings.bag), attempt))
+        renderer, camera, response = build_scene(
+            rng, settings.bag, 30, (settings.height, settings.width))
+        way = smooth(renderer.scene.walk, _STEP[settings.bag])
+        poses = _longest([pose if renderer.clear(pose, camera) else None for pose in way])
+        if len(poses) >= settings.frames:
+            break
+    else:
+        raise DatasetError(f'no way of {settings.frames} frames was found: ask for fewer, or for '
+                           'another seed')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with BagWriter(path) as bag:
+        for index, pose in enumerate(tqdm(poses[:settings.frames], desc=str(path),
+                                          unit='frame')):
+            image, depth = renderer.frame(pose, camera, response, rng)
+            stamp = _START + index * _PERIOD
+            header = stamped(stamp, FRAME)
+            bag.write(INFO, info_of(camera, header), stamp)
+            bag.write(IMAGE, color_message(BAG_TYPES, header, image), stamp)
+            bag.write(DEPTH, depth_message(BAG_TYPES, header, depth), stamp)
+    return path
+
+
+def smooth(walk: Sequence[Pose], step: float) -> list[Pose]:
+    """Return poses between those of a walk, at most ``step`` [m] and a small turn apart."""
+    poses = []
+    for a, b in itertools.pairwise(walk):
+        turn = math.remainder(b.yaw - a.yaw, 2 * math.pi)
+        way = math.dist(a.position, b.position)
+        count = max(1, math.ceil(way / step), math.ceil(abs(turn) / _TURN))
+        for part in np.arange(count) / count:
+            x, y, z = np.asarray(a.position) + (np.subtract(b.position, a.position)) * part
+            poses.append(Pose((float(x), float(y), float(z)), a.yaw + turn * part,
+                              a.pitch + (b.pitch - a.pitch) * part,
+                              a.roll + (b.roll - a.roll) * part))
+    return poses + [walk[-1]]
+
+
+def _longest(poses: list[Pose | None]) -> list[Pose]:
+    """Return the longest run without a gap."""
+    best: list[Pose] = []
+    run: list[Pose] = []
+    for pose in poses:
+        run = [] if pose is None else [*run, pose]
+        best = max(best, run, key=len)
+    return best
