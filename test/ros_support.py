@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import bags
 from diagnostic_msgs.msg import DiagnosticArray
@@ -163,6 +164,11 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+
+def of_camera(node, camera):
+    """Return what a client of one camera of a :class:`NodeProcess` needs: its namespace."""
+    return SimpleNamespace(namespace=f'{node.namespace}/{camera}')
 
 
 class Client:

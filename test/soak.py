@@ -119,7 +119,7 @@ def soak_frames(weights, frames, warm_up=200):
         """Reduce a number of the reports, which cover half a second each."""
         return reduce([float(r[key]) for r in reports if key in r])
 
-    stages = ('decode', 'network', 'messages', 'publish')
+    stages = ('decode', 'network', 'images', 'cloud', 'publish')
     work = sum(over(f'{stage} p50 [ms]', np.median) for stage in stages)
     slow = sum(over(f'{stage} p95 [ms]', np.median) for stage in stages)
     gaps = np.diff(published) * 1e3

@@ -935,7 +935,7 @@ def test_diagnostics_tell_the_state_of_the_node(raw, raw_node, tiny_weights, pho
         interval=0.2, what='work')
     values = next({v.key: v.value for v in s.values} for s in reversed(raw.reports)
                   if any(v.key.startswith('age') for v in s.values))
-    for stage in ('age at publish', 'decode', 'network', 'messages', 'publish'):
+    for stage in ('age at publish', 'decode', 'network', 'images', 'publish'):
         assert float(values[f'{stage} p50 [ms]']) <= float(values[f'{stage} p95 [ms]'])
     assert re.fullmatch(r'(indoor|outdoor) [01]\.\d\d', values['head'])
 
