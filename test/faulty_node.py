@@ -20,9 +20,9 @@ FAULTS = {
 def fail_on_demand(module, arguments):
     """Look at the pixels that the encoder gets."""
     for image in arguments[0]:
-        value = round(image.max().item(), 3)
-        if image.min() == image.max() and value in FAULTS:
-            raise FAULTS[value]
+        low, high = round(image.min().item(), 3), round(image.max().item(), 3)
+        if low == high and low in FAULTS:
+            raise FAULTS[low]
 
 
 load = DepthEstimator.load

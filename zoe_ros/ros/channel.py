@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import String
 
 from zoe_ros.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, MessageTypes, nanoseconds, pack_array
+from zoe_ros.messages import CameraInfoBuffer, first_line, MessageTypes, nanoseconds, pack_array
 from zoe_ros.pipeline import (
     CAMERA_INFO,
     COLORED,
@@ -38,6 +38,7 @@ OUTPUTS = {
 # Reliable outputs serve reliable and best-effort subscribers alike.
 _LATEST = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _EVERY = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+_SAY_AGAIN = 10.0       # [s] before the same is logged again
 _TRY_AGAIN = 0.01       # [s] after a history that was full, so that other threads can run
 
 
@@ -143,14 +144,21 @@ class Channel:
                 self._send(publisher, message)
 
     def _send(self, publisher: Any, message: Any) -> None:
-        """Publish; with policy 'every' wait for a subscriber that is slower than the node."""
+        """Publish; with policy 'every' wait for a reliable subscriber that is slower."""
         while True:
             try:
-                return publisher.publish(message)
-            except RuntimeError:
-                # The history is full of what a reliable subscriber has not taken yet.
-                if not self._every or self.pipeline is None or not self._node.context.ok():
+                publisher.publish(message)
+                return
+            except RuntimeError as error:
+                # The history is full of what the subscriber has not taken yet; or something else
+                # is wrong, which the log tells.
+                if not self._every:
                     raise
+                if self.pipeline is None or not self._node.context.ok():
+                    return      # given up with the work
+                self._node.get_logger().warning(
+                    f'waiting for a slow subscriber of {publisher.topic_name} '
+                    f'({first_line(error)})', throttle_duration_sec=_SAY_AGAIN)
                 sleep(_TRY_AGAIN)
 
     def publishes(self, topic: str) -> bool:
