@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rclpy.try_shutdown()
     # Python's own ending takes seconds on a busy machine, to take torch apart, and would pull the
     # floor from under a worker that is still deep in the network.
-    _leave(0)
+    return _leave(0)
 
 
 def spin(executor: Any) -> None:
