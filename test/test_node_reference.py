@@ -88,4 +88,3 @@ def test_levels_are_listed():
     source = (ROOT / 'zoe_ros' / 'ros' / 'diagnostics.py').read_text()
     said = re.findall(r"DiagnosticStatus\.(\w+), f?'(?:\{.*?\} )?([a-z ]+)", source)
     assert {(level, text.strip()) for level, text in said} == rows
-
