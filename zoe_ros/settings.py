@@ -15,7 +15,8 @@ ROUTERS = ('auto', 'indoor', 'outdoor')
 
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
-            high: float | None = None, runtime: bool = False, live: bool = False) -> Any:
+            high: float | None = None, runtime: bool = False, live: bool = False,
+            flag: str = '') -> Any:
     """
     Describe a field of a dataclass of settings.
 
@@ -24,10 +25,11 @@ def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float |
     :param low, high: the accepted range, ends included.
     :param runtime: the node takes a new value while it runs.
     :param live: it matters to the node only, not to ``zoe run``.
+    :param flag: of the command line, where it is not the name of the field.
     """
     return field(default=default, metadata={
         'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime,
-        'live': live})
+        'live': live, 'flag': flag})
 
 
 @dataclass(frozen=True)
