@@ -51,7 +51,8 @@ def _eval(**options: object) -> None:
     from zoe_ros.evaluate import run_evaluation
 
     folder = run_evaluation(settings)
-    print(f'\nfigures of each image and pictures in {folder}')
+    print((folder / 'table.txt').read_text())
+    print(f'figures of each image and pictures in {folder}')
 
 
 def _train(**options: object) -> None:
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         description='The recipe of the paper; under torchrun with several processes. The folder '
                     'of a run that was broken off is continued exactly.')
     command.set_defaults(command=_train)
-    command.add_argument('data', **data)    # type: ignore[arg-type]
+    command.add_argument('--data', required=True, **data)   # type: ignore[arg-type]
     _add_settings(command, TrainSettings)
 
     command = commands.add_parser(
@@ -116,7 +117,7 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
     for item in fields(kind):
         if not item.metadata or item.metadata['live']:
             continue
-        flag = '--' + item.name.replace('_', '-')
+        flag = item.metadata['flag'] or '--' + item.name.replace('_', '-')
         text = item.metadata['text'].replace('%', '%%')
         if isinstance(item.default, bool):
             command.add_argument(flag, help=text, default=item.default,
@@ -124,10 +125,11 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
             continue
         choices = item.metadata['choices']
         if isinstance(item.default, tuple):
-            command.add_argument(flag, help=text, default=item.default, nargs='+', metavar='DATA')
+            command.add_argument(flag, dest=item.name, help=text, default=item.default, nargs='+',
+                                 metavar='DATA')
             continue
         command.add_argument(
-            flag, type=type(item.default), default=item.default, choices=choices or None,
+            flag, dest=item.name, type=type(item.default), default=item.default, choices=choices or None,
             metavar='|'.join(choices) or type(item.default).__name__.upper(),
             help=text + (' (%(default)s)' if item.default != '' else ''))
 

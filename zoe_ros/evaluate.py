@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,6 @@ TABLE = 'evaluation.json'
 _SHOWN = 6          # samples in the picture of a dataset
 _WORST = 0.3        # relative error at the end of the scale of the pictures
 _INK, _PAPER = (40, 40, 44), (250, 250, 248)
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +46,7 @@ class Evaluation:
 
 def run_evaluation(settings: EvalSettings) -> Path:
     """
-    Measure a model on data, print the table, and return the folder of the results.
+    Measure a model on data and return the folder of the results.
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
@@ -64,7 +61,6 @@ def run_evaluation(settings: EvalSettings) -> Path:
     write_results(results, asdict(settings), folder)
     (folder / 'table.txt').write_text(text + '\n')
     link_latest(folder)
-    log.info('%s', text)
     return folder
 
 

@@ -44,10 +44,12 @@ def relative_improvement(figures: dict[str, float], reference: dict[str, float],
     Return the mean relative improvement over a reference, mRI (paper, section 4.2).
 
     :return: the mean over ``names`` of (r - t) / r where less is better, of (t - r) / r where
-        more is; 0.1 means ten percent better.
+        more is; 0.1 means ten percent better. NaN where the reference is 0.
     """
     gains = []
     for name in names:
+        if reference[name] == 0:
+            return float('nan')
         gain = (figures[name] - reference[name]) / reference[name]
         gains.append(gain if METRICS[name] else -gain)
     return float(np.mean(gains))

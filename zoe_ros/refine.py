@@ -22,7 +22,8 @@ def refine(depth: torch.Tensor, deviation: torch.Tensor | None, settings: FrameS
     :param scale: factor on both.
     :return: both, NaN where removed.
     """
-    depth = torch.where(torch.isfinite(depth) & (depth > 0), depth * scale, torch.nan)
+    depth = depth * scale       # an absurd focal length may leave 0, a point at the camera
+    depth = torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
     if deviation is not None:
         deviation = deviation * scale
         if settings.max_relative_uncertainty:

@@ -15,7 +15,8 @@ ROUTERS = ('auto', 'indoor', 'outdoor')
 
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
-            high: float | None = None, runtime: bool = False, live: bool = False) -> Any:
+            high: float | None = None, runtime: bool = False, live: bool = False,
+            flag: str = '') -> Any:
     """
     Describe a field of a dataclass of settings.
 
@@ -24,10 +25,11 @@ def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float |
     :param low, high: the accepted range, ends included.
     :param runtime: the node takes a new value while it runs.
     :param live: it matters to the node only, not to ``zoe run``.
+    :param flag: of the command line, where it is not the name of the field.
     """
     return field(default=default, metadata={
         'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime,
-        'live': live})
+        'live': live, 'flag': flag})
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,12 @@ class ModelSettings(Settings):
     """What is loaded, and where it runs."""
 
     variant: str = setting(
-        'nk', "Model: 'n' (indoor), 'k' (outdoor), 'nk' (both heads and a router), or the name "
-              'of the model in the weights file.')
+        '', "Model: 'mobile' (small, comes with the package), 'nk' (the published one with both "
+            "heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in the "
+            "weights file. Empty: what that file holds, or 'mobile' without one.")
     weights: str = setting(
-        '', 'Path of a checkpoint. Empty: the released weights, fetched once.')
+        '', 'Path of a checkpoint. Empty: those of the variant, which come with the package or '
+            'are fetched once.')
     device: str = setting(
         'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = setting(

@@ -27,7 +27,8 @@ class TrainSettings(Settings):
     variant: str = setting('mobile', 'Model that is trained.')
     start: str = setting(
         '', 'Weights to begin with: those of a former stage, a released ZoeDepth, a MiDaS '
-            'checkpoint, or the name of a variant whose weights are here. Empty: random.')
+            'checkpoint, or the name of a variant whose weights are here. Empty: random.',
+        flag='--from')
     stage: str = setting(
         'metric', "'relative' teaches encoder and decoder relative depth, 'metric' the whole "
                   'model.', choices=STAGES)

@@ -1,0 +1,133 @@
+"""
+The choices of the paper against each other, on the synthetic world, with a small budget.
+
+Every model starts from the same relative stage of its seed and sees the same batches; what differs
+is one choice. Writes a table in Markdown; a run that is there already is not repeated.
+"""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zoe_ros.datasets import Dataset
+from zoe_ros.engine import DepthEstimator
+from zoe_ros.evaluate import evaluate, ROUTING
+from zoe_ros.metrics import depth_metrics, mean_metrics
+from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.sources import open_datasets
+from zoe_ros.training.recipe import TrainSettings
+from zoe_ros.training.trainer import train
+
+SIZE = '96x128'
+BASE = VARIANTS['mobile']
+ONE_HEAD = replace(BASE, router=None, metric=replace(
+    BASE.metric, heads=(replace(BASE.metric.heads[0], name='indoor', depth_range=(1e-3, 80.0)),)))
+
+
+def metric(**changes: object) -> ZoeConfig:
+    """Return the mobile model with other choices for its metric heads."""
+    return replace(BASE, metric=replace(BASE.metric, **changes))  # type: ignore[arg-type]
+
+
+# Row of the table -> the model, and how its router learns.
+CHOICES: dict[str, tuple[ZoeConfig, str]] = {
+    'two heads, trained router (R.2), inverse attractors, log-binomial': (BASE, 'trained'),
+    'labeled router (R.1; labels at inference, too)': (BASE, 'labeled'),
+    'auto router (R.3)': (BASE, 'auto'),
+    'one head': (ONE_HEAD, 'trained'),
+    'exponential attractors': (metric(attraction='exponential'), 'trained'),
+    'splitter': (metric(kind='splitter'), 'trained'),
+    'convolution, no bins': (metric(kind='convolution'), 'trained'),
+    'softmax': (metric(distribution='softmax'), 'trained'),
+}
+
+
+def main() -> None:
+    """Train and measure what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('world', help='folder of zoe world')
+    parser.add_argument('folder', type=Path, help='for the runs')
+    parser.add_argument('--steps', type=int, default=400, help='of each run')
+    parser.add_argument('--relative-steps', type=int, default=800)
+    parser.add_argument('--seeds', type=int, default=2)
+    options = parser.parse_args()
+    data = open_datasets([options.world], 'train')
+    held_out = open_datasets([options.world], 'test')
+    rows = {name: [measured(name, seed, options, data, held_out) for seed in range(options.seeds)]
+            for name in CHOICES}
+    rows['constant depth (median of the training images)'] = [constant(data, held_out)]
+    text = table(rows)
+    (options.folder / 'table.md').write_text(text)
+    print(text)
+
+
+def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[Dataset],
+             held_out: Sequence[Dataset]) -> dict[str, float]:
+    """Return the figures of a choice, trained if need be."""
+    run = options.folder / f'{list(CHOICES).index(name)}-seed{seed}'
+    result = run / 'figures.json'
+    if result.is_file():
+        return dict(json.loads(result.read_text()))
+    config, routing = CHOICES[name]
+    common = {'variant': 'mobile', 'size': SIZE, 'precision': 'bf16', 'every': 10_000,
+              'seed': seed, 'workers': 1}
+    start = train(TrainSettings(
+        stage='relative', steps=options.relative_steps, learning_rate=1e-3,
+        output=str(options.folder / f'relative-seed{seed}'), **common), data, config=BASE)
+    path = train(TrainSettings(
+        start=str(start), steps=options.steps, routing=routing, warm_share=0.5,
+        output=str(run), **common), data, config=config)
+    figures: dict[str, float] = {}
+    for dataset in held_out:
+        # With labels at inference the head is forced; one head needs no choice.
+        estimator = DepthEstimator.load(
+            weights=path, device='cpu', router=dataset.domain if routing == 'labeled' else 'auto')
+        for key, value in evaluate(estimator, dataset).figures.items():
+            if key in ('REL', 'delta1', ROUTING):
+                figures[f'{dataset.domain} {key}'] = value
+    result.write_text(json.dumps(figures))
+    return figures
+
+
+def constant(data: Sequence[Dataset], held_out: Sequence[Dataset]) -> dict[str, float]:
+    """Return the figures of one depth for every pixel of every image."""
+    figures = {}
+    values = np.concatenate([dataset[i].depth[::8, ::8].ravel() for dataset in data
+                             for i in range(0, len(dataset), 4)])
+    middle = float(np.nanmedian(values))
+    for dataset in held_out:
+        truths = [dataset[i].depth for i in range(len(dataset))]
+        truths = [truth[dataset.protocol.mask(truth)] for truth in truths]
+        mean = mean_metrics([depth_metrics(np.full(t.shape, middle), t)
+                             for t in truths if t.size])
+        figures.update({f'{dataset.domain} {key}': mean[key] for key in ('REL', 'delta1')})
+    return figures
+
+
+def table(rows: dict[str, list[dict[str, float]]]) -> str:
+    """Return mean and half the spread over the seeds, in Markdown."""
+    columns = ['indoor REL', 'indoor delta1', 'outdoor REL', 'outdoor delta1']
+    lines = ['| choice | ' + ' | '.join(columns) + ' | router accuracy |',
+             '|---|' + '---|' * (len(columns) + 1)]
+    for name, runs in rows.items():
+        cells = []
+        for column in columns:
+            values = np.array([run[column] for run in runs])
+            spread = f' ± {np.ptp(values) / 2:.3f}' if len(values) > 1 else ''
+            cells.append(f'{values.mean():.3f}{spread}')
+        accuracy = [run[f'{d} {ROUTING}'] for run in runs for d in ('indoor', 'outdoor')
+                    if f'{d} {ROUTING}' in run]
+        cells.append(f'{np.mean(accuracy):.3f}' if accuracy else '-')
+        lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    torch.set_num_threads(2)
+    main()

@@ -1,0 +1,66 @@
+"""
+Train ZoeD-Mobile-NK from nothing, and put it where the package looks for it.
+
+Makes the synthetic world, learns relative depth, then metric depth at half and at full size, and
+measures the result on the held-out scenes. Broken off, it goes on where it was.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+from zoe_ros.model.hub import SHIPPED
+from zoe_ros.model.weights import load_model, open_checkpoint, save_model
+
+WORLD = ('--scenes', '320', '--held-out', '40', '--frames', '8')
+COMMON = ('--variant', 'mobile', '--precision', 'bf16', '--workers', '1', '--batch', '16')
+# Folder -> options; each stage begins with the model of the one before.
+STAGES = {
+    '1-relative': ('--stage', 'relative', '--size', '96x128', '--steps', '1500', '--every', '500',
+                   '--learning-rate', '1e-3', '--warm-share', '0.6'),
+    '2-metric-small': ('--size', '96x128', '--steps', '2600', '--every', '650',
+                       '--learning-rate', '1e-3', '--warm-share', '0.5'),
+    '3-metric': ('--steps', '900', '--every', '300', '--learning-rate', '5e-4',
+                 '--warm-share', '0.3'),
+}
+
+
+def main() -> None:
+    """Do everything that is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder', type=Path, help='for the world and the runs (1.5 GB)')
+    parser.add_argument('--processes', type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    world = str(options.folder / 'world')
+    zoe(['world', world, *WORLD, '--workers', str(options.processes)])
+    start: list[str] = []
+    for name, stage in STAGES.items():
+        run = options.folder / name
+        zoe(['train', '--data', world, '--held-out', world, *COMMON, *stage, *start,
+             '--output', str(run)], options.processes)
+        start = ['--from', str(run / 'model.safetensors')]
+    ship(options.folder / name / 'model.safetensors')
+    zoe(['eval', world, '--output', str(options.folder / 'evaluation')])
+
+
+def zoe(arguments: list[str], processes: int = 1) -> None:
+    """Run a command of zoe, in several processes that share its batches."""
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
+    subprocess.run([sys.executable, *(launcher if processes > 1 else []), '-m', 'zoe_ros.cli',
+                    *arguments], check=True, env={'OMP_NUM_THREADS': '1', **os.environ})
+
+
+def ship(path: Path) -> None:
+    """Write a trained model into the package, its matrices in float16."""
+    config = open_checkpoint(path).config
+    assert config is not None
+    target = SHIPPED[config.variant]
+    target.parent.mkdir(exist_ok=True)
+    save_model(load_model(config, path), target, half=True)
+
+
+if __name__ == '__main__':
+    main()
