@@ -48,8 +48,14 @@ setup(
             'ros-diagnostic-msgs',
             'ros-lifecycle-msgs',
         ],
-        # What zoe train and zoe world need beyond.
-        'train': ['embreex>=2.17', 'matplotlib>=3.5'],
+        # What zoe train, zoe world and some datasets (SUN RGB-D, Hypersim) need beyond. Embree
+        # has no wheels for Linux on ARM: a world must be made elsewhere.
+        'train': [
+            'embreex>=2.17; platform_machine != "aarch64"',
+            'h5py>=3.0',
+            'matplotlib>=3.5',
+            'scipy>=1.7',
+        ],
         # colcon test looks for pytest under this very name.
         'test': ['pytest>=7.0', 'hypothesis>=6.0'],
         # What `make test` adds on a machine of our own.

@@ -1,4 +1,4 @@
-"""RGB-D bags as datasets: pairing, units, the choice of topics, and one sentence for each defect."""
+"""RGB-D bags as datasets: pairs, units, the choice of topics, one sentence for each defect."""
 import pickle
 
 import bags

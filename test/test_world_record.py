@@ -7,12 +7,12 @@ import pytest
 
 pytest.importorskip('embreex', reason='the world is ray cast by Embree, an extra')
 
-from zoe_ros.cli import main  # noqa: E402, I100
-from zoe_ros.datasets import DatasetError  # noqa: E402
-from zoe_ros.datasets.bags import RgbdBag  # noqa: E402
-from zoe_ros.settings import WorldSettings  # noqa: E402
-from zoe_ros.world.record import record_world, smooth  # noqa: E402
-from zoe_ros.world.render import Pose  # noqa: E402
+from zoe_ros.cli import main
+from zoe_ros.datasets import DatasetError
+from zoe_ros.datasets.bags import RgbdBag
+from zoe_ros.settings import WorldSettings
+from zoe_ros.world.record import record_world, smooth
+from zoe_ros.world.render import Pose
 
 SMALL = {'frames': 4, 'height': 48, 'width': 64}
 

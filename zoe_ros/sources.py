@@ -7,6 +7,7 @@ from pathlib import Path
 from zoe_ros.bag import is_bag
 from zoe_ros.datasets import Dataset, DatasetError, DOMAINS
 from zoe_ros.datasets.bags import RgbdBag
+from zoe_ros.datasets.published import PublishedDataset, recognise, SOURCES
 from zoe_ros.world.make import is_world, WorldDataset
 
 
@@ -15,7 +16,8 @@ def open_datasets(data: Sequence[str], split: str, domain: str = '', topic: str 
     """
     Open what a user names.
 
-    :param data: the folder of ``zoe world`` (both domains), or a bag with depth.
+    :param data: the folder of ``zoe world`` (both domains), a bag with depth, or the root of a
+        published dataset.
     :param split: 'train' or 'test'; a bag is one whole.
     :param domain: of a bag; of other data, only what belongs to it is opened.
     :param topic, depth_topic: of a bag, where it has several.
@@ -33,9 +35,16 @@ def open_datasets(data: Sequence[str], split: str, domain: str = '', topic: str 
                                    '--domain indoor or --domain outdoor')
             datasets.append(RgbdBag(path, domain, topic or None, depth_topic or None))
             continue
-        if not is_world(path):
-            raise DatasetError(f'{path} holds no data of a known kind: give the folder of zoe '
-                               'world, or a bag')
-        datasets += [WorldDataset(path, split, name) for name in DOMAINS
-                     if not domain or name == domain]
+        if is_world(path):
+            datasets += [WorldDataset(path, split, name) for name in DOMAINS
+                         if not domain or name == domain]
+            continue
+        found = [name for name in recognise(path)
+                 if not domain or SOURCES[name].domain == domain]
+        if not found:
+            kinds = ', '.join(f'{source.title} ({source.marker})' for source in SOURCES.values())
+            raise DatasetError(f'{path} holds no data of a known kind{domain and " " + domain}: '
+                               'give the folder of zoe world, a bag, or the root of a dataset, '
+                               f'which is known by what lies in it: {kinds}')
+        datasets += [PublishedDataset(name, path, split) for name in found]
     return datasets

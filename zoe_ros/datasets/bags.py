@@ -58,7 +58,8 @@ class RgbdBag:
                        key=lambda image: image.stamp)
                 for name in (self._topic, self._depth_topic))
             self._pairs = pair(images, depths, tolerance)
-            infos = [bag.infos.find(headers[image.recorded]) for image, _ in self._pairs]
+            infos: list[Any] = [bag.infos.find(headers[image.recorded])
+                                for image, _ in self._pairs]
         if not self._pairs:
             raise DatasetError(
                 f'{path}: none of {len(images)} images of {self._topic} has one of the '

@@ -1,0 +1,115 @@
+"""Files of datasets: each that is missing or damaged gives one sentence that says what it was."""
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+import re
+from types import ModuleType
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from zoe_ros.camera import Camera
+from zoe_ros.datasets import DatasetError
+from zoe_ros.messages import first_line, photo_to_rgb
+
+
+def file_at(path: Path, what: str) -> Path:
+    """Return a file that must be there; ``what`` says what it is."""
+    if not path.is_file():
+        raise DatasetError(f'{path} is missing: {what}')
+    return path
+
+
+def folder_at(path: Path, what: str) -> Path:
+    """Return a folder that must be there; ``what`` says what it is."""
+    if not path.is_dir():
+        raise DatasetError(f'{path} is missing: {what}')
+    return path
+
+
+def files_in(folder: Path, pattern: str, what: str) -> list[Path]:
+    """Return the files of a pattern, of which there must be some, in order."""
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise DatasetError(f'{folder} holds nothing like {what}')
+    return found
+
+
+def only_file(folder: Path, pattern: str) -> Path:
+    """Return the one file of a pattern."""
+    found = list(folder.glob(pattern))
+    if len(found) != 1:
+        raise DatasetError(f'{folder} holds {len(found)} files {pattern}, one is expected')
+    return found[0]
+
+
+def partner(image: Path, depth: Path) -> Path:
+    """Return the depth file of an image, which must be there."""
+    if not depth.is_file():
+        raise DatasetError(f'{image} has no depth: {depth} is missing')
+    return depth
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return the lines of a text that are not empty."""
+    return [line for line in path.read_text().splitlines() if line.strip()]
+
+
+def name_of(folder: Path, path: Path) -> str:
+    """Return the name of a sample: its path in the folder, without the suffix."""
+    return path.relative_to(folder).with_suffix('').as_posix()
+
+
+def photo(path: Path) -> np.ndarray:
+    """Return a photograph, (h, w, 3) uint8 RGB."""
+    try:
+        with Image.open(file_at(path, 'an image')) as picture:
+            return photo_to_rgb(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DatasetError(f'{path} cannot be read as a picture ({first_line(error)})') from None
+
+
+def values_of(path: Path) -> np.ndarray:
+    """Return the values of a grey picture (h, w), of 8 or 16 bits."""
+    try:
+        with Image.open(file_at(path, 'a depth map or a mask')) as picture:
+            values = np.array(picture)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DatasetError(f'{path} cannot be read as a picture ({first_line(error)})') from None
+    if values.ndim != 2:
+        raise DatasetError(f'{path} is a picture in colour, not a depth map or a mask')
+    return values
+
+
+def png_depth(path: Path, per_metre: float) -> np.ndarray:
+    """Return depth (h, w) [m] of a picture with ``per_metre`` units in a metre."""
+    return values_of(path).astype(np.float32) / np.float32(per_metre)
+
+
+def scaled(camera: Camera, size: tuple[int, int]) -> Camera:
+    """Return a camera for its image at another size (height, width)."""
+    sy, sx = size[0] / camera.height, size[1] / camera.width
+    return Camera(size[1], size[0], camera.fx * sx, camera.fy * sy,
+                  (camera.cx + 0.5) * sx - 0.5, (camera.cy + 0.5) * sy - 0.5)
+
+
+def camera_file(path: Path, size: tuple[int, int]) -> Camera:
+    """Return the camera of a file with fx, fy, cx, cy, or with the matrix K by rows."""
+    text = file_at(path, 'the intrinsics').read_text()
+    numbers = [float(n) for n in re.findall(r'[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?', text)]
+    if len(numbers) >= 9:
+        numbers = [numbers[0], numbers[4], numbers[2], numbers[5]]
+    if len(numbers) != 4:
+        raise DatasetError(f'{path} holds neither fx, fy, cx, cy nor a matrix of 3 x 3')
+    fx, fy, cx, cy = numbers
+    return Camera(size[1], size[0], fx, fy, cx, cy)
+
+
+def module(name: str, package: str) -> ModuleType:
+    """Import what only some datasets need."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise DatasetError(f"this dataset needs {package}: pip install 'zoe_ros[train]'"
+                           ) from None
