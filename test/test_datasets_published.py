@@ -200,13 +200,13 @@ def make_ddad(root):
         depth = np.zeros((61, 97))
         points = []
         for u, v, z in ((10, 20, 9.0), (10, 20, 5.0), (60, 40, 30.0 + seed), (96, 60, 90.0)):
-            depth[v, u] = z         # the nearer one comes last
+            depth[v, u] = z         # of two the nearer, which comes last
             optical = np.array([(u - 48) / 50 * z, (v - 30) / 50 * z, z])
             world = np.array([10 + optical[2], 2 - optical[0], 1.5 - optical[1]])
             dx, dy, dz = world - (9, 2, 2)
             points.append([dy, -dx, dz, 0.5])
         # Beside the image, and behind the camera.
-        points = [*points[::-1], [0, -30, 0, 0.5], [-5, 0, 0, 0.5], [0, 30, 0, 0.5]]
+        points += [[10, -3, 0, 0.5], [0, 5, 0, 0.5]]
         path = folder / 'point_cloud' / 'LIDAR' / f'{seed}.npz'
         path.parent.mkdir(parents=True)
         np.savez(path, data=np.array(points, np.float32))
