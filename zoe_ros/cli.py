@@ -7,7 +7,7 @@ from dataclasses import fields
 import logging
 import shlex
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from zoe_ros import __version__
 from zoe_ros.settings import EvalSettings, RunSettings, WorldSettings
@@ -84,14 +84,15 @@ def _parser() -> argparse.ArgumentParser:
                                                       'or .db3')
     _add_settings(command, RunSettings)
 
-    data = {'metavar': 'DATA', 'nargs': '+',
-            'help': 'folder of a dataset or of zoe world, or a bag with depth'}
+    data: dict[str, Any] = {
+        'metavar': 'DATA', 'nargs': '+',
+        'help': 'folder of a dataset or of zoe world, or a bag with depth'}
     command = commands.add_parser(
         'eval', help='figures of a model on data with known depth',
         description='REL, RMSE, log10, SILog and deltas by the protocol of each dataset, the '
                     "router's accuracy, and pictures.")
     command.set_defaults(command=_eval)
-    command.add_argument('data', **data)    # type: ignore[arg-type]
+    command.add_argument('data', **data)
     _add_settings(command, EvalSettings)
 
     command = commands.add_parser(
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         description='The recipe of the paper; under torchrun with several processes. The folder '
                     'of a run that was broken off is continued exactly.')
     command.set_defaults(command=_train)
-    command.add_argument('--data', required=True, **data)   # type: ignore[arg-type]
+    command.add_argument('--data', required=True, **data)
     _add_settings(command, TrainSettings)
 
     command = commands.add_parser(
@@ -128,7 +129,8 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
                                  metavar='DATA')
             continue
         command.add_argument(
-            flag, dest=item.name, type=type(item.default), default=item.default, choices=choices or None,
+            flag, dest=item.name, type=type(item.default), default=item.default,
+            choices=choices or None,
             metavar='|'.join(choices) or type(item.default).__name__.upper(),
             help=text + (' (%(default)s)' if item.default != '' else ''))
 
