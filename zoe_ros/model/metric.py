@@ -15,6 +15,8 @@ from zoe_ros.model.decoder import Features, upsample
 ATTRACTOR_ALPHA = 300.0
 # Temperature of the log-binomial (section 3.5).
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.0212, 50.0
+# Fresh bins begin this many halvings below the largest depth.
+NEAREST_OCTAVE = 6
 
 
 class BinDistribution(NamedTuple):
@@ -112,6 +114,8 @@ class AttractorHead(BinsHead):
         self.bounded = config.bounded
         self.attraction, self.reduction = config.attraction, config.reduction
         self.seed_bins = mlp(features, config.seed_hidden, config.bins)
+        if not config.bounded:
+            spread(self.seed_bins[-1], self.max_depth)
         # A bounded layer predicts two channels per attractor, see _attractors.
         self.attractors = nn.ModuleList(
             mlp(config.embedding_dim, config.embedding_dim, n * (2 if config.bounded else 1))
@@ -284,6 +288,21 @@ def attract(bins: torch.Tensor, attractors: torch.Tensor, attraction: str = 'inv
         shift = shift + (distance / (1 + strength) if attraction == 'inverse'
                          else distance * (-strength).exp())
     return bins + (shift / count if reduction == 'mean' else shift)
+
+
+def spread(layer: nn.Module, far: float) -> None:
+    """
+    Let fresh seed bins begin in order and evenly in the logarithm of depth, up to ``far`` [m].
+
+    Not in the paper, and of no effect on loaded weights. Random bins have no order, which the
+    log-binomial counts on, and none is farther than a metre: to learn 80 of them takes long.
+    """
+    with torch.no_grad():
+        bias = layer.get_parameter('bias')
+        steps = torch.linspace(-NEAREST_OCTAVE, 0, len(bias), device=bias.device)
+        centers = far * torch.exp2(steps)
+        bias.copy_(centers + torch.log(-torch.expm1(-centers)))     # softplus gives the centres
+        layer.get_parameter('weight').mul_(0.1)
 
 
 def shares(raw: torch.Tensor) -> torch.Tensor:
