@@ -23,8 +23,9 @@ LAYERS = [
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
-    ['config', 'layouts'],
+    ['config', 'layouts', 'kernels'],
     ['backbone', 'decoder', 'router'],
+    ['strips'],
     ['metric'],
     ['zoedepth'],
     ['weights'],

@@ -8,7 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import HeadConfig, MetricConfig
-from zoe_ros.model.decoder import Features, upsample
+from zoe_ros.model.decoder import Features
+from zoe_ros.model.kernels import pointwise
+from zoe_ros.model.strips import in_strips, upsample_rows
 
 # The released weights were trained with these values, not with the 1000 that their configuration
 # names: the attractor function was called without it (trap T2).
@@ -60,15 +62,21 @@ class MetricBins(nn.Module):
             {head.name: BinsHead(config, head, features, fine_channels) for head in config.heads})
 
     def embed(self, features: Features) -> Embeddings:
-        """Project the decoder's features to bin embeddings."""
-        bottleneck = self.bottleneck(features.bottleneck)
+        """Project the decoder's features to bin embeddings, in the precision of this module."""
+        wide = self.bottleneck.weight.dtype
+        bottleneck = self.bottleneck(features.bottleneck.to(wide))
         return Embeddings(
             bottleneck, self.seed_embedding(bottleneck),
-            tuple(net(x) for net, x in zip(self.embeddings, features.pyramid)))
+            tuple(net(x.to(wide)) for net, x in zip(self.embeddings, features.pyramid)))
 
     def forward(self, head: str, features: Features, embeddings: Embeddings) -> BinDistribution:
         """Return the distribution over depths by the head of that name, at full resolution."""
         return self.heads[head](features, embeddings)
+
+    def moments(self, head: str, features: Features, embeddings: Embeddings,
+                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return mean and (if asked) deviation of :meth:`forward`, without its wide tensors."""
+        return self.heads[head].moments(features, embeddings, deviation)
 
 
 class BinsHead(nn.Module):
@@ -92,22 +100,58 @@ class BinsHead(nn.Module):
 
     def forward(self, features: Features, embeddings: Embeddings) -> BinDistribution:
         """Return the distribution over depths at the resolution of ``features.fine``."""
+        centers = self._centers(self._bins(embeddings))
+        return self._rows(centers, features, embeddings, slice(0, features.fine.shape[2]))
+
+    def moments(self, features: Features, embeddings: Embeddings,
+                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Return mean and (if asked) deviation of the distribution, (b, H, W) [m].
+
+        The 64 bins at full resolution exist for a few rows at a time only.
+        """
+        centers = self._centers(self._bins(embeddings))
+
+        def rows(some: slice) -> torch.Tensor:
+            part = self._rows(centers, features, embeddings, some)
+            return torch.stack([part.mean(), part.deviation()] if deviation else [part.mean()], 1)
+
+        batch, _, height, width = features.fine.shape
+        found = in_strips(rows, (height, width), batch * centers.shape[1])
+        return found[:, 0], found[:, 1] if deviation else None
+
+    def _bins(self, embeddings: Embeddings) -> torch.Tensor:
+        """Bin centres after all attractors, at the finest embedding, in the unit of the bins."""
         bins = self._seed(embeddings.bottleneck)
         previous = embeddings.seed
         for net, embedding in zip(self.attractors, embeddings.levels):
-            size = (embedding.shape[2], embedding.shape[3])
-            # The next level gets the plain embedding, not this sum (section 3.4).
-            attractors = self._attractors(net(embedding + upsample(previous, size=size)))
-            bins = attract(upsample(bins, size=size), attractors)
+            bins = self._level(net, bins, previous, embedding)
+            # The next level gets the plain embedding, not its sum with this one (section 3.4).
             previous = embedding
+        return bins
 
-        fine = features.fine
-        size = (fine.shape[2], fine.shape[3])
-        parts = [fine, upsample(previous, size=size)]
+    def _level(self, net: nn.Module, bins: torch.Tensor, previous: torch.Tensor,
+               embedding: torch.Tensor) -> torch.Tensor:
+        """Move the bins of the level before by the attractors of this one."""
+        size = (embedding.shape[2], embedding.shape[3])
+
+        def rows(some: slice) -> torch.Tensor:
+            both = embedding[:, :, some] + upsample_rows(previous, size, some)
+            attractors = self._attractors(net(both).contiguous())
+            return attract(upsample_rows(bins, size, some), attractors)
+
+        return in_strips(rows, size, bins.shape[0] * bins.shape[1])
+
+    def _rows(self, centers: torch.Tensor, features: Features, embeddings: Embeddings,
+              rows: slice) -> BinDistribution:
+        """Return the distribution in some rows of the image, from its centres [m] at any size."""
+        fine = features.fine[:, :, rows].to(centers.dtype)
+        size = (features.fine.shape[2], features.fine.shape[3])
+        parts = [fine, upsample_rows(embeddings.levels[-1], size, rows)]
         if self.relative_input:
-            parts.insert(1, upsample(features.relative, size=size))
+            parts.insert(1, upsample_rows(features.relative, size, rows))
         probabilities = self.log_binomial(torch.cat(parts, dim=1))
-        return BinDistribution(upsample(self._centers(bins), size=size), probabilities)
+        return BinDistribution(upsample_rows(centers, size, rows), probabilities)
 
     def _seed(self, bottleneck: torch.Tensor) -> torch.Tensor:
         """Bin centres at the bottleneck: [m], or in units of the depth range when bounded."""
@@ -147,20 +191,20 @@ class LogBinomial(nn.Module):
         """Build the two-layer network over ``channels`` inputs and the constants of the bins."""
         super().__init__()
         self.bins = bins
-        self.mlp = nn.Sequential(
+        self.mlp = PixelMlp(
             nn.Conv2d(channels, channels // bottleneck_factor, 1), nn.GELU(),
             nn.Conv2d(channels // bottleneck_factor, 4, 1), nn.Softplus())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return probabilities (b, bins, H, W) for ``x`` (b, channels, H, W)."""
-        p = self.mlp(x) + 1e-4
+        p = self.mlp(x).contiguous() + 1e-4
         mode = p[:, 0:1] / (p[:, 0:1] + p[:, 1:2])
         temperature = p[:, 2:3] / (p[:, 2:3] + p[:, 3:4])
         temperature = MIN_TEMPERATURE + (MAX_TEMPERATURE - MIN_TEMPERATURE) * temperature
         k = torch.arange(self.bins, device=x.device, dtype=x.dtype).view(1, -1, 1, 1)
-        log_p = (log_binomial_coefficients(self.bins, x.device, x.dtype)
-                 + k * mode.clamp(1e-4, 1).log()
-                 + (self.bins - 1 - k) * (1 - mode).clamp(1e-4, 1).log())
+        log_p = torch.addcmul(log_binomial_coefficients(self.bins, x.device, x.dtype),
+                              k, mode.clamp(1e-4, 1).log())
+        log_p = log_p.addcmul(self.bins - 1 - k, (1 - mode).clamp(1e-4, 1).log())
         return torch.softmax(log_p / temperature, dim=1)
 
 
@@ -186,14 +230,26 @@ def attract(bins: torch.Tensor, attractors: torch.Tensor) -> torch.Tensor:
     :return: (b, k, h, w), the moved centres.
     """
     count = attractors.shape[1]
+    one = bins.new_ones(1)
     shift = torch.zeros_like(bins)
     # One attractor at a time: all at once would need n times the memory of the bins.
     for i in range(count):
         distance = attractors[:, i:i + 1] - bins
-        shift = shift + distance / (1 + ATTRACTOR_ALPHA * distance.square())
+        damping = torch.addcmul(one, distance, distance, value=ATTRACTOR_ALPHA)
+        shift = shift.addcdiv(distance, damping)
     return bins + shift / count
 
 
 def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
     """Build the two 1 x 1 convolutions of which this module is made."""
-    return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out, 1))
+    return PixelMlp(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out, 1))
+
+
+class PixelMlp(nn.Sequential):
+    """Layers that see one pixel at a time: 1 x 1 convolutions and activations."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the last layer's output for (b, c, h, w)."""
+        for layer in self:
+            x = pointwise(x, layer) if isinstance(layer, nn.Conv2d) else layer(x)
+        return x

@@ -10,7 +10,7 @@ from torch import nn
 from zoe_ros.model.backbone import BeitBackbone
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.decoder import DptDecoder, Features
-from zoe_ros.model.metric import BinDistribution, Embeddings, MetricBins
+from zoe_ros.model.metric import Embeddings, MetricBins
 from zoe_ros.model.router import Router
 
 
@@ -50,27 +50,28 @@ class ZoeDepth(nn.Module):
         """
         Bring the encoder and the decoder to ``dtype``; return self.
 
-        The relative depth head, the router and the metric heads stay in float32: their values span
-        too many orders of magnitude for half precision (section 8).
+        The router and the metric heads stay in float32: their values span too many orders of
+        magnitude for half precision (section 8). The relative depth head overflows float16, but
+        not bfloat16, which has float32's range.
         """
         self.float()
-        self.backbone.to(dtype)
+        self.backbone.set_precision(dtype)
         self.decoder.project.to(dtype)
         self.decoder.fusion.to(dtype)
+        if dtype != torch.float16:
+            self.decoder.relative.conv1.to(dtype)
+            self.decoder.relative.conv2.to(dtype)
         return self
 
-    def trunk(self, pixels: torch.Tensor) -> Trunk:
+    def trunk(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = ()) -> Trunk:
         """
         Compute what all heads share, and the router's logits.
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
+        :param biases: position biases that are known already, see :class:`BeitBackbone`.
         """
         pixels = pixels.to(self.backbone.patch_embed.weight.dtype)
-        features = self.decoder(self.backbone(pixels))
-        wide = self.metric.bottleneck.weight.dtype
-        features = features._replace(
-            bottleneck=features.bottleneck.to(wide),
-            pyramid=tuple(level.to(wide) for level in features.pyramid))
+        features = self.decoder(self.backbone(pixels, biases))
         embeddings = self.metric.embed(features)
         logits = None if self.router is None else self.router(embeddings.bottleneck)
         return Trunk(features, embeddings, logits)
@@ -88,14 +89,14 @@ class ZoeDepth(nn.Module):
         """
         used = sorted(set(heads))
         if len(used) == 1:
-            return _moments(self.metric(used[0], trunk.features, trunk.embeddings), deviation)
+            return self.metric.moments(used[0], trunk.features, trunk.embeddings, deviation)
         fine = trunk.features.fine
-        depth = fine.new_empty((fine.shape[0], *fine.shape[2:]))
+        depth = trunk.embeddings.seed.new_empty((fine.shape[0], *fine.shape[2:]))
         spread = torch.empty_like(depth) if deviation else None
         for name in used:
             rows = [i for i, head in enumerate(heads) if head == name]
             features, embeddings = _rows(trunk.features, rows), _rows(trunk.embeddings, rows)
-            mean, part = _moments(self.metric(name, features, embeddings), deviation)
+            mean, part = self.metric.moments(name, features, embeddings, deviation)
             depth[rows] = mean
             if spread is not None and part is not None:
                 spread[rows] = part
@@ -112,11 +113,6 @@ class ZoeDepth(nn.Module):
         """Return depth (b, H, W) [m] by the head that the router chooses for each image."""
         trunk = self.trunk(pixels)
         return self.measure(trunk, self.choose(trunk.logits, len(pixels)))[0]
-
-
-def _moments(distribution: BinDistribution,
-             deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-    return distribution.mean(), distribution.deviation() if deviation else None
 
 
 def _rows(parts: Any, rows: list[int]) -> Any:
