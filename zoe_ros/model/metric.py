@@ -117,7 +117,7 @@ class BinsHead(nn.Module):
             return torch.stack([part.mean(), part.deviation()] if deviation else [part.mean()], 1)
 
         batch, _, height, width = features.fine.shape
-        found = in_strips(rows, (height, width), batch * centers.shape[1])
+        found = in_strips(rows, (height, width), batch * centers.shape[1], centers.device)
         return found[:, 0], found[:, 1] if deviation else None
 
     def _bins(self, embeddings: Embeddings) -> torch.Tensor:
@@ -140,7 +140,7 @@ class BinsHead(nn.Module):
             attractors = self._attractors(net(both).contiguous())
             return attract(upsample_rows(bins, size, some), attractors)
 
-        return in_strips(rows, size, bins.shape[0] * bins.shape[1])
+        return in_strips(rows, size, bins.shape[0] * bins.shape[1], bins.device)
 
     def _rows(self, centers: torch.Tensor, features: Features, embeddings: Embeddings,
               rows: slice) -> BinDistribution:
@@ -217,7 +217,7 @@ def log_binomial_coefficients(bins: int, device: torch.device,
     this is what all released weights were trained with (section 3.5).
     """
     eps = 1e-7
-    n = torch.tensor(float(bins - 1), device=device, dtype=dtype) + eps
+    n = torch.full((), float(bins - 1), device=device, dtype=dtype) + eps
     k = torch.arange(bins, device=device, dtype=dtype).view(1, -1, 1, 1) + eps
     return n * n.log() - k * k.log() - (n - k) * (n - k + eps).log()
 

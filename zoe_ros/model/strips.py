@@ -1,18 +1,19 @@
 """Wide maps computed a few rows at a time, so that what lies between stays in the caches."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
 from zoe_ros.model.decoder import upsample
 
-# Numbers of the widest map within a strip: 2 MB in float32.
-_NUMBERS = 1 << 19
+# Numbers of the widest map within a strip: 2 MB in float32 for the caches of a CPU. A GPU wants
+# large maps: there it is the memory that is bounded, by 256 MB.
+_NUMBERS = {'cpu': 1 << 19, 'cuda': 1 << 26}
 
 
-def in_strips(compute: Callable[[slice], torch.Tensor], size: tuple[int, int],
-              channels: int) -> torch.Tensor:
+def in_strips(compute: Callable[[slice], torch.Tensor], size: tuple[int, int], channels: int,
+              device: torch.device) -> torch.Tensor:
     """
     Return (b, c, H, W) of a function that gives some of its rows; all at once for gradients.
 
@@ -22,21 +23,14 @@ def in_strips(compute: Callable[[slice], torch.Tensor], size: tuple[int, int],
     """
     if torch.is_grad_enabled():
         return compute(slice(0, size[0]))
-    out: torch.Tensor | None = None
-    for rows in strips(size, channels):
-        part = compute(rows)
-        if out is None:
-            out = part.new_empty(*part.shape[:2], *size)
-        out[:, :, rows] = part
-    assert out is not None
+    step = max(1, _NUMBERS.get(device.type, 1 << 19) // (channels * size[1]))
+    first = compute(slice(0, min(step, size[0])))
+    out = first.new_empty(*first.shape[:2], *size)
+    out[:, :, :step] = first
+    for start in range(step, size[0], step):
+        rows = slice(start, min(start + step, size[0]))
+        out[:, :, rows] = compute(rows)
     return out
-
-
-def strips(size: tuple[int, int], channels: int) -> Iterator[slice]:
-    """Yield the rows of each strip of a map of ``channels`` (times the batch) and (H, W)."""
-    step = max(1, _NUMBERS // (channels * size[1]))
-    for first in range(0, size[0], step):
-        yield slice(first, min(first + step, size[0]))
 
 
 def upsample_rows(x: torch.Tensor, size: tuple[int, int], rows: slice) -> torch.Tensor:

@@ -71,7 +71,10 @@ class ZoeDepth(nn.Module):
         :param biases: position biases that are known already, see :class:`BeitBackbone`.
         """
         pixels = pixels.to(self.backbone.patch_embed.weight.dtype)
-        features = self.decoder(self.backbone(pixels, biases))
+        return self.survey(self.decoder(self.backbone(pixels, biases)))
+
+    def survey(self, features: Features) -> Trunk:
+        """Compute from the decoder's features what all heads share, and the router's logits."""
         embeddings = self.metric.embed(features)
         logits = None if self.router is None else self.router(embeddings.bottleneck)
         return Trunk(features, embeddings, logits)
