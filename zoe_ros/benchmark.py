@@ -3,13 +3,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module, metadata
 import json
 import platform
 import resource
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from safetensors.torch import save_file
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -196,7 +199,7 @@ def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
     """Measure the network of transformers with the same weights, in turns with ours."""
     device, dtype = next(model.parameters()).device, _DTYPES[settings.precision]
     estimator = DepthEstimator(model)
-    theirs = transformers_model(model).to(dtype)
+    theirs = transformers_model(model, dtype)
     plan = plan_sizes(IMAGE, config.image_size, 'stretch', pad=False)
     pixels = to_pixels(torch.from_numpy(made_up_image()).to(device)[None], plan)
     pixels = pixels.expand(settings.batch, -1, -1, -1).contiguous()
@@ -221,10 +224,8 @@ def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
     flops = network_flops(config, settings.batch)
     shares = [[flops / seconds / top for seconds, top in zip(times, peaks)]
               for times in (mine, others)]
-    import transformers  # here: only this comparison needs it
-
     return {
-        'transformers': transformers.__version__, 'ours_ms': _ms(mine), 'theirs_ms': _ms(others),
+        'transformers': metadata.version('transformers'), 'ours_ms': _ms(mine), 'theirs_ms': _ms(others),
         'times_faster': round(float(np.median(np.divide(others, mine))), 3),
         'share_of_peak': round(float(np.median(shares[0])), 3),
         'their_share_of_peak': round(float(np.median(shares[1])), 3),
@@ -234,16 +235,18 @@ def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
         'difference_p99': float(np.quantile(difference.cpu().numpy(), 0.99))}
 
 
-def transformers_model(model: ZoeDepth) -> Any:
+def transformers_model(model: ZoeDepth, dtype: torch.dtype) -> Any:
     """
-    Return the ZoeDepth of transformers with the weights of ours; it shares their memory.
+    Return the ZoeDepth of transformers with the weights of ours, by a file in its own layout.
 
-    :raises ValueError: transformers is not installed.
+    :raises ValueError: transformers is not installed, or cannot read the file.
     """
     try:
-        import transformers
+        transformers: Any = import_module('transformers')
     except ImportError:
         raise ValueError('transformers is not installed: pip install transformers') from None
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     config = model.config
     metric, backbone = config.metric, config.backbone
     beit = transformers.BeitConfig(
@@ -252,13 +255,13 @@ def transformers_model(model: ZoeDepth) -> Any:
         image_size=backbone.patch * backbone.table_grid, patch_size=backbone.patch,
         use_relative_position_bias=True, reshape_hidden_states=False,
         out_features=[f'stage{tap + 1}' for tap in backbone.taps], layer_norm_eps=1e-6)
-    router = {} if config.router is None else {
+    router: dict[str, Any] = {} if config.router is None else {
         'num_patch_transformer_layers': config.router.layers,
         'patch_transformer_hidden_size': config.router.dim,
         'patch_transformer_intermediate_size': config.router.feedforward,
         'patch_transformer_num_attention_heads': config.router.heads}
     names = {'indoor': 'nyu', 'outdoor': 'kitti'}
-    theirs = transformers.ZoeDepthForDepthEstimation(transformers.ZoeDepthConfig(
+    description = transformers.ZoeDepthConfig(
         backbone_config=beit, neck_hidden_sizes=list(backbone.channels),
         fusion_hidden_size=config.decoder.features, bottleneck_features=config.decoder.features,
         num_relative_features=config.decoder.relative_channels,
@@ -266,16 +269,21 @@ def transformers_model(model: ZoeDepth) -> Any:
         bin_centers_type='normed' if metric.bounded else 'softplus',
         bin_configurations=[{'name': names[head.name], 'n_bins': metric.bins,
                              'min_depth': head.depth_range[0], 'max_depth': head.depth_range[1]}
-                            for head in metric.heads], **router)).eval()
-    state = {}
+                            for head in metric.heads], **router)
+    state: dict[str, torch.Tensor] = {}
     for name, tensor in model.state_dict().items():
         sources = HUGGING_FACE.sources(name, len(metric.heads))
-        state.update(zip(sources, tensor.chunk(len(sources)) if len(sources) > 1 else [tensor]))
-    missing, unknown = theirs.load_state_dict(state, strict=False, assign=True)
-    wrong = [name for name in missing if not HUGGING_FACE.unused.fullmatch(name)] + unknown
+        parts = tensor.chunk(len(sources)) if len(sources) > 1 else [tensor]
+        state.update({source: part.clone() for source, part in zip(sources, parts)})
+    with TemporaryDirectory() as folder:
+        save_file(state, f'{folder}/model.safetensors', {'format': 'pt'})
+        theirs, report = transformers.ZoeDepthForDepthEstimation.from_pretrained(
+            folder, config=description, dtype=dtype, output_loading_info=True)
+    wrong = sorted(name for key in ('missing_keys', 'unexpected_keys', 'mismatched_keys')
+                   for name in map(str, report[key]) if 'residual_layer1' not in name)
     if wrong:
-        raise ValueError(f'this version of transformers names weights otherwise: {wrong[:3]}')
-    return theirs.to(next(model.parameters()).device)
+        raise ValueError(f'transformers {transformers.__version__} does not take {wrong[:3]}')
+    return theirs.eval().to(next(model.parameters()).device)
 
 
 def made_up_image() -> np.ndarray:
@@ -301,7 +309,7 @@ def _ms(seconds: Sequence[float]) -> float:
 def _memory(device: torch.device) -> dict[str, float]:
     """Return the most memory [MB] that this process held, on the host and on the device."""
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {'host': round(host)}
+    found: dict[str, float] = {'host': round(host)}
     if device.type == 'cuda':
         found['device'] = round(torch.cuda.max_memory_allocated(device) / 2 ** 20)
     return found

@@ -53,7 +53,7 @@ class Network:
         if self._graphs is not None:
             try:
                 return self._replay(self._graphs, pixels, choose, deviation)
-            except _NoGraph as error:
+            except _GraphError as error:
                 _log.warning('without CUDA graphs, which is slower: %s', error)
                 self._graphs = None
         trunk = self._model.trunk(pixels, self._biases.of(pixels))
@@ -74,8 +74,9 @@ class Network:
             rows = [self._model.config.head_names.index(head) for head in heads]
             picked = list(enumerate(rows))
             depth = torch.stack([depths[head][i] for i, head in picked])
-            spread = torch.stack([spreads[head][i] for i, head in picked]) if deviation else None
-        return depth, spread
+            if not spreads:
+                return depth, None
+            return depth, torch.stack([spreads[head][i] for i, head in picked])
 
 
 class PositionBiases:
@@ -134,7 +135,7 @@ class PositionBiases:
         return biases
 
 
-class _NoGraph(RuntimeError):
+class _GraphError(RuntimeError):
     """A graph could not be recorded; the text is the reason."""
 
 
@@ -158,21 +159,22 @@ class _Graph:
             with torch.cuda.graph(self._graph):
                 self._results = self._compute()
         except RuntimeError as error:
-            raise _NoGraph(str(error).splitlines()[0]) from None
+            raise _GraphError(str(error).splitlines()[0]) from None
 
     def __call__(self, pixels: torch.Tensor) -> tuple[
-            torch.Tensor | None, list[torch.Tensor], list[torch.Tensor | None]]:
-        """Return the results, which hold until the next call."""
+            torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
+        """Return logits, depths and (if asked for) deviations, which hold until the next call."""
         self._pixels.copy_(pixels)
         self._graph.replay()
         return self._results
 
     def _compute(self) -> tuple[
-            torch.Tensor | None, list[torch.Tensor], list[torch.Tensor | None]]:
+            torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
         trunk = self._model.trunk(self._pixels, self._biases)
         both = [self._model.measure(trunk, [head] * len(self._pixels), self._deviation)
                 for head in self._model.config.head_names]
-        return trunk.logits, [depth for depth, _ in both], [spread for _, spread in both]
+        return (trunk.logits, [depth for depth, _ in both],
+                [spread for _, spread in both if spread is not None])
 
 
 def _host(logits: torch.Tensor | None) -> np.ndarray | None:

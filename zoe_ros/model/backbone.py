@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from timm.models.beit import Beit, Block
 import torch
@@ -34,7 +35,7 @@ class BeitBackbone(nn.Module):
         self.taps = config.taps
         self.patch_embed = beit.patch_embed.proj
         self.cls_token = beit.cls_token
-        self.blocks = beit.blocks
+        self.blocks: Any = beit.blocks        # timm's Blocks, which mypy would take for Modules
         rows = (2 * config.table_grid - 1) ** 2 + 3
         self.position_tables = nn.ParameterList(
             nn.Parameter(torch.zeros(rows, config.heads)) for _ in range(config.depth))
@@ -133,7 +134,7 @@ class Reassemble(nn.Module):
         super().__init__()
         self.readout = nn.Linear(2 * embed_dim, embed_dim)
         self.project = nn.Conv2d(embed_dim, channels, 1)
-        self.resize: nn.Module = (
+        self.resize: Any = (
             nn.ConvTranspose2d(channels, channels, 4, stride=4),
             nn.ConvTranspose2d(channels, channels, 2, stride=2),
             nn.Identity(),
@@ -146,7 +147,8 @@ class Reassemble(nn.Module):
         # The class token's half of the product is the same for all patches: once is enough.
         shared = F.linear(tokens[:, :1], of_cls, self.readout.bias)
         patches = F.gelu(linear(tokens[:, 1:], of_patch).add_(shared))
-        patches = linear(patches, self.project.weight.flatten(1), self.project.bias)
+        project: Any = self.project
+        patches = linear(patches, project.weight.flatten(1), project.bias)
         if isinstance(self.resize, nn.ConvTranspose2d):
             return spread(patches, grid, self.resize)
         return self.resize(patches.transpose(1, 2).unflatten(2, grid))

@@ -1,7 +1,7 @@
 """The metric bins module: decoder features to a distribution over depths in metres."""
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -76,7 +76,8 @@ class MetricBins(nn.Module):
     def moments(self, head: str, features: Features, embeddings: Embeddings,
                 deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return mean and (if asked) deviation of :meth:`forward`, without its wide tensors."""
-        return self.heads[head].moments(features, embeddings, deviation)
+        bins_head: Any = self.heads[head]
+        return bins_head.moments(features, embeddings, deviation)
 
 
 class BinsHead(nn.Module):
