@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from timm.models.beit import Beit, Block
+from timm.models.beit import Beit
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -104,13 +104,14 @@ class BeitBackbone(nn.Module):
         return relative_position_bias(self.position_tables[block], self.table_grid, grid, index)
 
 
-def encode(block: Block, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def encode(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """
     Run a transformer block of BEiT (section 1.2): attention, then an MLP, both scaled and added.
 
     The sum that runs through all blocks, its norms and scales are float32 in any precision:
     rounded 48 times to bfloat16 it would account for half of the error of depth.
 
+    :param block: of timm.
     :param tokens: (b, n, c) float32; :param bias: (1, heads, n, n) on the logits of attention.
     """
     attn, mlp = block.attn, block.mlp
