@@ -48,6 +48,8 @@ setup(
             'ros-diagnostic-msgs',
             'ros-lifecycle-msgs',
         ],
+        # What zoe train and zoe world need beyond.
+        'train': ['embreex>=2.17', 'matplotlib>=3.5'],
         # colcon test looks for pytest under this very name.
         'test': ['pytest>=7.0', 'hypothesis>=6.0'],
         # What `make test` adds on a machine of our own.

@@ -297,7 +297,7 @@ def test_choice_that_is_not_accepted(tiny_weights, choices, words):
 def test_variant_that_there_is_not(variant):
     with pytest.raises(ValueError) as error:
         DepthEstimator.load(variant)
-    assert str(error.value) == f"variant '{variant}' is not one of n, k, nk"
+    assert str(error.value) == f"variant '{variant}' is not one of {', '.join(VARIANTS)}"
 
 
 @pytest.mark.parametrize('variant', ['nk', 'n', 'large'])

@@ -16,15 +16,18 @@ LAYERS = [
     ['preprocess', 'refine', 'view', 'losses', 'network'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names
-    ['messages', 'datasets'],
+    ['messages'],
     ['pipeline'],
-    ['bag', 'results', 'evaluate', 'benchmark', 'train'],
+    ['bag', 'results'],
+    ['datasets.'],
+    ['world.'],
+    ['evaluate', 'benchmark', 'train'],
     ['run'],
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
     ['config', 'layouts', 'kernels'],
-    ['backbone', 'decoder', 'router'],
+    ['backbone', 'decoder', 'pyramid', 'router'],
     ['strips'],
     ['metric'],
     ['zoedepth'],
@@ -32,7 +35,8 @@ MODEL_LAYERS = [
     ['hub'],
 ]
 # Packages that a module may import from; all others may not.
-ROOMS = {'rosbags': ['bag'], 'huggingface_hub': ['model.hub'], 'timm': ['model.backbone']}
+ROOMS = {'rosbags': ['bag'], 'huggingface_hub': ['model.hub'],
+         'timm': ['model.backbone', 'model.pyramid']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
     'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'sensor_msgs_py', 'ament_index_python',

@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoe_ros.engine import DepthEstimator, find_config, resolve_device
-from zoe_ros.model.config import ZoeConfig
+from zoe_ros.model.config import BackboneConfig, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import Trunk, ZoeDepth
@@ -182,8 +182,7 @@ class _Stages:
             to_pixels(torch.from_numpy(image).to(self._device)[None], self._plan)
             for image in self._images]))
         biases = self._biases.of(pixels)
-        maps = timed('backbone', lambda: model.backbone(
-            pixels.to(model.backbone.patch_embed.weight.dtype), biases))
+        maps = timed('backbone', lambda: model.encode(pixels, biases))
         features = timed('decoder', lambda: model.decoder(maps))
         depth = timed('head', lambda: self._measured(model.survey(features)))
         timed('back to the image', lambda: to_depth(depth, self._plan).cpu())
@@ -225,7 +224,8 @@ def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
     shares = [[flops / seconds / top for seconds, top in zip(times, peaks)]
               for times in (mine, others)]
     return {
-        'transformers': metadata.version('transformers'), 'ours_ms': _ms(mine), 'theirs_ms': _ms(others),
+        'transformers': metadata.version('transformers'),
+        'ours_ms': _ms(mine), 'theirs_ms': _ms(others),
         'times_faster': round(float(np.median(np.divide(others, mine))), 3),
         'share_of_peak': round(float(np.median(shares[0])), 3),
         'their_share_of_peak': round(float(np.median(shares[1])), 3),
@@ -249,6 +249,8 @@ def transformers_model(model: ZoeDepth, dtype: torch.dtype) -> Any:
     transformers.logging.disable_progress_bar()
     config = model.config
     metric, backbone = config.metric, config.backbone
+    if not isinstance(backbone, BackboneConfig):
+        raise ValueError(f'transformers has no ZoeDepth over {backbone.name}')
     beit = transformers.BeitConfig(
         hidden_size=backbone.embed_dim, num_hidden_layers=backbone.depth,
         num_attention_heads=backbone.heads, intermediate_size=4 * backbone.embed_dim,

@@ -10,7 +10,8 @@ import sys
 from typing import NoReturn
 
 from zoe_ros import __version__
-from zoe_ros.settings import PRECISIONS, RunSettings
+from zoe_ros.settings import EvalSettings, PRECISIONS, RunSettings, WorldSettings
+from zoe_ros.training.recipe import TrainSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +53,28 @@ def _bench(**options: object) -> None:
         print(line)
 
 
+def _eval(**options: object) -> None:
+    settings = EvalSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.evaluate import run_evaluation
+
+    folder = run_evaluation(settings)
+    print(f'\nfigures of each image and pictures in {folder}')
+
+
+def _train(**options: object) -> None:
+    settings = TrainSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.training.trainer import run_training
+
+    print(f'\nthe model is {run_training(settings)}')
+
+
+def _world(**options: object) -> None:
+    settings = WorldSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.world.make import make_world
+
+    print(f'\nthe world is in {make_world(settings)}')
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog='zoe', description='Metric depth from one ordinary camera, by ZoeDepth.')
@@ -65,14 +88,39 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_run)
     command.add_argument('data', metavar='DATA', help='photograph, folder, rosbag2 folder, .mcap '
                                                       'or .db3')
-    _add_settings(command)
+    _add_settings(command, RunSettings)
+
+    data = {'metavar': 'DATA', 'nargs': '+',
+            'help': 'folder of a dataset or of zoe world, or a bag with depth'}
+    command = commands.add_parser(
+        'eval', help='figures of a model on data with known depth',
+        description='REL, RMSE, log10, SILog and deltas by the protocol of each dataset, the '
+                    "router's accuracy, and pictures.")
+    command.set_defaults(command=_eval)
+    command.add_argument('data', **data)    # type: ignore[arg-type]
+    _add_settings(command, EvalSettings)
+
+    command = commands.add_parser(
+        'train', help='train or fine-tune a model',
+        description='The recipe of the paper; under torchrun with several processes. The folder '
+                    'of a run that was broken off is continued exactly.')
+    command.set_defaults(command=_train)
+    command.add_argument('data', **data)    # type: ignore[arg-type]
+    _add_settings(command, TrainSettings)
+
+    command = commands.add_parser(
+        'world', help='make a synthetic world to train on and to measure with',
+        description='Rooms and streets with exact depth, ray cast on the CPU.')
+    command.set_defaults(command=_world)
+    command.add_argument('folder', metavar='FOLDER', help='where it goes')
+    _add_settings(command, WorldSettings)
 
     command = commands.add_parser(
         'bench', help='how fast the estimator is on this machine',
         description='Time the estimator beside the matrix product of this machine; a table, and '
                     'one line of JSON last.')
     command.set_defaults(command=_bench)
-    command.add_argument('--variant', default='nk', help="'n', 'k' or 'nk' (%(default)s)")
+    command.add_argument('--variant', default='nk', help="name of a model ('%(default)s')")
     command.add_argument('--weights', default='', metavar='FILE',
                          help='a checkpoint; without one weights are made up, at the same cost')
     command.add_argument('--precision', default='fp32', choices=PRECISIONS)
@@ -93,9 +141,9 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _add_settings(command: argparse.ArgumentParser) -> None:
+def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
     """Add an option for each setting, with its text; values are checked by the settings."""
-    for item in fields(RunSettings):
+    for item in fields(kind):
         if not item.metadata or item.metadata['live']:
             continue
         flag = '--' + item.name.replace('_', '-')
@@ -105,6 +153,9 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
                                  action=argparse.BooleanOptionalAction)
             continue
         choices = item.metadata['choices']
+        if isinstance(item.default, tuple):
+            command.add_argument(flag, help=text, default=item.default, nargs='+', metavar='DATA')
+            continue
         command.add_argument(
             flag, type=type(item.default), default=item.default, choices=choices or None,
             metavar='|'.join(choices) or type(item.default).__name__.upper(),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from zoe_ros.model.config import VARIANTS, ZoeConfig
-from zoe_ros.model.hub import fetch_weights
+from zoe_ros.model.hub import find_weights
 from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.network import Network
@@ -114,7 +114,7 @@ class DepthEstimator:
         one_of('router', router, ROUTERS)
         target = resolve_device(device)
         config = find_config(variant, weights)
-        path = Path(weights) if weights else fetch_weights(variant)
+        path = Path(weights) if weights else find_weights(variant)
         model = load_model(config, path, target, _DTYPES[precision])
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)

@@ -55,8 +55,8 @@ def resize(values: torch.Tensor, depth: torch.Tensor, size: tuple[int, int],
     linear = F.interpolate(values[None, None], size, mode='bilinear', align_corners=True)[0, 0]
     if interpolation == 'linear':
         return linear
-    # The cell of four network pixels in which a pixel of the image lies. Numbers are compared after
-    # they are taken: torch takes numbers five times faster than truth values.
+    # The cell of four network pixels in which a pixel of the image lies. Compared after they are
+    # taken: torch takes numbers five times faster than truth values.
     cells = _jump(depth, 2)
     edge = _take(cells, rows.clamp(max=cells.shape[0] - 1),
                  columns.clamp(max=cells.shape[1] - 1)) > _EDGE

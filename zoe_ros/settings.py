@@ -176,6 +176,45 @@ class RunSettings(FrameSettings, ModelSettings):
         False, 'Average with the mirrored image, as the official inference does; twice the cost.')
 
 
+@dataclass(frozen=True)
+class EvalSettings(ModelSettings):
+    """
+    Everything that decides an evaluation; written beside its figures.
+
+    :param data: what is measured on, see :func:`zoe_ros.sources.open_datasets`.
+    """
+
+    data: tuple[str, ...] = ()
+    domain: str = setting(
+        '', 'Domain of the data where they do not tell it themselves (bags).',
+        choices=('', 'indoor', 'outdoor'))
+    router: str = setting(
+        'auto', "Metric head: 'auto' decides by the image, the others force one.",
+        choices=ROUTERS)
+    flip: bool = setting(True, 'Average with the mirrored image, as the published figures do.')
+    against: str = setting('', 'The evaluation.json of another run: adds the improvement, mRI.')
+    output: str = setting('results', 'Folder under which the folder of results is made.')
+
+
+@dataclass(frozen=True)
+class WorldSettings(Settings):
+    """
+    What decides the frames of a world.
+
+    :param folder: where they go.
+    """
+
+    folder: str = ''
+    scenes: int = setting(300, 'Scenes of each domain to learn from.', low=1, high=100_000)
+    held_out: int = setting(25, 'Scenes of each domain that are kept apart for measuring.',
+                            low=1, high=100_000)
+    frames: int = setting(12, 'Frames of a scene, along a way of the camera.', low=1, high=1000)
+    height: int = setting(192, 'Of the images [px].', low=32, high=4096)
+    width: int = setting(256, 'Of the images [px].', low=32, high=4096)
+    seed: int = setting(0, 'Of everything.', low=0, high=2 ** 31 - 1)
+    workers: int = setting(2, 'Processes that render.', low=1, high=1024)
+
+
 def one_of(what: str, value: str, accepted: tuple[str, ...]) -> None:
     """Raise a ValueError that names what is accepted, unless ``value`` is."""
     if value not in accepted:

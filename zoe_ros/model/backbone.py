@@ -84,9 +84,8 @@ class BeitBackbone(nn.Module):
                 maps.append(self.reassemble[len(maps)](tokens, grid))
         return maps
 
-    def set_precision(self, dtype: torch.dtype) -> None:
-        """Bring all to ``dtype`` but what :func:`encode` keeps in float32."""
-        self.to(dtype)
+    def widen_sums(self) -> None:
+        """Bring to float32 what :func:`encode` keeps in it, whatever the precision."""
         for block in self.blocks:
             block.norm1.float()
             block.norm2.float()

@@ -25,11 +25,33 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
+class PyramidConfig:
+    """
+    A network of timm whose own feature maps at strides 4, 8, 16 and 32 feed the decoder.
+
+    :param name: timm's name of it.
+    :param channels: widths of the four maps.
+    :param sized: the network is built for one image size (windows of attention).
+    """
+
+    name: str
+    channels: tuple[int, ...]
+    sized: bool = False
+
+
+@dataclass(frozen=True)
 class DecoderConfig:
-    """The DPT decoder (section 2): width of the fusion blocks and of the relative depth head."""
+    """
+    The DPT decoder (section 2): width of the fusion blocks and of the relative depth head.
+
+    :param fine_stride: of the features that the metric heads end on: 1 as released, or 2, where
+        depth is predicted at half the size. Nine tenths of a small model's time would go into the
+        bins of all pixels otherwise.
+    """
 
     features: int = 256
     relative_channels: int = 32
+    fine_stride: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,14 @@ class MetricConfig:
     """
     What all metric heads of a model share (section 3.7).
 
+    The released models differ in ``bounded``, ``relative_input`` and in widths only; the other
+    choices are those of the paper's ablations (table 5).
+
+    :param kind: 'attractors'; 'splitter', which halves the bins of each level as LocalBins does;
+        or 'convolution', which predicts depth without bins.
+    :param attraction: 'inverse' (paper equation 2) or 'exponential' (equation 3).
+    :param reduction: 'mean' over the attractors (as released) or 'sum' (as in the paper).
+    :param distribution: 'log_binomial' or 'softmax'.
     :param bounded: bins normed to the depth range of the head ("normed", K) instead of free
         positive centres ("softplus", N and NK).
     :param relative_input: the relative depth is concatenated to the input of the log-binomial.
@@ -70,6 +100,21 @@ class MetricConfig:
     bottleneck_factor: int = 2
     bins: int = 64
     embedding_dim: int = 128
+    kind: str = 'attractors'
+    attraction: str = 'inverse'
+    reduction: str = 'mean'
+    distribution: str = 'log_binomial'
+
+    def __post_init__(self) -> None:
+        """Refuse what no head can be built of."""
+        for what, value, accepted in (
+                ('kind', self.kind, ('attractors', 'splitter', 'convolution')),
+                ('attraction', self.attraction, ('inverse', 'exponential')),
+                ('reduction', self.reduction, ('mean', 'sum')),
+                ('distribution', self.distribution, ('log_binomial', 'softmax'))):
+            if value not in accepted:
+                raise ValueError(f"{what} of a metric head is '{value}', not one of "
+                                 f'{", ".join(accepted)}')
 
 
 @dataclass(frozen=True)
@@ -96,7 +141,7 @@ class ZoeConfig:
     title: str
     image_size: tuple[int, int]
     metric: MetricConfig
-    backbone: BackboneConfig = BackboneConfig()
+    backbone: BackboneConfig | PyramidConfig = BackboneConfig()
     decoder: DecoderConfig = DecoderConfig()
     router: RouterConfig | None = None
 
@@ -120,10 +165,12 @@ class ZoeConfig:
             metric = dict(values['metric'])
             metric['heads'] = tuple(_build(HeadConfig, head) for head in metric['heads'])
             router = values.get('router')
+            backbone = values['backbone']
             return _build(ZoeConfig, {
                 **values,
                 'metric': _build(MetricConfig, metric),
-                'backbone': _build(BackboneConfig, values['backbone']),
+                'backbone': _build(
+                    PyramidConfig if 'name' in backbone else BackboneConfig, backbone),
                 'decoder': _build(DecoderConfig, values['decoder']),
                 'router': None if router is None else _build(RouterConfig, router)})
         except (KeyError, TypeError, AttributeError) as error:
@@ -144,14 +191,33 @@ _INDOOR = HeadConfig('indoor', _PYRAMID, (1e-3, 10.0))
 _OUTDOOR = HeadConfig('outdoor', _PYRAMID, (1e-3, 80.0), _KITTI)
 # In the released NK the attractor counts landed in another argument: every level has 16 (trap T3).
 _NK_ATTRACTORS = (16, 16, 16, 16)
+# NK never sees the relative depth in its metric heads, whatever the paper's figure shows (T5).
+_NK = MetricConfig(
+    heads=(HeadConfig('indoor', _NK_ATTRACTORS, (1e-3, 10.0)),
+           HeadConfig('outdoor', _NK_ATTRACTORS, (1e-3, 80.0), _KITTI)),
+    relative_input=False, seed_hidden=64, embedding_hidden=64, bottleneck_factor=4)
+_SWIN = 'swinv2_{}_window12to24_192to384'
 
 VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
     ZoeConfig('n', 'ZoeD-M12-N', (384, 512), MetricConfig(heads=(_INDOOR,))),
     ZoeConfig('k', 'ZoeD-M12-K', (384, 768), MetricConfig(heads=(_OUTDOOR,), bounded=True)),
-    # NK never sees the relative depth in its metric heads, whatever the paper's figure shows (T5).
-    ZoeConfig('nk', 'ZoeD-M12-NK', (384, 512), MetricConfig(
-        heads=(HeadConfig('indoor', _NK_ATTRACTORS, (1e-3, 10.0)),
-               HeadConfig('outdoor', _NK_ATTRACTORS, (1e-3, 80.0), _KITTI)),
-        relative_input=False, seed_hidden=64, embedding_hidden=64, bottleneck_factor=4),
+    ZoeConfig('nk', 'ZoeD-M12-NK', (384, 512), _NK, router=RouterConfig()),
+    # Both heads over the paper's other backbones (table 18); no weights of these are published.
+    ZoeConfig('nk-beit-b', 'ZoeD-BEiT-B-NK', (384, 512), _NK, BackboneConfig(
+        embed_dim=768, depth=12, heads=12, taps=(2, 5, 8, 11), channels=(96, 192, 384, 768)),
         router=RouterConfig()),
+    ZoeConfig('nk-swin2-l', 'ZoeD-Swin2-L-NK', (384, 512), _NK, PyramidConfig(
+        _SWIN.format('large'), (192, 384, 768, 1536), sized=True), router=RouterConfig()),
+    ZoeConfig('nk-swin2-b', 'ZoeD-Swin2-B-NK', (384, 512), _NK, PyramidConfig(
+        _SWIN.format('base'), (128, 256, 512, 1024), sized=True), router=RouterConfig()),
+    ZoeConfig('nk-swin2-t', 'ZoeD-Swin2-T-NK', (384, 512), _NK, PyramidConfig(
+        'swinv2_tiny_window16_256', (96, 192, 384, 768), sized=True), router=RouterConfig()),
+    ZoeConfig('mobile', 'ZoeD-Mobile-NK', (192, 256), MetricConfig(
+        heads=(_INDOOR, _OUTDOOR), relative_input=False, seed_hidden=64, embedding_hidden=64,
+        embedding_dim=48, bins=32),
+        PyramidConfig('regnetx_004', (32, 64, 160, 384)),
+        DecoderConfig(features=64, relative_channels=32, fine_stride=2),
+        RouterConfig(dim=64, layers=2, heads=4, feedforward=128)),
 )}
+# Of these the authors publish weights.
+RELEASED = ('n', 'k', 'nk')

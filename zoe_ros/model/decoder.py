@@ -17,8 +17,8 @@ class Features(NamedTuple):
 
     :param bottleneck: (b, f, H/32, W/32), the projected coarsest map.
     :param pyramid: four maps (b, f, ., .) at strides 16, 8, 4 and 2, coarse to fine.
-    :param fine: (b, r, H, W), the last features of the relative head.
-    :param relative: (b, 1, H, W), relative inverse depth, not negative, without a scale.
+    :param fine: (b, r, H/s, W/s), the last features of the relative head; s is ``fine_stride``.
+    :param relative: (b, 1, H/s, W/s), relative inverse depth, not negative, without a scale.
     """
 
     bottleneck: torch.Tensor
@@ -38,7 +38,7 @@ class DptDecoder(nn.Module):
             nn.Conv2d(c, width, 3, padding=1, bias=False) for c in channels)
         self.fusion = nn.ModuleList(
             Fusion(width, skip=level < len(channels) - 1) for level in range(len(channels)))
-        self.relative = RelativeHead(width, config.relative_channels)
+        self.relative = RelativeHead(width, config.relative_channels, 2 // config.fine_stride)
 
     def forward(self, maps: list[torch.Tensor]) -> Features:
         """Decode the four maps of a backbone, finest first, at an input of multiples of 32."""
@@ -88,24 +88,25 @@ class ResidualUnit(nn.Module):
 
 
 class RelativeHead(nn.Module):
-    """The output convolutions of DPT: relative inverse depth at the size of the input."""
+    """The output convolutions of DPT: relative inverse depth at the fine stride."""
 
-    def __init__(self, width: int, channels: int) -> None:
-        """Build the head from ``width`` channels over width/2 to ``channels``."""
+    def __init__(self, width: int, channels: int, scale: int) -> None:
+        """Build the head from ``width`` channels over width/2 to ``channels``; it upsamples."""
         super().__init__()
+        self.scale = scale
         self.conv1 = nn.Conv2d(width, width // 2, 3, padding=1)
         self.conv2 = nn.Conv2d(width // 2, channels, 3, padding=1)
         self.conv3 = nn.Conv2d(channels, 1, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the last features (b, c, H, W) and the relative depth (b, 1, H, W)."""
-        fine = F.relu(self.conv2(upsample(self.conv1(x), scale=2)), inplace=True)
+        fine = F.relu(self.conv2(upsample(self.conv1(x), scale=self.scale)), inplace=True)
         return fine, F.relu(self.conv3(fine.to(self.conv3.weight.dtype)))
 
 
 def upsample(x: torch.Tensor, *, scale: int | None = None,
              size: tuple[int, int] | None = None) -> torch.Tensor:
     """Resize as every part of ZoeDepth does: bilinear with aligned corners."""
-    if size is not None and tuple(x.shape[-2:]) == size:
+    if scale == 1 or (size is not None and tuple(x.shape[-2:]) == size):
         return x
     return F.interpolate(x, size=size, scale_factor=scale, mode='bilinear', align_corners=True)

@@ -1,4 +1,4 @@
-"""Fetch the released weights, once, into the user's cache of the Hugging Face hub."""
+"""Where weights come from: the package, or the hub of Hugging Face, once, into its cache."""
 from __future__ import annotations
 
 import errno
@@ -15,6 +15,9 @@ from zoe_ros.model.weights import sha256_of, WeightsError
 REPOSITORIES = {
     'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}
 FILE = 'model.safetensors'
+# Trained here, small enough to come with the package.
+SHIPPED = {
+    'mobile': Path(__file__).resolve().parents[1] / 'data' / 'weights' / 'mobile.safetensors'}
 _STORAGE_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -25,6 +28,15 @@ def cached_weights(variant: str) -> Path | None:
     """Return the path of the released weights of ``variant`` if they are in the cache."""
     path = try_to_load_from_cache(REPOSITORIES[variant], FILE)
     return Path(path) if isinstance(path, str) else None
+
+
+def find_weights(variant: str) -> Path:
+    """
+    Return the path of the weights of a variant: those that came with the package, or fetched ones.
+
+    :raises WeightsError: there are none, or they cannot be had.
+    """
+    return SHIPPED[variant] if variant in SHIPPED else fetch_weights(variant)
 
 
 def fetch_weights(variant: str) -> Path:
@@ -38,7 +50,7 @@ def fetch_weights(variant: str) -> Path:
     """
     if variant not in REPOSITORIES:
         raise WeightsError(f"no weights are published for variant '{variant}': give a weights "
-                           f"file, or use {', '.join(REPOSITORIES)}")
+                           f"file, or use {', '.join([*SHIPPED, *REPOSITORIES])}")
     path = cached_weights(variant)
     if path is not None:
         return path

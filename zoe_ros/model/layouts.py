@@ -168,6 +168,14 @@ HUGGING_FACE = Layout(
     first_attractor_bias='metric_head.attractors.0.conv2.bias',
     router_mark='metric_head.patch_transformer.')
 
+_CORE = 'core.core.'
+# The relative model that the released ones began with: their encoder and decoder, no heads.
+MIDAS = Layout(
+    title='MiDaS', mark='pretrained.model.',
+    sources=lambda name, heads: [source.removeprefix(_CORE) for source in _official(name, heads)
+                                 if source.startswith(_CORE)],
+    unused=re.compile('.*'), first_attractor_bias='', router_mark='')
+
 NATIVE = Layout(
     title='zoe_ros', mark='', sources=lambda name, heads: [name], unused=re.compile('$^'),
     first_attractor_bias='', router_mark='')

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import HeadConfig, MetricConfig
-from zoe_ros.model.decoder import Features
+from zoe_ros.model.decoder import Features, upsample
 from zoe_ros.model.kernels import pointwise
 from zoe_ros.model.strips import in_strips, upsample_rows
 
@@ -58,8 +58,9 @@ class MetricBins(nn.Module):
         self.bottleneck = nn.Conv2d(features, features, 1)
         self.seed_embedding = mlp(features, hidden, dim)
         self.embeddings = nn.ModuleList(mlp(features, hidden, dim) for _ in range(4))
+        kind = HEADS[config.kind]
         self.heads = nn.ModuleDict(
-            {head.name: BinsHead(config, head, features, fine_channels) for head in config.heads})
+            {head.name: kind(config, head, features, fine_channels) for head in config.heads})
 
     def embed(self, features: Features) -> Embeddings:
         """Project the decoder's features to bin embeddings, in the precision of this module."""
@@ -76,94 +77,111 @@ class MetricBins(nn.Module):
     def moments(self, head: str, features: Features, embeddings: Embeddings,
                 deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return mean and (if asked) deviation of :meth:`forward`, without its wide tensors."""
-        bins_head: Any = self.heads[head]
-        return bins_head.moments(features, embeddings, deviation)
+        chosen: Any = self.heads[head]
+        return chosen.moments(features, embeddings, deviation)
 
 
 class BinsHead(nn.Module):
-    """Seed bins, four levels of attractors, and the conditional log-binomial of one domain."""
+    """The bins of one domain and a distribution over them; how bins are made is left open."""
 
     def __init__(self, config: MetricConfig, head: HeadConfig, features: int,
                  fine_channels: int) -> None:
         """Build the head for ``head.depth_range`` [m], which matters to bounded bins only."""
         super().__init__()
-        self.bounded = config.bounded
         self.relative_input = config.relative_input
         self.min_depth, self.max_depth = head.depth_range
-        self.seed_bins = mlp(features, config.seed_hidden, config.bins)
-        # A bounded layer predicts two channels per attractor, see _attractors.
-        self.attractors = nn.ModuleList(
-            mlp(config.embedding_dim, config.embedding_dim, n * (2 if config.bounded else 1))
-            for n in head.attractors)
-        self.log_binomial = LogBinomial(
+        self._distribution = config.distribution
+        kind = LogBinomial if config.distribution == 'log_binomial' else SoftmaxBins
+        self.add_module(config.distribution, kind(
             fine_channels + int(config.relative_input) + config.embedding_dim,
-            config.bottleneck_factor, config.bins)
+            config.bottleneck_factor, config.bins))
 
     def forward(self, features: Features, embeddings: Embeddings) -> BinDistribution:
         """Return the distribution over depths at the resolution of ``features.fine``."""
-        centers = self._centers(self._bins(embeddings))
-        return self._rows(centers, features, embeddings, slice(0, features.fine.shape[2]))
+        return self._in_rows(self.centers(embeddings), features, embeddings,
+                             slice(0, features.fine.shape[2]))
 
     def moments(self, features: Features, embeddings: Embeddings,
                 deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Return mean and (if asked) deviation of the distribution, (b, H, W) [m].
 
-        The 64 bins at full resolution exist for a few rows at a time only.
+        All bins at full resolution exist for a few rows at a time only.
         """
-        centers = self._centers(self._bins(embeddings))
+        centers = self.centers(embeddings)
 
-        def rows(some: slice) -> torch.Tensor:
-            part = self._rows(centers, features, embeddings, some)
+        def compute(rows: slice) -> torch.Tensor:
+            part = self._in_rows(centers, features, embeddings, rows)
             return torch.stack([part.mean(), part.deviation()] if deviation else [part.mean()], 1)
 
         batch, _, height, width = features.fine.shape
-        found = in_strips(rows, (height, width), batch * centers.shape[1], centers.device)
+        found = in_strips(compute, (height, width), batch * centers.shape[1], centers.device)
         return found[:, 0], found[:, 1] if deviation else None
 
-    def _bins(self, embeddings: Embeddings) -> torch.Tensor:
-        """Bin centres after all attractors, at the finest embedding, in the unit of the bins."""
+    def _in_rows(self, centers: torch.Tensor, features: Features, embeddings: Embeddings,
+                 rows: slice) -> BinDistribution:
+        """Return the distribution in some rows of the image, from centres [m] at any size."""
+        size = (features.fine.shape[2], features.fine.shape[3])
+        parts = [features.fine[:, :, rows].to(centers.dtype),
+                 upsample_rows(embeddings.levels[-1], size, rows)]
+        if self.relative_input:
+            parts.insert(1, upsample_rows(features.relative, size, rows).to(centers.dtype))
+        probabilities = self.get_submodule(self._distribution)(torch.cat(parts, dim=1))
+        return BinDistribution(upsample_rows(centers, size, rows), probabilities)
+
+    def centers(self, embeddings: Embeddings) -> torch.Tensor:
+        """Return bin centres (b, k, H/2, W/2) [m]."""
+        raise NotImplementedError
+
+
+class AttractorHead(BinsHead):
+    """Seed bins and four levels of attractors: the head of the paper."""
+
+    def __init__(self, config: MetricConfig, head: HeadConfig, features: int,
+                 fine_channels: int) -> None:
+        """Build the head, see :class:`BinsHead`."""
+        super().__init__(config, head, features, fine_channels)
+        self.bounded = config.bounded
+        self.attraction, self.reduction = config.attraction, config.reduction
+        self.seed_bins = mlp(features, config.seed_hidden, config.bins)
+        # A bounded layer predicts two channels per attractor, see _attractors.
+        self.attractors = nn.ModuleList(
+            mlp(config.embedding_dim, config.embedding_dim, n * (2 if config.bounded else 1))
+            for n in head.attractors)
+
+    def centers(self, embeddings: Embeddings) -> torch.Tensor:
+        """Return bin centres (b, k, H/2, W/2) [m]; bounded ones ascend within the range."""
         bins = self._seed(embeddings.bottleneck)
         previous = embeddings.seed
         for net, embedding in zip(self.attractors, embeddings.levels):
             bins = self._level(net, bins, previous, embedding)
             # The next level gets the plain embedding, not its sum with this one (section 3.4).
             previous = embedding
-        return bins
+        if not self.bounded:
+            return bins
+        centers = (self.max_depth - self.min_depth) * bins + self.min_depth
+        return centers.sort(dim=1).values.clamp(self.min_depth, self.max_depth)
 
     def _level(self, net: nn.Module, bins: torch.Tensor, previous: torch.Tensor,
                embedding: torch.Tensor) -> torch.Tensor:
         """Move the bins of the level before by the attractors of this one."""
         size = (embedding.shape[2], embedding.shape[3])
 
-        def rows(some: slice) -> torch.Tensor:
-            both = embedding[:, :, some] + upsample_rows(previous, size, some)
-            attractors = self._attractors(net(both).contiguous())
-            return attract(upsample_rows(bins, size, some), attractors)
+        def compute(rows: slice) -> torch.Tensor:
+            both = embedding[:, :, rows] + upsample_rows(previous, size, rows)
+            return attract(upsample_rows(bins, size, rows),
+                           self._attractors(net(both).contiguous()),
+                           self.attraction, self.reduction)
 
-        return in_strips(rows, size, bins.shape[0] * bins.shape[1], bins.device)
-
-    def _rows(self, centers: torch.Tensor, features: Features, embeddings: Embeddings,
-              rows: slice) -> BinDistribution:
-        """Return the distribution in some rows of the image, from its centres [m] at any size."""
-        fine = features.fine[:, :, rows].to(centers.dtype)
-        size = (features.fine.shape[2], features.fine.shape[3])
-        parts = [fine, upsample_rows(embeddings.levels[-1], size, rows)]
-        if self.relative_input:
-            parts.insert(1, upsample_rows(features.relative, size, rows))
-        probabilities = self.log_binomial(torch.cat(parts, dim=1))
-        return BinDistribution(upsample_rows(centers, size, rows), probabilities)
+        return in_strips(compute, size, bins.shape[0] * bins.shape[1], bins.device)
 
     def _seed(self, bottleneck: torch.Tensor) -> torch.Tensor:
         """Bin centres at the bottleneck: [m], or in units of the depth range when bounded."""
         raw = self.seed_bins(bottleneck)
         if not self.bounded:
             return F.softplus(raw)
-        widths = F.relu(raw) + 1e-3
-        widths = widths / widths.sum(dim=1, keepdim=True)
         # The original lays the edges out in metres and comes back to [0, 1]; the range cancels.
-        edges = F.pad(widths, (0, 0, 0, 0, 1, 0)).cumsum(dim=1)
-        return 0.5 * (edges[:, :-1] + edges[:, 1:])
+        return middles(shares(raw))
 
     def _attractors(self, raw: torch.Tensor) -> torch.Tensor:
         """Attractor points (b, n, h, w) in the unit of the bins."""
@@ -173,12 +191,71 @@ class BinsHead(nn.Module):
         # overwritten by the first channel as it is (trap T4). The second has never had any effect.
         return F.relu(raw[:, 0::2]) + 1e-3
 
-    def _centers(self, bins: torch.Tensor) -> torch.Tensor:
-        """Bin centres in metres; bounded ones in ascending order within the depth range."""
-        if not self.bounded:
-            return bins
-        centers = (self.max_depth - self.min_depth) * bins + self.min_depth
-        return centers.sort(dim=1).values.clamp(self.min_depth, self.max_depth)
+
+class SplitterHead(BinsHead):
+    """
+    Few seed bins that each level splits in two, as LocalBins does (paper, table 5).
+
+    The bins share out the depth range of the head; a level says for each at which share of its
+    width it is cut.
+    """
+
+    def __init__(self, config: MetricConfig, head: HeadConfig, features: int,
+                 fine_channels: int) -> None:
+        """Build the head; four levels double the bins four times."""
+        super().__init__(config, head, features, fine_channels)
+        levels = len(head.attractors)
+        seeds = config.bins // 2 ** levels
+        if seeds * 2 ** levels != config.bins:
+            raise ValueError(f'a splitter of {levels} levels makes a multiple of {2 ** levels} '
+                             f'bins, not {config.bins}')
+        self.seed_bins = mlp(features, config.seed_hidden, seeds)
+        self.splits = nn.ModuleList(
+            mlp(config.embedding_dim, config.embedding_dim, seeds * 2 ** level)
+            for level in range(levels))
+
+    def centers(self, embeddings: Embeddings) -> torch.Tensor:
+        """Return ascending bin centres (b, k, H/2, W/2) [m] within the depth range."""
+        widths = shares(self.seed_bins(embeddings.bottleneck))
+        previous = embeddings.seed
+        for net, embedding in zip(self.splits, embeddings.levels):
+            size = (embedding.shape[2], embedding.shape[3])
+            cut = torch.sigmoid(net(embedding + upsample(previous, size=size)))
+            widths = upsample(widths, size=size)
+            widths = torch.stack([widths * cut, widths * (1 - cut)], dim=2).flatten(1, 2)
+            previous = embedding
+        return (self.max_depth - self.min_depth) * middles(widths) + self.min_depth
+
+
+class ConvolutionHead(nn.Module):
+    """Depth by two convolutions and no bins: the naive head of the paper's table 5."""
+
+    def __init__(self, config: MetricConfig, head: HeadConfig, features: int,
+                 fine_channels: int) -> None:
+        """Build the head over the same inputs as the other kinds have."""
+        super().__init__()
+        hidden = config.embedding_dim
+        self.net = nn.Sequential(
+            nn.Conv2d(fine_channels + hidden, hidden, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(hidden, 1, 1), nn.Softplus())
+
+    def forward(self, features: Features, embeddings: Embeddings) -> BinDistribution:
+        """Return one certain bin per pixel at the resolution of ``features.fine``."""
+        size = (features.fine.shape[2], features.fine.shape[3])
+        last = embeddings.levels[-1]
+        depth = self.net(torch.cat(
+            [features.fine.to(last.dtype), upsample(last, size=size)], dim=1))
+        return BinDistribution(depth, torch.ones_like(depth))
+
+    def moments(self, features: Features, embeddings: Embeddings,
+                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the depth and (if asked) no deviation of it, (b, H, W) [m]."""
+        distribution = self(features, embeddings)
+        return distribution.mean(), distribution.deviation() if deviation else None
+
+
+HEADS: dict[str, type[nn.Module]] = {
+    'attractors': AttractorHead, 'splitter': SplitterHead, 'convolution': ConvolutionHead}
 
 
 class LogBinomial(nn.Module):
@@ -209,6 +286,21 @@ class LogBinomial(nn.Module):
         return torch.softmax(log_p / temperature, dim=1)
 
 
+class SoftmaxBins(nn.Module):
+    """A free distribution over the bins, the alternative in the paper's section 4.4."""
+
+    def __init__(self, channels: int, bottleneck_factor: int, bins: int) -> None:
+        """Build the two-layer network over ``channels`` inputs."""
+        super().__init__()
+        self.mlp = PixelMlp(
+            nn.Conv2d(channels, channels // bottleneck_factor, 1), nn.GELU(),
+            nn.Conv2d(channels // bottleneck_factor, bins, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return probabilities (b, bins, H, W) for ``x`` (b, channels, H, W)."""
+        return torch.softmax(self.mlp(x).contiguous(), dim=1)
+
+
 def log_binomial_coefficients(bins: int, device: torch.device,
                               dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """
@@ -223,11 +315,13 @@ def log_binomial_coefficients(bins: int, device: torch.device,
     return n * n.log() - k * k.log() - (n - k) * (n - k + eps).log()
 
 
-def attract(bins: torch.Tensor, attractors: torch.Tensor) -> torch.Tensor:
+def attract(bins: torch.Tensor, attractors: torch.Tensor, attraction: str = 'inverse',
+            reduction: str = 'mean') -> torch.Tensor:
     """
-    Pull each bin centre towards the attractors (paper equation 2, with the mean of the code).
+    Pull each bin centre towards the attractors (paper equations 2 and 3).
 
     :param bins: (b, k, h, w); :param attractors: (b, n, h, w), both in the same unit.
+    :param attraction, reduction: see :class:`MetricConfig`.
     :return: (b, k, h, w), the moved centres.
     """
     count = attractors.shape[1]
@@ -236,9 +330,24 @@ def attract(bins: torch.Tensor, attractors: torch.Tensor) -> torch.Tensor:
     # One attractor at a time: all at once would need n times the memory of the bins.
     for i in range(count):
         distance = attractors[:, i:i + 1] - bins
-        damping = torch.addcmul(one, distance, distance, value=ATTRACTOR_ALPHA)
-        shift = shift.addcdiv(distance, damping)
-    return bins + shift / count
+        if attraction == 'inverse':
+            damping = torch.addcmul(one, distance, distance, value=ATTRACTOR_ALPHA)
+            shift = shift.addcdiv(distance, damping)
+        else:
+            shift = shift.addcmul(distance, (-ATTRACTOR_ALPHA * distance.square()).exp())
+    return bins + (shift / count if reduction == 'mean' else shift)
+
+
+def shares(raw: torch.Tensor) -> torch.Tensor:
+    """Turn raw predictions (b, k, h, w) into positive widths that sum to one."""
+    widths = F.relu(raw) + 1e-3
+    return widths / widths.sum(dim=1, keepdim=True)
+
+
+def middles(widths: torch.Tensor) -> torch.Tensor:
+    """Return the centres of adjacent intervals of ``widths`` (b, k, h, w), from 0 on."""
+    edges = F.pad(widths, (0, 0, 0, 0, 1, 0)).cumsum(dim=1)
+    return 0.5 * (edges[:, :-1] + edges[:, 1:])
 
 
 def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import torch
 
 from zoe_ros.model.config import VARIANTS, ZoeConfig
-from zoe_ros.model.layouts import HUGGING_FACE, Layout, NATIVE, OFFICIAL
+from zoe_ros.model.layouts import HUGGING_FACE, Layout, MIDAS, NATIVE, OFFICIAL
 from zoe_ros.model.zoedepth import ZoeDepth
 
 _METADATA_KEY = 'zoe_ros'
@@ -42,7 +42,7 @@ class Checkpoint:
 
     def released_variant(self) -> str | None:
         """Return which released variant the file looks like: 'n', 'k', 'nk', or None."""
-        if self.layout is NATIVE:
+        if self.layout in (NATIVE, MIDAS):
             return None
         if any(name.startswith(self.layout.router_mark) for name in self.shapes):
             return 'nk'
@@ -78,6 +78,9 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     :raises WeightsError: a tensor is missing, unknown or of another shape: the text names it.
     """
     checkpoint = open_checkpoint(path)
+    if checkpoint.layout is MIDAS:
+        raise WeightsError(f'{path} holds the relative model of MiDaS, which has no metric heads: '
+                           'it is a start for zoe train, not a ZoeDepth')
     with torch.device('meta'):
         model = ZoeDepth(config).set_precision(dtype)
     wanted = model.state_dict()
@@ -96,11 +99,17 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     return model.requires_grad_(False).eval()
 
 
-def save_model(model: ZoeDepth, path: str | Path) -> None:
-    """Write weights and configuration as one safetensors file; whole or not at all."""
+def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
+    """
+    Write weights and configuration as one safetensors file; whole or not at all.
+
+    :param half: matrices and kernels in float16, half the size. Vectors stay as they are: the
+        statistics of a normalisation can be too small for it, and weigh nothing.
+    """
     path = Path(path)
     part = path.with_name(path.name + '.part')
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    tensors = {name: t.detach().to('cpu', torch.float16 if half and t.ndim > 1 else t.dtype)
+               .contiguous() for name, t in model.state_dict().items()}
     try:
         save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
         part.replace(path)
@@ -161,7 +170,7 @@ def _open_pickle(path: Path) -> Checkpoint:
 
 
 def _layout_of(path: Path, names: Iterable[str]) -> Layout:
-    for layout in (OFFICIAL, HUGGING_FACE):
+    for layout in (OFFICIAL, HUGGING_FACE, MIDAS):
         if any(name.startswith(layout.mark) for name in names):
             return layout
     some = ', '.join(sorted(names)[:3])

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from zoe_ros.model.backbone import BeitBackbone
-from zoe_ros.model.config import ZoeConfig
-from zoe_ros.model.decoder import DptDecoder, Features
+from zoe_ros.model.config import PyramidConfig, ZoeConfig
+from zoe_ros.model.decoder import DptDecoder, Features, upsample
 from zoe_ros.model.metric import Embeddings, MetricBins
+from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.router import Router
 
 
@@ -40,7 +41,9 @@ class ZoeDepth(nn.Module):
         super().__init__()
         self.config = config
         width = config.decoder.features
-        self.backbone = BeitBackbone(config.backbone)
+        self.backbone = (
+            PyramidBackbone(config.backbone, config.image_size)
+            if isinstance(config.backbone, PyramidConfig) else BeitBackbone(config.backbone))
         self.decoder = DptDecoder(config.backbone.channels, config.decoder)
         self.metric = MetricBins(config.metric, width, config.decoder.relative_channels)
         self.router = (None if config.router is None
@@ -55,7 +58,9 @@ class ZoeDepth(nn.Module):
         not bfloat16, which has float32's range.
         """
         self.float()
-        self.backbone.set_precision(dtype)
+        self.backbone.to(dtype)
+        if isinstance(self.backbone, BeitBackbone):
+            self.backbone.widen_sums()
         self.decoder.project.to(dtype)
         self.decoder.fusion.to(dtype)
         if dtype != torch.float16:
@@ -70,14 +75,29 @@ class ZoeDepth(nn.Module):
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
         :param biases: position biases that are known already, see :class:`BeitBackbone`.
         """
-        pixels = pixels.to(self.backbone.patch_embed.weight.dtype)
-        return self.survey(self.decoder(self.backbone(pixels, biases)))
+        return self.survey(self.decoder(self.encode(pixels, biases)))
+
+    def encode(self, pixels: torch.Tensor,
+               biases: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
+        """Run the backbone in its precision; see :meth:`trunk`."""
+        pixels = pixels.to(next(self.backbone.parameters()).dtype)
+        if isinstance(self.backbone, BeitBackbone):
+            return self.backbone(pixels, biases)
+        return self.backbone(pixels)
 
     def survey(self, features: Features) -> Trunk:
         """Compute from the decoder's features what all heads share, and the router's logits."""
         embeddings = self.metric.embed(features)
         logits = None if self.router is None else self.router(embeddings.bottleneck)
         return Trunk(features, embeddings, logits)
+
+    def describe(self, pixels: torch.Tensor) -> Features:
+        """Run encoder and decoder, for training: the features come in the heads' precision."""
+        features = self.decoder(self.encode(pixels))
+        wide = self.metric.bottleneck.weight.dtype
+        return Features(
+            features.bottleneck.to(wide), tuple(level.to(wide) for level in features.pyramid),
+            features.fine.to(wide), features.relative.to(wide))
 
     def measure(self, trunk: Trunk, heads: Sequence[str],
                 deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -90,6 +110,14 @@ class ZoeDepth(nn.Module):
         :return: (b, H, W) depth along the optical axis [m] at the size of the pixels, and the
             standard deviation of its distribution over the bins [m], or None.
         """
+        depth, spread = self._moments(trunk, heads, deviation)
+        stride = self.config.decoder.fine_stride
+        return (upsample(depth[:, None], scale=stride)[:, 0],
+                None if spread is None else upsample(spread[:, None], scale=stride)[:, 0])
+
+    def _moments(self, trunk: Trunk, heads: Sequence[str],
+                 deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Do the work of :meth:`measure` at the fine stride."""
         used = sorted(set(heads))
         if len(used) == 1:
             return self.metric.moments(used[0], trunk.features, trunk.embeddings, deviation)

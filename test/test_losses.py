@@ -1,0 +1,77 @@
+"""The losses against cases computed by hand, and what must not change them."""
+import math
+
+import pytest
+import torch
+
+from zoe_ros.losses import relative_loss, routing_loss, silog
+
+
+@pytest.fixture
+def depth():
+    """Return (2, 16, 24) depths [m] with a step and a slope, some without a value."""
+    y, x = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing='ij')
+    depth = torch.stack([2 + 0.1 * x, 3 + 0.2 * y + 4 * (x > 11)])
+    depth[0, :2] = torch.nan
+    return depth
+
+
+def disparity(depth):
+    return torch.nan_to_num(depth, nan=1.0).reciprocal()
+
+
+def test_silog_by_hand():
+    # g = ln 2, 0, -ln 2: variance (of a sample) ln 2 ^ 2, mean 0.
+    value = silog(torch.tensor([2.0, 2.0, 2.0]), torch.tensor([1.0, 2.0, 4.0]))
+    assert value.item() == pytest.approx(10 * math.log(2), rel=1e-5)
+    # A wrong scale alone: variance 0, mean ln 3.
+    value = silog(torch.tensor([3.0, 6.0, 9.0]), torch.tensor([1.0, 2.0, 3.0]))
+    assert value.item() == pytest.approx(10 * math.sqrt(0.15) * math.log(3), rel=1e-4)
+
+
+def test_silog_is_in_float32_whatever_comes():
+    narrow = torch.tensor([2.0, 2.0, 2.1], dtype=torch.bfloat16)
+    assert silog(narrow, torch.tensor([1.0, 2.0, 4.0])).dtype == torch.float32
+
+
+@pytest.mark.parametrize('scale, shift', [(1, 0), (7, 0), (0.01, 0), (1, 3), (20, -2)])
+def test_relative_loss_does_not_know_scale_and_shift(depth, scale, shift):
+    assert relative_loss(scale * disparity(depth) + shift, depth).item() < 1e-4
+
+
+def test_relative_loss_knows_order(depth):
+    right = relative_loss(disparity(depth), depth).item()
+    turned = relative_loss(-disparity(depth), depth).item()
+    assert turned > right + 0.5
+
+
+def test_relative_loss_forgives_outliers_but_not_their_edges(depth):
+    """A tenth of wrong pixels is trimmed from the data term; the gradient term sees them."""
+    wrong = disparity(depth).clone()
+    wrong[1, :2, :12] += 5.0
+    smooth = relative_loss(wrong, depth).item()
+    scattered = disparity(depth).clone()
+    scattered[1].view(-1)[::16] += 5.0      # as many pixels, each an edge of its own
+    assert smooth < relative_loss(scattered, depth).item()
+
+
+def test_relative_loss_ignores_what_has_no_depth(depth):
+    predicted = disparity(depth) + 0.01 * torch.randn(
+        depth.shape, generator=torch.Generator().manual_seed(0))
+    before = relative_loss(predicted, depth)
+    predicted[0, :2] = 1e3
+    assert relative_loss(predicted, depth) == before
+
+
+def test_relative_loss_without_any_depth_is_zero_and_has_a_gradient():
+    predicted = torch.ones(1, 4, 4, requires_grad=True)
+    value = relative_loss(predicted, torch.full((1, 4, 4), torch.nan))
+    value.backward()
+    assert value.item() == 0 and not predicted.grad.any()
+
+
+def test_routing_loss():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    right, wrong = (routing_loss(logits, torch.tensor(h)).item() for h in ([0, 1], [1, 0]))
+    assert right == pytest.approx(math.log(1 + math.exp(-2)))
+    assert wrong == pytest.approx(right + 2)

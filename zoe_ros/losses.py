@@ -1,0 +1,78 @@
+"""What training minimises; everything in float32, whatever precision the network ran in."""
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+EPSILON = 1e-7
+# Section 6.2: the weight of the mean and the factor of the whole. The paper's equation has 0.85
+# of the squared mean subtracted from the second moment, which is the same.
+SILOG_MEAN, SILOG_SCALE = 0.15, 10.0
+TRIMMED = 0.2           # share of the largest residuals that the relative loss leaves out
+GRADIENT_SCALES = 4
+GRADIENT_WEIGHT = 0.5
+
+
+def silog(depth: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """
+    Scale-invariant logarithmic loss over all valid pixels of a batch (section 6.2).
+
+    :param depth: (n,) or of any shape, positive [m].
+    :param target: of the same shape [m], all valid.
+    :return: 10 sqrt(var(g) + 0.15 mean(g)^2), g the difference of the logarithms.
+    """
+    difference = (depth.float() + EPSILON).log() - (target.float() + EPSILON).log()
+    return SILOG_SCALE * (difference.var() + SILOG_MEAN * difference.mean().square()).sqrt()
+
+
+def relative_loss(relative: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """
+    Scale-and-shift-invariant loss in disparity with its gradient term (MiDaS, equations 5 to 11).
+
+    Prediction and true disparity are brought to a common scale and shift by median and mean
+    absolute deviation; a fifth of the residuals, the largest, does not count.
+
+    :param relative: (b, H, W), inverse depth up to scale and shift.
+    :param depth: (b, H, W) [m], NaN where there is none.
+    """
+    valid = torch.isfinite(depth)
+    disparity = torch.where(valid, depth, 1.0).reciprocal()
+    losses = []
+    for predicted, true, mask in zip(relative.float(), disparity, valid):
+        if mask.sum() < 2:
+            continue
+        difference = torch.where(mask, _standard(predicted, mask) - _standard(true, mask), 0.0)
+        residuals = difference[mask].abs().sort().values
+        kept = residuals[:max(1, round(len(residuals) * (1 - TRIMMED)))]
+        data = kept.sum() / (2 * len(residuals))
+        losses.append(data + GRADIENT_WEIGHT * _gradients(difference, mask))
+    if not losses:
+        return relative.float().sum() * 0.0
+    return torch.stack(losses).mean()
+
+
+def routing_loss(logits: torch.Tensor, heads: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of the router's ``logits`` (b, heads) against head numbers (b,)."""
+    return F.cross_entropy(logits.float(), heads)
+
+
+def _standard(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Bring the masked values to median 0 and mean absolute deviation 1."""
+    chosen = values[mask]
+    shift = chosen.median()
+    scale = (chosen - shift).abs().mean().clamp(min=1e-6)
+    return (values - shift) / scale
+
+
+def _gradients(difference: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the mean absolute gradient of an image of differences, summed over four scales."""
+    total = difference.new_zeros(())
+    for scale in range(GRADIENT_SCALES):
+        step = 2 ** scale
+        part, seen = difference[::step, ::step], mask[::step, ::step]
+        across = seen[:, 1:] & seen[:, :-1]
+        down = seen[1:] & seen[:-1]
+        steps = ((part[:, 1:] - part[:, :-1]).abs() * across).sum() + (
+            (part[1:] - part[:-1]).abs() * down).sum()
+        total = total + steps / seen.sum().clamp(min=1)
+    return total

@@ -1,0 +1,53 @@
+"""Backbones that give their own pyramid of feature maps: SwinV2, light convolutional networks."""
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from timm.layers import Format
+import torch
+from torch import nn
+
+from zoe_ros.model.config import PyramidConfig
+
+
+class PyramidBackbone(nn.Module):
+    """A network of timm whose maps at strides 4, 8, 16 and 32 go to the decoder as they are."""
+
+    def __init__(self, config: PyramidConfig, image_size: tuple[int, int]) -> None:
+        """Build the network with timm's initialisation, for ``image_size`` [px] if it is sized."""
+        super().__init__()
+        self._made_of = (config, image_size)
+        size: dict[str, Any] = {'img_size': image_size} if config.sized else {}
+        self.network = timm.create_model(
+            config.name, features_only=True, pretrained=False, **size)
+        # Some networks also give a map at stride 2.
+        info: Any = self.network.feature_info
+        self.levels: list[int] = [info.reduction().index(stride) for stride in (4, 8, 16, 32)]
+        widths = tuple(info.channels()[level] for level in self.levels)
+        if widths != config.channels:
+            raise ValueError(f'{config.name} has maps of {widths} channels, not {config.channels}')
+
+    def restore_buffers(self) -> None:
+        """Make the buffers that no checkpoint holds, after building on 'meta'."""
+        if not any(buffer.is_meta for buffer in self.buffers()):
+            return
+        device = next(self.parameters()).device
+        fresh = dict(PyramidBackbone(*self._made_of).named_buffers())
+        for name, buffer in list(self.named_buffers()):
+            if buffer.is_meta:
+                owner, _, leaf = name.rpartition('.')
+                setattr(self.get_submodule(owner), leaf, fresh[name].to(device))
+
+    def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """
+        Encode an image.
+
+        :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
+        :return: four maps (b, C_k, H/s, W/s), s = 4, 8, 16, 32.
+        """
+        maps = self.network(pixels)
+        chosen = [maps[level] for level in self.levels]
+        if getattr(self.network, 'output_fmt', Format.NCHW) == Format.NHWC:
+            chosen = [m.permute(0, 3, 1, 2).contiguous() for m in chosen]
+        return chosen

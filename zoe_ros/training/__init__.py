@@ -1,0 +1,1 @@
+"""The paper's recipe: relative depth, then metric heads and a router (specification, 6)."""

@@ -1,0 +1,121 @@
+"""Batches as a pure function of seed and step, so that a resumed run sees what it would have."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from zoe_ros.datasets import Dataset, DatasetError
+from zoe_ros.preprocess import plan_sizes, to_pixels
+from zoe_ros.training.augment import augment
+
+_TRIES = 20     # samples without any depth that are passed over before data count as useless
+
+
+@dataclass(frozen=True)
+class Batch:
+    """
+    What one step learns from.
+
+    :param pixels: (b, 3, H, W) in [-1, 1].
+    :param depths: (h, w) [m] of each image at its own size, NaN where there is none.
+    :param domains: of each image.
+    :param names: of the samples, for messages.
+    """
+
+    pixels: torch.Tensor
+    depths: list[torch.Tensor]
+    domains: list[str]
+    names: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(self.pixels.to(device, non_blocking=True),
+                     [depth.to(device, non_blocking=True) for depth in self.depths],
+                     self.domains, self.names)
+
+
+class Batches(TorchDataset):
+    """
+    Step -> batch.
+
+    A batch holds one domain, and the domains take turns (section 6.2); or each batch is mixed from
+    all: what normalises by the statistics of batches then sees in training what it sees later.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], size: tuple[int, int], batch: int, seed: int,
+                 *, mixed: bool = False, rank: int = 0, world: int = 1) -> None:
+        """
+        Prepare batches of ``batch`` images over ``world`` processes, of which this is ``rank``.
+
+        :param size: (H, W) of the network.
+        :raises ValueError: there are no data, or a batch cannot be shared out evenly.
+        """
+        if batch % world:
+            raise ValueError(f'a batch of {batch} cannot be shared out evenly over {world} '
+                             'processes')
+        self._size, self._batch, self._seed = size, batch, seed
+        self._mine = slice(rank * batch // world, (rank + 1) * batch // world)
+        domains = sorted({dataset.domain for dataset in datasets if len(dataset)})
+        if not domains:
+            raise ValueError('there is nothing to learn from: the data hold no sample')
+        self._turns = [[(d, i) for d in datasets if d.domain == domain for i in range(len(d))]
+                       for domain in domains]
+        self._mixed = mixed
+
+    def __getitem__(self, step: int) -> Batch:
+        """Return the batch of a step, or of this process's share of it."""
+        turns = len(self._turns)
+        slots = range(self._batch)[self._mine]
+        if self._mixed:
+            # Slots alternate between the domains.
+            each = -(-self._batch // turns)
+            chosen = [(slot % turns, step * each + slot // turns) for slot in slots]
+        else:
+            chosen = [(step % turns, (step // turns) * self._batch + slot) for slot in slots]
+        random = [np.random.default_rng((self._seed, step, slot)) for slot in slots]
+        rows = [self._draw(turn, place, generator)
+                for (turn, place), generator in zip(chosen, random)]
+        return Batch(torch.cat([row[0] for row in rows]), [row[1] for row in rows],
+                     [row[2] for row in rows], [row[3] for row in rows])
+
+    def _draw(self, turn: int, place: int, random: np.random.Generator
+              ) -> tuple[torch.Tensor, torch.Tensor, str, str]:
+        """Return pixels, depth, domain and name of the ``place``-th sample of a domain."""
+        items = self._turns[turn]
+        for attempt in range(_TRIES):
+            epoch, offset = divmod(place + attempt, len(items))
+            dataset, index = items[int(_order(self._seed, turn, epoch, len(items))[offset])]
+            sample = dataset[index]
+            image, depth = augment(sample.image, sample.depth, sample.domain, random)
+            if np.isfinite(depth).sum() >= 2:
+                plan = plan_sizes(image.shape[:2], self._size, 'stretch', False)
+                pixels = to_pixels(torch.from_numpy(image)[None], plan)
+                return (pixels, torch.from_numpy(depth), sample.domain,
+                        f'{dataset.name}/{sample.name}')
+        raise DatasetError(f'{dataset.name}: no depth in {_TRIES} samples in a row, up to '
+                           f'{sample.name}: look at its depth files')
+
+
+_ORDERS: dict[tuple[int, int, int, int], np.ndarray] = {}
+
+
+def _order(seed: int, turn: int, epoch: int, count: int) -> np.ndarray:
+    """Return the order of an epoch, a permutation of ``count``; the last few are kept."""
+    key = (seed, turn, epoch, count)
+    if key not in _ORDERS:
+        if len(_ORDERS) > 8:
+            _ORDERS.clear()
+        _ORDERS[key] = np.random.default_rng((seed, turn, epoch)).permutation(count)
+    return _ORDERS[key]
+
+
+def load(batches: Batches, first: int, last: int, workers: int) -> Iterator[Batch]:
+    """Yield the batches of steps ``first`` to ``last`` - 1, read ahead by other processes."""
+    loader = DataLoader(
+        batches, batch_size=None, sampler=range(first, last), num_workers=workers)
+    yield from loader

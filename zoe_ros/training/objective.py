@@ -1,0 +1,85 @@
+"""From a batch to a loss: the two stages and the three ways to teach a router."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from zoe_ros.losses import relative_loss, routing_loss, silog
+from zoe_ros.model.zoedepth import Trunk, ZoeDepth
+from zoe_ros.training.batches import Batch
+
+
+class Objective(nn.Module):
+    """
+    A model with what it is trained for; a module, so that several processes can share it.
+
+    The released code teaches the router with a cross entropy but sends a batch to the head that
+    the untrained router happens to prefer. Here the label picks the head while learning: the
+    heads see their own domain from the first step on. How the paper's R.3 gets a gradient through
+    a hard choice is not said anywhere; here it learns on the mixture of the heads' depths,
+    weighted by the router, and chooses at inference.
+    """
+
+    def __init__(self, model: ZoeDepth, stage: str, routing: str, routing_weight: float,
+                 precision: str) -> None:
+        """Take a model to train, see :class:`TrainSettings` for the choices."""
+        super().__init__()
+        self.model = model
+        self._relative = stage == 'relative'
+        self._routing = routing
+        self._weight = routing_weight
+        self._narrow = precision == 'bf16'
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the loss and its parts; 'loss' is what is minimised."""
+        model = self.model
+        with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=self._narrow):
+            features = model.describe(batch.pixels)
+        features = type(features)(*(_widen(part) for part in features))
+        if self._relative:
+            losses = [relative_loss(_resize(row, depth)[None], depth[None])
+                      for row, depth in zip(features.relative, batch.depths)]
+            return {'loss': torch.stack(losses).mean()}
+        embeddings = model.metric.embed(features)
+        logits = None if model.router is None else model.router(embeddings.bottleneck)
+        trunk = Trunk(features, embeddings, logits)
+        if logits is not None and self._routing == 'auto':
+            return {'loss': _silog(self._mixture(trunk, logits), batch)}
+        names = model.config.head_names
+        heads = [domain if domain in names else names[0] for domain in batch.domains]
+        parts = {'silog': _silog(model.measure(trunk, heads)[0], batch)}
+        if logits is not None and self._routing == 'trained':
+            labels = torch.tensor([names.index(head) for head in heads], device=logits.device)
+            parts['routing'] = routing_loss(logits, labels)
+        return {**parts, 'loss': parts['silog'] + self._weight * parts.get('routing', 0.0)}
+
+    def _mixture(self, trunk: Trunk, logits: torch.Tensor) -> torch.Tensor:
+        """Mix the depths of all heads by the router's probabilities, (b, H, W) [m]."""
+        model, count = self.model, len(logits)
+        depths = torch.stack([model.measure(trunk, [name] * count)[0]
+                              for name in model.config.head_names], dim=1)
+        return (logits.softmax(dim=1)[:, :, None, None] * depths).sum(dim=1)
+
+
+def _widen(part: Any) -> Any:
+    return part.float() if isinstance(part, torch.Tensor) else tuple(p.float() for p in part)
+
+
+def _silog(depths: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Compare at the size and at the pixels of the true depth."""
+    predicted, true = [], []
+    for row, depth in zip(depths, batch.depths):
+        valid = torch.isfinite(depth)
+        predicted.append(_resize(row[None], depth)[valid])
+        true.append(depth[valid])
+    return silog(torch.cat(predicted), torch.cat(true))
+
+
+def _resize(row: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """Bring a (1, H, W) map to the (h, w) of a true depth; return (h, w)."""
+    if row.shape[1:] == depth.shape:
+        return row[0]
+    return F.interpolate(row[None], depth.shape, mode='bilinear', align_corners=True)[0, 0]

@@ -1,0 +1,51 @@
+"""What a training run begins with: weights of a former stage, a released model, or MiDaS."""
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from zoe_ros.model.config import VARIANTS
+from zoe_ros.model.hub import find_weights
+from zoe_ros.model.weights import open_checkpoint, WeightsError
+from zoe_ros.model.zoedepth import ZoeDepth
+
+log = logging.getLogger(__name__)
+
+
+def begin_with(model: ZoeDepth, start: str) -> None:
+    """
+    Copy the weights of ``start`` into a model, in place.
+
+    Encoder and decoder must be found in it, all of them; heads and router that it does not have,
+    or has in another shape, keep their initialisation, and the log says so.
+
+    :param start: a file (ours, a released ZoeDepth, or a MiDaS checkpoint), or the name of a
+        variant whose weights are shipped or fetched.
+    :raises WeightsError, FileNotFoundError: it cannot be used.
+    """
+    path = find_weights(start) if start in VARIANTS else Path(start)
+    checkpoint = open_checkpoint(path)
+    own = model.state_dict()
+    heads = len(model.config.metric.heads)
+    new, missing = [], []
+    with torch.no_grad():
+        for name, target in own.items():
+            sources = checkpoint.layout.sources(name, heads)
+            parts = [checkpoint.tensor(s) for s in sources if s in checkpoint.shapes]
+            tensor = torch.cat(parts) if len(parts) > 1 else parts[0] if parts else None
+            if tensor is not None and len(parts) == len(sources) and tensor.shape == target.shape:
+                target.copy_(tensor)
+            elif name.startswith(('metric.', 'router.')):
+                new.append(name.split('.')[0])
+            else:
+                missing.append(name)
+    if missing:
+        raise WeightsError(
+            f'{path} has another encoder or decoder than {model.config.title}: '
+            f'{", ".join(missing[:3])} and {max(0, len(missing) - 3)} more are missing in it or '
+            'of another shape')
+    if new:
+        log.info('%s has no fitting %s: these begin anew', path, ' and '.join(sorted(set(new))))
+

@@ -1,0 +1,303 @@
+"""The loop: steps, checkpoints that survive a kill, progress, and the curves."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+import yaml
+
+from zoe_ros.datasets import Dataset
+from zoe_ros.engine import DepthEstimator, resolve_device
+from zoe_ros.evaluate import evaluate
+from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.model.weights import save_model
+from zoe_ros.model.zoedepth import ZoeDepth
+from zoe_ros.settings import one_of
+from zoe_ros.sources import open_datasets
+from zoe_ros.training.batches import Batch, Batches, load
+from zoe_ros.training.curves import draw_curves
+from zoe_ros.training.objective import Objective
+from zoe_ros.training.recipe import parse_size, Recipe, recipe_of, TrainSettings
+from zoe_ros.training.start import begin_with
+
+MODEL, STATE, SETTINGS, LOG, CURVES = (
+    'model.safetensors', 'state.pt', 'settings.yaml', 'log.jsonl', 'curves.png')
+# What may differ when a run is continued: where it runs, not what it computes.
+_FREE = ('device', 'workers', 'output', 'data', 'held_out')
+_SMOOTHING = 0.98       # of the loss that is shown
+
+log = logging.getLogger(__name__)
+
+
+class TrainingError(ValueError):
+    """A run that cannot begin or go on; the text says why."""
+
+
+def run_training(settings: TrainSettings) -> Path:
+    """
+    Train on the data that the settings name; return the file of the model.
+
+    :raises ValueError, OSError: the data, the weights or a setting cannot be used.
+    """
+    return train(settings, open_datasets(settings.data, 'train', settings.domain),
+                 open_datasets(settings.held_out, 'test', settings.domain))
+
+
+def train(settings: TrainSettings, datasets: Sequence[Dataset],
+          held_out: Sequence[Dataset] = (), config: ZoeConfig | None = None) -> Path:
+    """
+    Train a model; continue where the folder already holds a part of this run.
+
+    Under torchrun every process calls this, and they share each batch out.
+
+    :param config: of the model, where it is none of ``VARIANTS``.
+    :return: the file of the trained model.
+    :raises TrainingError: the folder holds another run, or the loss is no number.
+    """
+    with _processes(settings) as (rank, world, device):
+        return _Run(settings, datasets, held_out, config, rank, world, device).go()
+
+
+class _Run:
+    """One process's part of a run."""
+
+    def __init__(self, settings: TrainSettings, datasets: Sequence[Dataset],
+                 held_out: Sequence[Dataset], config: ZoeConfig | None, rank: int, world: int,
+                 device: torch.device) -> None:
+        """Build everything, from the state in the folder if there is one."""
+        if config is None:
+            one_of('variant', settings.variant, tuple(VARIANTS))
+            config = VARIANTS[settings.variant]
+        config = replace(config, image_size=parse_size(settings.size) or config.image_size)
+        self.settings, self.held_out, self.device = settings, held_out, device
+        self.first = rank == 0
+        self.folder = Path(settings.output)
+        if self.first:
+            self._claim_folder()
+        torch.manual_seed(settings.seed)
+        self.model = ZoeDepth(config)
+        if settings.start:
+            begin_with(self.model, settings.start)
+        elif settings.stage == 'relative':
+            # The last ReLU of a random network gives zeros for half of all seeds, and no gradient.
+            nn.init.ones_(self.model.decoder.relative.conv3.get_parameter('bias'))
+        self.model.to(device)
+        recipe = recipe_of(config.variant, settings)
+        freeze_parts(self.model, settings.parts)
+        # Batches of one domain in turn would pull the statistics of a batch normalisation to and
+        # fro, and data of one domain alone would pull them away: then they are kept.
+        normalised = any(map(is_normalisation, self.model.modules()))
+        mixed = settings.stage == 'relative' or normalised
+        lone = len({dataset.domain for dataset in datasets}) == 1 and bool(settings.start)
+        self.still = still_modules(self.model, settings.parts, normalisations=lone)
+        self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
+                               mixed=mixed, rank=rank, world=world)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, recipe), weight_decay=settings.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, [group['lr'] for group in self.optimizer.param_groups],
+            total_steps=settings.steps, pct_start=settings.warm_share, div_factor=1,
+            final_div_factor=1e4, base_momentum=0.85, max_momentum=0.95)
+        objective: nn.Module = Objective(self.model, settings.stage, settings.routing,
+                                         recipe.routing_weight, settings.precision)
+        if world > 1:
+            if device.type == 'cuda':
+                objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
+            # The head of the other domain has no part in a step.
+            objective = DistributedDataParallel(objective, find_unused_parameters=True)
+        self.objective = objective
+        self.rank = rank
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self._restore()
+
+    def go(self) -> Path:
+        """Do the steps that are left; return the file of the model."""
+        settings = self.settings
+        shown: float | None = None
+        steps = tqdm(load(self.batches, self.step, settings.steps, settings.workers),
+                     total=settings.steps, initial=self.step, unit='step', disable=not self.first,
+                     mininterval=1.0)
+        for batch in steps:
+            parts = self._learn(batch.to(self.device))
+            self.step += 1
+            shown = parts['loss'] if shown is None else (
+                _SMOOTHING * shown + (1 - _SMOOTHING) * parts['loss'])
+            steps.set_postfix_str(f'loss {shown:.4f}', refresh=False)
+            self.history.append({'step': self.step, **parts})
+            if self.step % settings.every == 0 or self.step == settings.steps:
+                self._record()
+        return self.folder / MODEL
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        """Do one step; return the parts of its loss."""
+        # Dropout depends on the step alone, as the batch does: a resumed run is the same run.
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.step * 1009 + self.rank)
+        self.objective.train()
+        for module in self.still:
+            module.eval()
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = self.objective(batch)
+        values = {name: float(part.detach()) for name, part in parts.items()}
+        if not math.isfinite(values['loss']):
+            raise TrainingError(
+                f'the loss of step {self.step + 1} is {values["loss"]}, with the batch '
+                f'{", ".join(batch.names)}; the state of the last checkpoint is kept in '
+                f'{self.folder}: look at these samples, or take a lower learning rate')
+        parts['loss'].backward()
+        trained = [p for group in self.optimizer.param_groups for p in group['params']]
+        nn.utils.clip_grad_norm_(trained, self.settings.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        return values
+
+    # --- the folder -------------------------------------------------------------------------
+
+    def _claim_folder(self) -> None:
+        """Write the settings into the folder, or check that they are those of the run in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        mine = json.loads(json.dumps(asdict(self.settings)))
+        path = self.folder / SETTINGS
+        if path.is_file():
+            theirs = yaml.safe_load(path.read_text()) or {}
+            other = [name for name in mine if name not in _FREE and theirs.get(name) != mine[name]]
+            if other:
+                raise TrainingError(
+                    f'{self.folder} holds a run with another {" and ".join(other)} '
+                    f'({", ".join(f"{name}: {theirs.get(name)}" for name in other)}): choose '
+                    'another folder, or the same settings to continue it')
+        elif any(self.folder.iterdir()):
+            raise TrainingError(f'{self.folder} holds something else than a training run: choose '
+                                'another folder')
+        else:
+            write_whole(path, lambda part: part.write_text(yaml.safe_dump(mine, sort_keys=False)))
+
+    def _record(self) -> None:
+        """Write the state, and what people look at; measure the held-out data."""
+        figures = self._measure()
+        if figures:
+            self.history[-1].update(figures)
+        if not self.first:
+            return
+        state = {'step': self.step, 'history': self.history, 'model': self.model.state_dict(),
+                 'optimizer': self.optimizer.state_dict(),
+                 'schedule': self.schedule.state_dict()}
+        write_whole(self.folder / STATE, lambda part: torch.save(state, part))
+        save_model(self.model, self.folder / MODEL)
+        lines = ''.join(json.dumps(row) + '\n' for row in self.history)
+        write_whole(self.folder / LOG, lambda part: part.write_text(lines))
+        draw_curves(self.history, self.folder / CURVES)
+
+    def _measure(self) -> dict[str, float]:
+        """Return the main figures of the held-out data, averaged over the datasets."""
+        if not (self.first and self.held_out and self.settings.stage == 'metric'):
+            return {}
+        estimator = DepthEstimator(self.model)
+        results = [evaluate(estimator, dataset) for dataset in self.held_out]
+        names = ('REL', 'delta1', 'router accuracy')
+        figures = {name: sum(result.figures[name] for result in results) / len(results)
+                   for name in names if all(name in result.figures for result in results)}
+        tqdm.write(f'step {self.step}: ' + ', '.join(f'{k} {v:.4f}' for k, v in figures.items()))
+        return figures
+
+    def _restore(self) -> None:
+        path = self.folder / STATE
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        self.model.load_state_dict(state['model'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.schedule.load_state_dict(state['schedule'])
+        self.step, self.history = state['step'], state['history']
+        if self.first:
+            log.info('continuing %s at step %d of %d', self.folder, self.step,
+                     self.settings.steps)
+
+
+def parameter_groups(model: ZoeDepth, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the trained parameters with the learning rates of their parts (section 6.2)."""
+    rate = recipe.learning_rate
+    groups: list[tuple[nn.Module, float]] = [
+        (model.backbone, rate * recipe.encoder_factor),
+              (model.decoder, rate * recipe.decoder_factor), (model.metric, rate)]
+    if model.router is not None:
+        groups.append((model.router, rate))
+    chosen = [([p for p in part.parameters() if p.requires_grad], own) for part, own in groups]
+    return [{'params': parameters, 'lr': own} for parameters, own in chosen if parameters]
+
+
+def freeze_parts(model: ZoeDepth, parts: str) -> None:
+    """
+    Leave only the named part to be trained, see :class:`TrainSettings`.
+
+    :raises TrainingError: the model has no such head.
+    """
+    if parts == 'all':
+        return
+    trained: list[nn.Module] = [model.metric] + ([model.router] if model.router else [])
+    if parts != 'heads':
+        if parts not in model.config.head_names:
+            raise TrainingError(f'{model.config.title} has no {parts} head to train, only '
+                                f'{" and ".join(model.config.head_names)}')
+        trained = [model.metric.heads[parts]]
+    model.requires_grad_(False)
+    for module in trained:
+        module.requires_grad_(True)
+
+
+def still_modules(model: ZoeDepth, parts: str, normalisations: bool) -> list[nn.Module]:
+    """Return the modules that stay in inference mode while the rest learns."""
+    if parts != 'all':
+        return [model.backbone, model.decoder]
+    return [module for module in model.modules() if normalisations and is_normalisation(module)]
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Tell whether a module normalises by the statistics of batches."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """
+    Let ``write`` fill a file that then takes its name in one step, or not at all.
+
+    :raises TrainingError: there is no room, or the folder cannot be written.
+    """
+    part = path.with_name(path.name + '.part')
+    try:
+        write(part)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:    # torch.save tells a full disk by the latter
+        raise TrainingError(f'{path} could not be written ({error}): make room; what stood there '
+                            'before is still whole') from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _processes(settings: TrainSettings) -> Iterator[tuple[int, int, torch.device]]:
+    """Join the other processes of torchrun; yield rank, their number, and the device."""
+    world = int(os.environ.get('WORLD_SIZE', '1'))
+    device = resolve_device(settings.device)
+    if world == 1:
+        yield 0, 1, device
+        return
+    if device.type == 'cuda':
+        device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+    try:
+        yield torch.distributed.get_rank(), world, device
+    finally:
+        torch.distributed.destroy_process_group()
