@@ -31,8 +31,7 @@ sample: $(READY)          ## make the sample bag anew
 bench: $(READY)           ## what the node costs beside the network
 	$(BIN)/python scripts/bench_overhead.py
 
-soak: $(READY)            ## what the node survives, and a long run: memory, age, lifecycle
-	$(BIN)/python -m pytest test/survival.py
+soak: $(READY)            ## a long run of the node: memory, age, lifecycle
 	$(BIN)/python test/soak.py
 
 docs: $(READY)            ## parameter file and picture of the README

@@ -94,8 +94,8 @@ def main() -> None:
     infos = CameraInfoBuffer()
     infos.add(info)
 
-    times: dict[str, list[float]] = {'decode': [], 'messages': [], 'publish': [], 'all': [],
-                                     'naive': []}
+    times: dict[str, list[float]] = {
+        'decode': [], 'images': [], 'cloud': [], 'publish': [], 'all': [], 'naive': []}
     for i in range(frames + 10):
         start = perf_counter()
         prepared = pipeline.prepare(message, infos, KINDS)
@@ -106,7 +106,8 @@ def main() -> None:
         end = perf_counter()
         if i >= 10:     # the first frames make the table of rays and warm up
             for name, value in (('decode', prepared.seconds), ('publish', end - made),
-                                ('messages', frame.seconds['messages']), ('all', end - start)):
+                                ('images', frame.seconds['images']),
+                                ('cloud', frame.seconds['cloud']), ('all', end - start)):
                 times[name].append(value)
         if i % 20 == 10:
             start = perf_counter()

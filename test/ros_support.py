@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import bags
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
@@ -21,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 import torch
 
+ROS = bags.rclpy_family()
 ROOT = Path(__file__).resolve().parents[1]
 # Patience, not a measure: these machines can be slow and discovery takes seconds.
 PATIENCE = 90.0
@@ -47,6 +50,16 @@ def stamp(message, seconds):
     nanoseconds = round(seconds * 1e9)
     message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10 ** 9)
     return message
+
+
+def good_image(at=1.0, size=(48, 64), frame='cam', encoding='rgb8', seed=0):
+    """Return a good sensor_msgs/Image."""
+    return stamp(ROS.photo(bags.picture(*size, seed=seed), encoding, frame=frame), at)
+
+
+def good_info(at=1.0, size=(48, 64), frame='cam', **more):
+    """Return its CameraInfo."""
+    return stamp(ROS.info(*size, frame=frame, **more), at)
 
 
 def seconds_of(message):
@@ -98,10 +111,11 @@ class NodeProcess:
     """depth_node in a process of its own, its output collected in a file."""
 
     def __init__(self, *arguments, cwd=ROOT, threads=1, environment=None,
-                 **parameters):
+                 program=('-m', 'zoe_ros.ros.main'), **parameters):
         """
         Start it; ``parameters`` become -p options.
 
+        :param program: what Python runs: the node, or a script around it.
         :param threads: of the network. The tiny one needs no more, and two of them wait for each
             other, for a second at times, where others use the machine as well.
         """
@@ -115,7 +129,7 @@ class NodeProcess:
         os.set_blocking(self._read, False)
         self._output = b''
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'zoe_ros.ros.main', '--ros-args', *options], cwd=cwd,
+            [sys.executable, *program, '--ros-args', *options], cwd=cwd,
             stdin=subprocess.DEVNULL, stdout=write, stderr=write,
             env={**os.environ, 'PYTHONPATH': python_path(),
                  'OMP_NUM_THREADS': str(threads), **(environment or {})},
@@ -150,6 +164,11 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+
+def of_camera(node, camera):
+    """Return what a client of one camera of a :class:`NodeProcess` needs: its namespace."""
+    return SimpleNamespace(namespace=f'{node.namespace}/{camera}')
 
 
 class Client:

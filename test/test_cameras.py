@@ -1,17 +1,10 @@
 """Several cameras on one model, over DDS."""
 import numpy as np
-from ros_support import bag_frames, Client, NodeProcess, ROOT, running_node
+from ros_support import bag_frames, Client, NodeProcess, of_camera, ROOT, running_node
 
 from zoe_ros.messages import decode_image
 
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
-
-
-class _Of:
-    """The namespace of one camera of a node, for a client."""
-
-    def __init__(self, node, camera):
-        self.namespace = f'{node.namespace}/{camera}'
 
 
 def test_two_cameras_share_a_model_and_keep_their_own_heads(tiny_weights, tiny_estimator):
@@ -19,7 +12,7 @@ def test_two_cameras_share_a_model_and_keep_their_own_heads(tiny_weights, tiny_e
     with running_node('-p', "cameras:=['front', 'rear']", variant='tiny',
                       weights=str(tiny_weights), device='cpu', image_transport='compressed',
                       interpolation='linear', router_time_constant=0.0) as node, \
-            Client(_Of(node, 'front')) as front, Client(_Of(node, 'rear')) as rear:
+            Client(of_camera(node, 'front')) as front, Client(of_camera(node, 'rear')) as rear:
         node.wait_for('waiting for images on')
         front.wait_for_match()
         rear.wait_for_match()
@@ -52,7 +45,7 @@ def test_a_fast_camera_does_not_starve_a_slow_one(tiny_weights):
     with running_node('-p', "cameras:=['fast', 'slow']", variant='tiny',
                       weights=str(tiny_weights), device='cpu',
                       image_transport='compressed') as node, \
-            Client(_Of(node, 'fast')) as fast, Client(_Of(node, 'slow')) as slow:
+            Client(of_camera(node, 'fast')) as fast, Client(of_camera(node, 'slow')) as slow:
         node.wait_for('waiting for images on')
         fast.wait_for_match()
         slow.wait_for_match()

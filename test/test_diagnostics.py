@@ -12,7 +12,7 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 FACTS = {'device': 'abacus (10 beads)', 'model': 'ZoeD'}
 
 
-def report(journal, period=2.0, listening=True, **facts):
+def report(journal, period=2.0, listening=('',), **facts):
     """Return the status of the period that ends now, and its values."""
     message = journal.report(Time(sec=3, nanosec=4), '/robot/depth_node', period,
                              {**FACTS, **facts}, listening)
@@ -26,25 +26,25 @@ def report(journal, period=2.0, listening=True, **facts):
     return status, values
 
 
-def publish(journal, age=0.1, head='indoor', probability=0.9, **seconds):
+def publish(journal, age=0.1, head='indoor', probability=0.9, camera='', **seconds):
     """Tell of a frame that came in and went out."""
-    journal.received()
-    journal.published(age, seconds, head, probability)
+    journal.received(camera)
+    journal.published(camera, age, seconds, head, probability)
 
 
 def test_an_empty_report_has_a_name_facts_and_no_times():
-    status, values = report(Journal(), listening=False)
+    status, values = report(Journal(), listening=())
     assert status.name == '/robot/depth_node: depth'
     assert status.hardware_id == 'abacus (10 beads)'
-    assert values == {'rate in [Hz]': '0.00', 'rate out [Hz]': '0.00', 'head': '-', **FACTS}
+    assert values == {'rate in [Hz]': '0.00', 'rate out [Hz]': '0.00', **FACTS}
 
 
 def test_rates_are_those_of_the_period():
     journal = Journal()
     for _ in range(7):
-        journal.received()
+        journal.received('')
     for _ in range(3):
-        journal.published(0.1, {}, 'indoor', 0.9)
+        journal.published('', 0.1, {}, 'indoor', 0.9)
     _, values = report(journal, period=2.0)
     assert (values['rate in [Hz]'], values['rate out [Hz]']) == ('3.50', '1.50')
     _, values = report(journal)
@@ -87,35 +87,66 @@ def test_lost_images_are_counted_from_the_start():
 def test_counting_nothing_lists_nothing():
     journal = Journal()
     journal.dropped('newer', 0)
-    status, values = report(journal, listening=False)
+    status, values = report(journal, listening=())
     assert status.level == OK
     assert values.get('dropped: newer', '0') == '0'
 
 
 @pytest.mark.parametrize(('received', 'dropped', 'listening', 'level', 'text'), [
-    (10, {}, True, OK, 'working'),
-    (10, {}, False, OK, 'nobody listens'),
-    (0, {}, False, OK, 'nobody listens'),
-    (0, {}, True, WARN, 'no images arrive'),
-    (10, {'newer': 5}, True, OK, 'working'),
-    (10, {'newer': 6}, True, WARN, 'slower than the camera: most images are dropped'),
-    (10, {'data': 1}, True, WARN, '1 images could not be used'),
-    (10, {'data': 1, 'size': 2, 'newer': 7}, True, WARN, '3 images could not be used'),
-    (10, {'data': 1}, False, WARN, '1 images could not be used'),
-    (10, {'error': 2, 'data': 1}, True, ERROR, '2 errors'),
-    (10, {'error': 1}, False, ERROR, '1 errors'),
+    (10, {}, [''], OK, 'working'),
+    (10, {}, [], OK, 'nobody listens'),
+    (0, {}, [], OK, 'nobody listens'),
+    (0, {}, [''], WARN, 'no images arrive'),
+    (10, {'newer': 5}, [''], OK, 'working'),
+    (10, {'newer': 6}, [''], WARN, 'slower than the camera: most images are dropped'),
+    (10, {'data': 1}, [''], WARN, '1 images could not be used'),
+    (10, {'data': 1, 'size': 2, 'newer': 7}, [''], WARN, '3 images could not be used'),
+    (10, {'data': 1}, [], WARN, '1 images could not be used'),
+    (10, {'error': 2, 'data': 1}, [''], ERROR, '2 frames lost to errors'),
+    (10, {'error': 1}, [], ERROR, '1 frames lost to errors'),
 ])
 def test_levels(received, dropped, listening, level, text):
     journal = Journal()
     for _ in range(received):
-        journal.received()
+        journal.received('')
     for cause, count in dropped.items():
         journal.dropped(cause, count)
     status, _ = report(journal, listening=listening)
     assert (status.level, status.message[:len(text)]) == (level, text)
     # What is over is over: the next period begins without blame.
-    journal.received()
+    publish(journal)
     status, _ = report(journal)
+    assert (status.level, status.message) == (OK, 'working')
+
+
+def test_an_error_stands_until_a_frame_has_worked():
+    journal = Journal()
+    journal.dropped('error')
+    assert report(journal)[0].level == ERROR
+    for listening in ([''], []):
+        journal.received('')
+        status, values = report(journal, listening=listening)
+        assert status.level == ERROR
+        assert status.message == 'no frame has worked since the last error'
+        assert values['dropped: error'] == '1'
+    journal.dropped('data')
+    assert report(journal)[0].level == ERROR
+    publish(journal)
+    assert report(journal)[0].level == OK
+
+
+def test_each_camera_is_watched_and_has_its_head():
+    journal = Journal()
+    publish(journal, camera='front', head='indoor')
+    publish(journal, camera='front', head='outdoor')
+    publish(journal, camera='left/eye')
+    status, values = report(journal, period=1.0, listening=['front', 'left/eye', 'rear', 'top'])
+    assert (status.level, status.message) == (WARN, 'no images arrive from rear, top')
+    assert (values['rate in [Hz]'], values['rate out [Hz]']) == ('3.00', '3.00')
+    assert (values['head front'], values['head left/eye']) == ('outdoor 0.90', 'indoor 0.90')
+    publish(journal, camera='front')
+    # Nobody listens to the others: their silence is no trouble.
+    status, _ = report(journal, listening=['front'])
     assert (status.level, status.message) == (OK, 'working')
 
 

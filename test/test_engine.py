@@ -293,7 +293,7 @@ def test_choice_that_is_not_accepted(tiny_weights, choices, words):
     assert str(error.value) == words
 
 
-@pytest.mark.parametrize('variant', ['N', 'zoe', '', 'tiny'])
+@pytest.mark.parametrize('variant', ['N', 'zoe', ' ', 'tiny'])
 def test_variant_that_there_is_not(variant):
     with pytest.raises(ValueError) as error:
         DepthEstimator.load(variant)
@@ -318,6 +318,12 @@ def test_find_config(tiny_weights):
     assert find_config('tiny', str(tiny_weights)) == made_up.tiny_config()
     for variant, config in VARIANTS.items():
         assert find_config(variant) is config
+
+
+def test_without_a_variant_the_weights_tell(tiny_weights):
+    assert find_config('') is VARIANTS['mobile']
+    assert find_config('', tiny_weights) == made_up.tiny_config()
+    assert DepthEstimator.load(weights=tiny_weights, device='cpu').model.config.variant == 'tiny'
 
 
 def test_devices():

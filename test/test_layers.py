@@ -21,8 +21,9 @@ LAYERS = [
     ['bag', 'results'],
     ['datasets.'],
     ['world.'],
-    ['evaluate', 'benchmark', 'train'],
-    ['run'],
+    ['sources'],
+    ['run', 'evaluate', 'benchmark'],
+    ['training.'],
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [

@@ -1,13 +1,15 @@
 """The parameters of the node: one source, and everything that is written from it."""
 from dataclasses import fields
+from pathlib import Path
 import re
 
 import pytest
-from ros_support import ROOT
 import yaml
 
 from zoe_ros.ros.parameters import DepthParameters, to_markdown, to_yaml
 from zoe_ros.settings import RunSettings
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_parameter_file_is_the_one_that_the_code_writes():

@@ -20,6 +20,7 @@ from zoe_ros.pipeline import (
     DEPTH,
     focal_factor,
     head_config,
+    infer_each,
     is_rectified,
     MILLIMETRES,
     Pipeline,
@@ -311,12 +312,74 @@ def test_depth_images_need_no_camera(pipeline):
 
 
 def test_what_a_frame_tells_besides(pipeline):
-    frame = pipeline().process(photo(), CameraInfoBuffer(), OUTPUTS)
-    assert set(frame.seconds) == {'decode', 'network', 'messages'}
+    infos = buffer_of(bags.ROSBAGS.info(*SIZE))
+    assert 'cloud' not in pipeline().process(photo(), infos, (DEPTH,)).seconds
+    frame = pipeline().process(photo(), infos, OUTPUTS)
+    assert set(frame.seconds) == {'decode', 'network', 'images', 'cloud'}
     assert all(0 < seconds < 60 for seconds in frame.seconds.values())
     assert frame.depth.shape == SIZE and frame.depth.dtype == np.float32
     assert sum(frame.head_probabilities.values()) == pytest.approx(1)
     assert frame.head == max(frame.head_probabilities, key=frame.head_probabilities.get)
+
+
+@pytest.mark.parametrize('k', [(5e-324, 0, 30, 0, 1e-30, 25, 0, 0, 1),
+                               (50, 0, 30, 0, 1e-300, 25, 0, 0, 1),
+                               (1e300, 0, 1e300, 0, 1e300, 25, 0, 0, 1)])
+def test_an_absurd_focal_length_makes_no_point_at_the_camera_or_at_infinity(pipeline, k):
+    chosen = pipeline(focal_correction=True)
+    with np.errstate(all='ignore'):
+        frame = chosen.process(photo(), buffer_of(bags.ROSBAGS.info(*SIZE, k=k)), ALL)
+    assert not (frame.depth <= 0).any()
+    points = bags.cloud_points(frame.messages[POINTS])
+    assert not np.isinf(points).any()
+    missing = np.isnan(points)
+    np.testing.assert_array_equal(missing.any(axis=-1), missing.all(axis=-1))
+
+
+# --- several images together ----------------------------------------------------------------
+
+
+@pytest.fixture
+def afraid_of_the_dark(tiny_weights):
+    """Return an estimator whose encoder fails on batches with a black image, and a log."""
+    estimator = DepthEstimator.load('tiny', tiny_weights, device='cpu')
+    batches = []
+
+    def fail_on_black(module, arguments):
+        batches.append(len(arguments[0]))
+        if any(image.max() <= image.min() for image in arguments[0]):
+            raise RuntimeError('dark')
+
+    estimator.model.backbone.register_forward_pre_hook(fail_on_black)
+    return estimator, batches
+
+
+@pytest.mark.parametrize('dark', [(1,), (0, 2), (0, 1, 2, 3)])
+def test_one_bad_image_of_a_batch_costs_no_other(dark, pipeline, afraid_of_the_dark):
+    estimator, batches = afraid_of_the_dark
+    images = [bags.picture(*SIZE, seed=i) * (i not in dark) for i in range(4)]
+    pipelines = [pipeline(estimator=estimator) for _ in images]
+    infos = CameraInfoBuffer()
+    prepared = [one.prepare(bags.ROSBAGS.photo(image), infos, (DEPTH,))
+                for one, image in zip(pipelines, images)]
+    results = infer_each(estimator, prepared)
+    assert batches == [4, 1, 1, 1, 1]
+    for i, (image, result) in enumerate(zip(images, results)):
+        if i in dark:
+            assert isinstance(result, RuntimeError) and str(result) == 'dark'
+            assert result.__traceback__ is None, 'it would hold on to the memory of the network'
+        else:
+            alone, = estimator.infer([image])
+            assert torch.equal(result.depth, alone.depth)
+
+
+def test_good_images_go_through_together(pipeline, afraid_of_the_dark):
+    estimator, batches = afraid_of_the_dark
+    prepared = [pipeline(estimator=estimator).prepare(photo(), CameraInfoBuffer(), (DEPTH,))
+                for _ in range(3)]
+    assert all(not isinstance(result, Exception) for result in infer_each(estimator, prepared))
+    assert batches == [3]
+    assert infer_each(estimator, []) == []
 
 
 def test_millimetres_are_those_of_the_depth_image(pipeline):

@@ -53,6 +53,12 @@ def fields_of(low=0.125, high=100.0, missing=False):
 # --- scale and filters ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('scale', [1e-60, 1e60])
+def test_a_scale_that_leaves_no_number_leaves_no_depth(scale):
+    depth, _ = refine(tensor([[1, 2.5]]), None, FrameSettings(), scale)
+    assert depth.isnan().all()
+
+
 def test_scale_by_hand():
     depth, deviation = tensor([[1, 2.5]]), tensor([[0.5, 0.25]])
     scaled, spread = refine(depth, deviation, FrameSettings(), 2.0)

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 
+from zoe_ros.engine import find_config
 from zoe_ros.model.config import RELEASED, VARIANTS
 from zoe_ros.model.layouts import OFFICIAL
 from zoe_ros.model.weights import load_model, open_checkpoint, save_model, WeightsError
@@ -145,6 +146,11 @@ def released(variant, folder):
     layout = json.loads((made_up.GOLDEN / f'state_dict_{variant}.json').read_text())
     return saved({'model': {name: torch.zeros(1).expand(shape)
                             for name, (shape, _) in layout.items()}}, folder)
+
+
+@pytest.mark.parametrize('variant', RELEASED)
+def test_a_released_file_tells_its_variant(tmp_path, variant):
+    assert find_config('', released(variant, tmp_path)) is VARIANTS[variant]
 
 
 @pytest.mark.parametrize('held, asked', list(itertools.permutations(RELEASED, 2)))
@@ -381,6 +387,7 @@ def test_model_does_not_live_in_its_file(tiny, state, tmp_path, kind, happen):
 MEMORY = """
 import sys, threading, time
 import torch
+from zoe_ros.engine import find_config
 from zoe_ros.model.config import RELEASED, VARIANTS
 from zoe_ros.model.weights import load_model
 

@@ -70,17 +70,21 @@ def test_a_worker_that_never_started_stops():
     assert Worker(print).stop(1)
 
 
-def test_every_item_in_order_when_the_sender_waits():
-    done = []
+def test_nothing_is_lost_by_who_asks_for_room_first():
+    room, done = Event(), []
+    room.set()
 
     def work(items):
         time.sleep(0.01)
         done.append(items['camera'])
 
-    worker = Worker(work, every=True)
+    worker = Worker(work, on_room=room.set)
     worker.start()
     for item in range(20):
-        worker.put('camera', item)
+        while not worker.has_room('camera'):
+            assert room.wait(30), 'nobody was told of the room'
+            room.clear()
+        assert not worker.put('camera', item)
     end = time.monotonic() + 30
     while len(done) < 20 and time.monotonic() < end:
         time.sleep(0.01)
@@ -88,18 +92,8 @@ def test_every_item_in_order_when_the_sender_waits():
     assert worker.stop(30)
 
 
-def test_a_waiting_sender_gives_up_when_it_is_told_to():
-    begun, go = Event(), Event()
-
-    def work(items):
-        begun.set()
-        go.wait(30)
-
-    worker = Worker(work, every=True)
-    worker.start()
-    worker.put('camera', 0)
-    assert begun.wait(30)
-    worker.put('camera', 1)
-    worker.put('camera', 2, alive=lambda: False)
-    go.set()
-    assert worker.stop(30)
+def test_the_slot_of_one_sender_is_no_concern_of_another():
+    worker = Worker(print)
+    worker.put('front', 1)
+    assert not worker.has_room('front')
+    assert worker.has_room('rear')

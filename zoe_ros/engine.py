@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.model.config import DEFAULT, VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights
 from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -86,17 +86,18 @@ class DepthEstimator:
         self.network = Network(self.model, position_memory)
 
     @classmethod
-    def load(cls, variant: str = 'nk', weights: str | Path | None = None, device: str = 'auto',
+    def load(cls, variant: str = '', weights: str | Path | None = None, device: str = 'auto',
              precision: str = 'fp32', aspect: str = 'stretch', pad: bool = False,
              flip: bool = False, router: str = 'auto',
              position_memory: float = 1.0) -> DepthEstimator:
         """
         Load a model.
 
-        :param variant: 'n' (indoor), 'k' (outdoor), 'nk' (both and a router), or the name of the
-            model in a ``weights`` file of our own.
-        :param weights: path of a checkpoint; without one the released weights are fetched once
-            into the cache of the Hugging Face hub.
+        :param variant: 'mobile' (small, comes with the package), 'n' (indoor), 'k' (outdoor),
+            'nk' (both and a router), or the name of the model in a ``weights`` file of our own.
+            Empty: what ``weights`` holds, or 'mobile'.
+        :param weights: path of a checkpoint; without one those of the variant, the released ones
+            fetched once into the cache of the Hugging Face hub.
         :param device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda', 'cuda:1', ...
         :param precision: of encoder and decoder: 'fp32', 'fp16' or 'bf16'.
         :param aspect: 'stretch' to the training resolution, or 'keep' the aspect ratio.
@@ -114,7 +115,7 @@ class DepthEstimator:
         one_of('router', router, ROUTERS)
         target = resolve_device(device)
         config = find_config(variant, weights)
-        path = Path(weights) if weights else find_weights(variant)
+        path = Path(weights) if weights else find_weights(config.variant)
         model = load_model(config, path, target, _DTYPES[precision])
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)
@@ -245,17 +246,25 @@ def _average_mirrored(values: torch.Tensor) -> torch.Tensor:
 
 def find_config(variant: str, weights: str | Path | None = None) -> ZoeConfig:
     """
-    Return the description of the model that ``variant`` names.
+    Return the description of the model that ``variant`` names; empty: that the weights hold.
 
-    :raises ValueError: neither a released variant nor the model in the ``weights`` file.
+    :raises ValueError: neither a known variant nor the model in the ``weights`` file.
     """
     if weights:
-        own = open_checkpoint(weights).config
+        checkpoint = open_checkpoint(weights)
+        own = checkpoint.config
+        if not variant:
+            released = checkpoint.released_variant()
+            if own is None and released is None:
+                raise WeightsError(f'{weights} does not tell which model it holds: name the '
+                                   'variant')
+            return own or VARIANTS[str(released)]
         if own is not None and own.variant != variant:
             raise WeightsError(f"{weights} holds {own.title}: ask for variant '{own.variant}', "
                                f"not '{variant}'")
         if own is not None:
             return own
+    variant = variant or DEFAULT
     one_of('variant', variant, tuple(VARIANTS))
     return VARIANTS[variant]
 

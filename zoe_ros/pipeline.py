@@ -48,7 +48,7 @@ class Frame:
     :param depth: (height, width) float32 [m] at the size of the image.
     :param messages: name of the output -> message.
     :param no_cloud: why there is none, or empty.
-    :param seconds: stage -> time it took: decode, network, messages.
+    :param seconds: stage -> time it took: decode, network, images, and cloud where there is one.
     """
 
     image: np.ndarray
@@ -146,10 +146,11 @@ class Pipeline:
         camera, no_cloud = self._camera_of(info, image)
         depth, deviation = self._to_image(net, camera, prepared.view, settings)
         messages = self._depth_images(header, depth, deviation, net, info, settings, wanted)
+        made = perf_counter()
+        seconds = {'decode': prepared.seconds, 'network': network_seconds, 'images': made - start}
         if camera is not None and POINTS in wanted:
             messages[POINTS] = self._cloud(header, image, depth, camera, settings)
-        seconds = {'decode': prepared.seconds, 'network': network_seconds,
-                   'messages': perf_counter() - start}
+            seconds['cloud'] = perf_counter() - made
         return Frame(image, depth, net.head, net.head_probabilities, messages, no_cloud, seconds)
 
     def measure(self, image: np.ndarray) -> tuple[np.ndarray, str]:
@@ -253,10 +254,12 @@ class Pipeline:
                settings: FrameSettings) -> Any:
         every = settings.point_cloud_downsample
         points = camera.unproject(depth, every)
-        # An infinite point is none; far_value is a point, for costmaps.
+        # An infinite point is none; far_value is a point, for costmaps. An absurd focal length
+        # makes points that are infinitely far to the side.
+        x, y, z = np.moveaxis(points, -1, 0)
         with np.errstate(invalid='ignore'):
-            points[~(points[..., 2] <= settings.point_cloud_max_range)] = np.nan
-        points[np.isinf(points[..., 2])] = np.nan
+            near = z <= settings.point_cloud_max_range
+        points[~(near & np.isfinite(x) & np.isfinite(y) & np.isfinite(z))] = np.nan
         colors = image[::every, ::every] if settings.point_cloud_color else None
         return cloud_message(self._types, header, points, colors)
 
@@ -268,10 +271,30 @@ def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> l
     :raises MessageError: an image is too small for the border that padding mirrors.
     """
     try:
-        return estimator.infer([p.seen for p in prepared], [p.choose for p in prepared],
-                               any(p.deviation for p in prepared))
+        results = estimator.infer([p.seen for p in prepared], [p.choose for p in prepared],
+                                  any(p.deviation for p in prepared))
     except ValueError as error:
         raise MessageError('size', str(error)) from None
+    if estimator.device.type == 'cuda':
+        # What fails on the device, and the time it takes, belongs to the network.
+        torch.cuda.synchronize(estimator.device)
+    return results
+
+
+def infer_each(estimator: DepthEstimator,
+               prepared: Sequence[Prepared]) -> list[NetworkDepth | Exception]:
+    """
+    Send images through the network as one batch; should that fail, each of them alone.
+
+    :return: for each image its depth, or why it has none: a bad one costs no other camera a frame.
+    """
+    try:
+        return list(infer_together(estimator, prepared))
+    except Exception as error:
+        if len(prepared) < 2:
+            # Without its traceback, which holds on to all that the network had in memory.
+            return [error.with_traceback(None)] * len(prepared)
+    return [infer_each(estimator, [item])[0] for item in prepared]
 
 
 def head_config(config: ZoeConfig, name: str) -> HeadConfig:

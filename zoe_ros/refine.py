@@ -22,8 +22,9 @@ def refine(depth: torch.Tensor, deviation: torch.Tensor | None, settings: FrameS
     :param scale: factor on both.
     :return: both, NaN where removed.
     """
+    depth = depth * scale       # an absurd focal length may leave 0, a point at the camera
     # Two comparisons, false for NaN, cost a third of isfinite.
-    depth = torch.where((depth > 0) & (depth < torch.inf), depth * scale, torch.nan)
+    depth = torch.where((depth > 0) & (depth < torch.inf), depth, torch.nan)
     if deviation is not None:
         deviation = deviation * scale
         if settings.max_relative_uncertainty:

@@ -69,10 +69,12 @@ class ModelSettings(Settings):
     """What is loaded, and where it runs."""
 
     variant: str = setting(
-        'nk', "Model: 'n' (indoor), 'k' (outdoor), 'nk' (both heads and a router), or the name "
-              'of the model in the weights file.')
+        '', "Model: 'mobile' (small, comes with the package), 'nk' (the published one with both "
+            "heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in the "
+            "weights file. Empty: what that file holds, or 'mobile' without one.")
     weights: str = setting(
-        '', 'Path of a checkpoint. Empty: the released weights, fetched once.')
+        '', 'Path of a checkpoint. Empty: those of the variant, which come with the package or '
+            'are fetched once.')
     device: str = setting(
         'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = setting(

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import sleep
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -11,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import String
 
 from zoe_ros.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, MessageTypes, nanoseconds, pack_array
+from zoe_ros.messages import CameraInfoBuffer, first_line, MessageTypes, nanoseconds, pack_array
 from zoe_ros.pipeline import (
     CAMERA_INFO,
     COLORED,
@@ -24,7 +25,7 @@ from zoe_ros.pipeline import (
     UNCERTAINTY,
 )
 from zoe_ros.ros.parameters import DepthParameters
-from zoe_ros.ros.subscription import MatchedSubscription
+from zoe_ros.ros.subscription import Gate, MatchedSubscription
 
 ROS_TYPES = MessageTypes(
     image=Image, camera_info=CameraInfo, point_cloud=PointCloud2, point_field=PointField,
@@ -37,6 +38,8 @@ OUTPUTS = {
 # Reliable outputs serve reliable and best-effort subscribers alike.
 _LATEST = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _EVERY = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+_SAY_AGAIN = 10.0       # [s] before the same is logged again
+_TRY_AGAIN = 0.01       # [s] after a history that was full, so that other threads can run
 
 
 class Channel:
@@ -74,8 +77,13 @@ class Channel:
         self._last_cloud: int | None = None
 
     def activate(self, estimator: DepthEstimator, parameters: DepthParameters,
-                 on_image: Callable[[Channel, Any], None]) -> None:
-        """Subscribe; ``on_image`` is called with each image, in the executor's thread."""
+                 on_image: Callable[[Channel, Any], None], has_room: Callable[[], bool]) -> None:
+        """
+        Subscribe.
+
+        :param on_image: is called with each image, in the executor's thread.
+        :param has_room: asked before every image is taken, with the policy of that name.
+        """
         self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, self._rectified)
         self._parameters, self._last_cloud, self.images = parameters, None, 0
         infos = self.infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
@@ -84,10 +92,12 @@ class Channel:
             self.images += 1
             on_image(self, message)
 
+        # One gate for both: a CameraInfo must not run ahead of the image that it belongs to.
+        gate = Gate(has_room) if self._every else None
         self._inputs = [
             MatchedSubscription(self._node, CameraInfo, f'{self._prefix}camera_info', infos.add,
-                                10, self._every),
-            MatchedSubscription(self._node, self.kind, self.topic, count, 2, self._every)]
+                                10, gate),
+            MatchedSubscription(self._node, self.kind, self.topic, count, 2, gate)]
 
     def deactivate(self) -> None:
         """Stop to listen."""
@@ -131,7 +141,25 @@ class Channel:
         for name, message in outputs.items():
             publisher = self._outputs.get(name)
             if publisher is not None and publisher.get_subscription_count():
+                self._send(publisher, message)
+
+    def _send(self, publisher: Any, message: Any) -> None:
+        """Publish; with policy 'every' wait for a reliable subscriber that is slower."""
+        while True:
+            try:
                 publisher.publish(message)
+                return
+            except RuntimeError as error:
+                # The history is full of what the subscriber has not taken yet; or something else
+                # is wrong, which the log tells.
+                if not self._every:
+                    raise
+                if self.pipeline is None or not self._node.context.ok():
+                    return      # given up with the work
+                self._node.get_logger().warning(
+                    f'waiting for a slow subscriber of {publisher.topic_name} '
+                    f'({first_line(error)})', throttle_duration_sec=_SAY_AGAIN)
+                sleep(_TRY_AGAIN)
 
     def publishes(self, topic: str) -> bool:
         """Tell whether a topic is an output of this camera."""

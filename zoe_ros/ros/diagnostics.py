@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from threading import Lock
 from typing import Any
 
@@ -22,22 +23,23 @@ class Journal:
         """Start with nothing."""
         self._lock = Lock()
         self.totals: Counter[str] = Counter()
-        self._last = ''
+        self._heads: dict[str, str] = {}
+        self._failing = False       # the network has not worked since its last error
         self._clear()
 
     def _clear(self) -> None:
-        self._received = 0
+        self._received: Counter[str] = Counter()
         self._published = 0
         self._dropped: Counter[str] = Counter()
         self._ages: list[float] = []
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)
 
-    def received(self) -> None:
+    def received(self, camera: str) -> None:
         """Count an image that has come in."""
         with self._lock:
-            self._received += 1
+            self._received[camera] += 1
 
-    def published(self, age: float, seconds: dict[str, float], head: str,
+    def published(self, camera: str, age: float, seconds: dict[str, float], head: str,
                   probability: float) -> None:
         """
         Count a frame that has gone out.
@@ -48,7 +50,8 @@ class Journal:
         with self._lock:
             self._published += 1
             self._ages.append(age)
-            self._last = f'{head} {probability:.2f}'
+            self._failing = False
+            self._heads[camera] = f'{head} {probability:.2f}'
             for stage, value in seconds.items():
                 self._seconds[stage].append(value)
 
@@ -57,26 +60,30 @@ class Journal:
         with self._lock:
             self._dropped[cause] += count
             self.totals[cause] += count
+            self._failing |= cause == 'error'
 
     def report(self, stamp: Any, name: str, period: float, facts: dict[str, str],
-               listening: bool) -> DiagnosticArray:
+               listening: Collection[str]) -> DiagnosticArray:
         """
         Return the message for the period that ends now, and begin the next.
 
         :param facts: what does not change: device, weights, ...
-        :param listening: somebody subscribes an output, so that silence means something.
+        :param listening: cameras of which somebody subscribes an output, so that their silence
+            means something.
         """
         with self._lock:
             level, text = self._judge(listening)
             values = {
-                'rate in [Hz]': f'{self._received / period:.2f}',
+                'rate in [Hz]': f'{self._received.total() / period:.2f}',
                 'rate out [Hz]': f'{self._published / period:.2f}',
                 **_percentiles('age at publish', self._ages),
                 **{key: value for stage, times in sorted(self._seconds.items())
                    for key, value in _percentiles(stage, times).items()},
                 **{f'dropped: {cause}': str(count)
                    for cause, count in sorted(self.totals.items())},
-                'head': self._last or '-', **facts}
+                **{' '.join(filter(None, ('head', camera))): head
+                   for camera, head in sorted(self._heads.items())},
+                **facts}
             self._clear()
         status = DiagnosticStatus(
             level=level, name=f'{name}: depth', message=text, hardware_id=facts.get('device', ''),
@@ -85,17 +92,21 @@ class Journal:
         message.header.stamp = stamp
         return message
 
-    def _judge(self, listening: bool) -> tuple[bytes, str]:
+    def _judge(self, listening: Collection[str]) -> tuple[bytes, str]:
         if self._dropped['error']:
-            return DiagnosticStatus.ERROR, f'{self._dropped["error"]} errors of the network'
+            return DiagnosticStatus.ERROR, f'{self._dropped["error"]} frames lost to errors'
+        if self._failing:
+            return DiagnosticStatus.ERROR, 'no frame has worked since the last error'
         damaged = sum(n for cause, n in self._dropped.items() if cause != 'newer')
         if damaged:
             return DiagnosticStatus.WARN, f'{damaged} images could not be used'
         if not listening:
             return DiagnosticStatus.OK, 'nobody listens'
-        if not self._received:
-            return DiagnosticStatus.WARN, 'no images arrive'
-        if self._dropped['newer'] > _FALLING_BEHIND * self._received:
+        silent = [camera for camera in listening if not self._received[camera]]
+        if silent:
+            names = ', '.join(filter(None, silent))
+            return DiagnosticStatus.WARN, f'no images arrive{names and f" from {names}"}'
+        if self._dropped['newer'] > _FALLING_BEHIND * self._received.total():
             return DiagnosticStatus.WARN, 'slower than the camera: most images are dropped'
         return DiagnosticStatus.OK, 'working'
 

@@ -6,14 +6,16 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run the node until it is told to end.
+    Run the node until it is told to end, and the process with it.
 
-    :return: 0 after SIGINT or SIGTERM, at whatever moment; 1 where the node cannot start.
+    The exit code is 0 after SIGINT or SIGTERM, at whatever moment.
+
+    :return: 1 where the node cannot start.
     """
     starting = True
 
@@ -44,14 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     spin(executor)
-    ended = node.stop()
+    node.stop()
     node.destroy_node()
     rclpy.try_shutdown()
-    if not ended:
-        # The worker is deep in the network; Python's own ending would pull the floor from under
-        # that thread.
-        _leave(0)
-    return 0
+    # Python's own ending takes seconds on a busy machine, to take torch apart, and would pull the
+    # floor from under a worker that is still deep in the network.
+    return _leave(0)
 
 
 def spin(executor: Any) -> None:
@@ -67,7 +67,7 @@ def spin(executor: Any) -> None:
             raise
 
 
-def _leave(code: int) -> None:
+def _leave(code: int) -> NoReturn:
     """End the process at once, with what it has said so far."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,8 +1,11 @@
 """The live node: images and CameraInfo in, metric depth and point clouds out."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 import logging
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -11,16 +14,17 @@ import rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 import torch
 
-from zoe_ros.engine import DepthEstimator
-from zoe_ros.messages import MessageError, nanoseconds
+from zoe_ros.engine import DepthEstimator, NetworkDepth
+from zoe_ros.messages import first_line, MessageError, nanoseconds
 from zoe_ros.model.weights import sha256_of
-from zoe_ros.pipeline import infer_together, Pipeline, Prepared
+from zoe_ros.pipeline import infer_each, Pipeline, Prepared
 from zoe_ros.ros.channel import Channel
 from zoe_ros.ros.diagnostics import Journal
 from zoe_ros.ros.parameters import declare
 from zoe_ros.ros.worker import Worker
 
-_SAY_AGAIN = 10.0       # [s] before the same complaint is logged again
+_SAY_AGAIN = 10.0       # [s] before a loss of the same cause is logged again
+_SENTENCES = 100        # said once each; what comes from outside must not fill log and memory
 _STOP_PATIENCE = 1.0    # [s] to wait for the frame at hand when the node stops
 _SILENCE = 5.0          # [s] without an image after which the node says why
 
@@ -49,6 +53,7 @@ class DepthNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._periodic: list[Any] = []
         self._said: set[str] = set()
+        self._said_at: dict[str, float] = {}
         core = logging.getLogger('zoe_ros')
         core.handlers, core.propagate = [_ToRosLog(self.get_logger())], False
         core.setLevel(logging.INFO)
@@ -63,6 +68,7 @@ class DepthNode(LifecycleNode):
                 chosen.variant, chosen.weights or None, chosen.device, chosen.precision,
                 aspect=chosen.aspect)
             estimator.check_router(chosen.router)
+            estimator.warm_up()         # here, and not when the first frame is waited for
         except (ValueError, OSError, RuntimeError) as error:
             self.get_logger().error(f'cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -79,10 +85,11 @@ class DepthNode(LifecycleNode):
         """Subscribe and start to work."""
         assert self._estimator is not None
         super().on_activate(state)      # the publishers
-        self._worker = Worker(self._process, self.parameters.policy == 'every')
-        self._worker.start()
-        for channel in self._channels.values():
-            channel.activate(self._estimator, self.parameters, self._on_image)
+        worker = self._worker = Worker(self._process, self._wake)
+        worker.start()
+        for name, channel in self._channels.items():
+            channel.activate(self._estimator, self.parameters, self._on_image,
+                             partial(worker.has_room, name))
         self._periodic = [
             self.create_timer(self.parameters.diagnostics_period, self._diagnose),
             self.create_timer(_SILENCE, self._explain_silence)]
@@ -125,15 +132,17 @@ class DepthNode(LifecycleNode):
         for channel in self._channels.values():
             channel.destroy()
         self._channels, self._estimator = {}, None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        # After an error of the device even this fails, and all that uses it.
+        with suppress(RuntimeError):
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     # --- in the executor's thread -----------------------------------------------------------
 
     def _on_image(self, channel: Channel, message: Any) -> None:
-        self._journal.received()
+        self._journal.received(channel.name)
         if self._worker is not None and channel.wanted() and self._worker.put(
-                channel.name, message, rclpy.ok):
+                channel.name, message):
             self._journal.dropped('newer')
 
     def _on_parameters(self, parameters: list[Any]) -> SetParametersResult:
@@ -154,7 +163,7 @@ class DepthNode(LifecycleNode):
         if self._estimator is not None and self._estimator.device.type == 'cuda':
             used = torch.cuda.memory_allocated(self._estimator.device)
             facts['device memory [MB]'] = f'{used / 1e6:.0f}'
-        listening = any(channel.wanted() for channel in self._channels.values())
+        listening = [name for name, channel in self._channels.items() if channel.wanted()]
         self._diagnostics.publish(self._journal.report(
             self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
             self.parameters.diagnostics_period, facts, listening))
@@ -177,74 +186,87 @@ class DepthNode(LifecycleNode):
 
     # --- in the worker's thread -------------------------------------------------------------
 
+    def _wake(self) -> None:
+        """Let the executor look again: a gate may have opened."""
+        if self.executor is not None:
+            self.executor.wake()
+
     def _process(self, messages: dict[str, Any]) -> None:
         """Process what waits, at most one image of each camera, as one batch."""
+        estimator = self._estimator
         batch: list[tuple[Channel, Pipeline, list[str], Prepared]] = []
         for name, message in messages.items():
             channel = self._channels.get(name)
             pipeline = channel.pipeline if channel else None
             if channel is None or pipeline is None:
                 continue    # deactivated meanwhile
-            with _Guard(self):
+            with self._losing_no_more_than_a_frame():
                 wanted = channel.due(message)
                 prepared = pipeline.prepare(message, channel.infos, wanted)
                 batch.append((channel, pipeline, wanted, prepared))
-        if not batch:
+        if not batch or estimator is None:
             return
         start = perf_counter()
-        results = None
-        with _Guard(self, len(batch)):
-            estimator = self._estimator
-            assert estimator is not None
-            results = infer_together(estimator, [item[3] for item in batch])
-        if results is None:
-            return
+        results = infer_each(estimator, [item[3] for item in batch])
         seconds = perf_counter() - start
         for (channel, pipeline, wanted, prepared), result in zip(batch, results):
-            with _Guard(self):
-                frame = pipeline.finish(prepared, result, channel.infos, wanted, seconds)
-                begin = perf_counter()
-                channel.publish(frame)
-                publishing = perf_counter() - begin
-                if frame.no_cloud:
-                    self._say_once(f'no cloud: {frame.no_cloud}')
-                now = self.get_clock().now().nanoseconds
-                self._journal.published(
-                    (now - nanoseconds(prepared.header.stamp)) / 1e9,
-                    {**frame.seconds, 'publish': publishing}, frame.head,
-                    frame.head_probabilities[frame.head])
+            with self._losing_no_more_than_a_frame():
+                self._finish(channel, pipeline, wanted, prepared, result, seconds)
 
-    def drop(self, cause: str, text: str, count: int) -> None:
-        """Count images that are lost, and say so from time to time."""
-        self._journal.dropped(cause, count)
-        self.get_logger().warning(f'dropped an image: {text}', throttle_duration_sec=_SAY_AGAIN)
+    def _finish(self, channel: Channel, pipeline: Pipeline, wanted: list[str],
+                prepared: Prepared, result: NetworkDepth | Exception, seconds: float) -> None:
+        """Publish what came of an image."""
+        if isinstance(result, Exception):
+            raise result
+        frame = pipeline.finish(prepared, result, channel.infos, wanted, seconds)
+        begin = perf_counter()
+        channel.publish(frame)
+        publishing = perf_counter() - begin
+        if frame.no_cloud:
+            self._say_once(f'no cloud: {frame.no_cloud}')
+        now = self.get_clock().now().nanoseconds
+        self._journal.published(
+            channel.name, (now - nanoseconds(prepared.header.stamp)) / 1e9,
+            {**frame.seconds, 'publish': publishing}, frame.head,
+            frame.head_probabilities[frame.head])
+
+    @contextmanager
+    def _losing_no_more_than_a_frame(self) -> Iterator[None]:
+        """Let no error of a frame end the node: the frame is lost, the next may work."""
+        try:
+            yield
+        except MessageError as error:
+            if self._drop(error.cause):
+                self.get_logger().warning(f'dropped an image: {error}')
+        except Exception as error:
+            # While the node ends whatever uses ROS fails; that is not worth a word.
+            if rclpy.ok() and self._drop('error'):
+                self.get_logger().error(
+                    f'lost a frame: {type(error).__name__}: {first_line(error)}{_advice(error)}')
+
+    def _drop(self, cause: str) -> bool:
+        """Count a lost image; return whether it is time to speak of its cause again."""
+        self._journal.dropped(cause)
+        now, before = monotonic(), self._said_at.get(cause, -_SAY_AGAIN)
+        if now - before >= _SAY_AGAIN:
+            self._said_at[cause] = now
+            return True
+        return False
 
     def _say_once(self, text: str) -> None:
-        if text not in self._said:
+        if text not in self._said and len(self._said) < _SENTENCES:
             self._said.add(text)
             self.get_logger().warning(text)
 
 
-class _Guard:
-    """Lets no error of a frame end the node: the frame is lost, the next may work."""
-
-    def __init__(self, node: DepthNode, images: int = 1) -> None:
-        self._node, self._images = node, images
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if isinstance(error, MessageError):
-            self._node.drop(error.cause, str(error), self._images)
-            return True
-        if isinstance(error, Exception):
-            if rclpy.ok():
-                self._node.drop('error', f'{type(error).__name__}: {error}', self._images)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            return True
-        return False
+def _advice(error: Exception) -> str:
+    """Return what helps against an error, where that is known."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return ' (a smaller model, precision fp16 or fewer cameras need less memory)'
+    # Of torch 2.8 and later.
+    if isinstance(error, getattr(torch, 'AcceleratorError', ())):
+        return ' (a device does not recover within a process: restart the node)'
+    return ''
 
 
 class _ToRosLog(logging.Handler):

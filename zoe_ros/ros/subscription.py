@@ -1,15 +1,41 @@
-"""A subscription whose reliability follows that of the publisher."""
+"""A subscription that follows its publisher's reliability, and a gate that holds it back."""
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 _RELIABLE, _BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 _PERIOD = 0.5   # [s] between looks at the publishers
+
+
+class Gate(CallbackGroup):
+    """
+    Lets the executor take messages only while there is room for them.
+
+    Until then they wait in the middleware, which holds back a publisher that is reliable and
+    keeps all. Waiting in a callback would hold back the services and timers as well.
+    """
+
+    def __init__(self, is_open: Callable[[], bool]) -> None:
+        """Ask ``is_open`` before each message; who opens it must wake the executor."""
+        super().__init__()
+        self._is_open = is_open
+
+    def can_execute(self, entity: Any) -> bool:
+        """Tell whether a message may be taken now."""
+        return self._is_open()
+
+    def beginning_execution(self, entity: Any) -> bool:
+        """Tell the same, just before it is taken."""
+        return self._is_open()
+
+    def ending_execution(self, entity: Any) -> None:
+        """Do nothing: taking one message does not forbid the next."""
 
 
 class MatchedSubscription:
@@ -23,18 +49,18 @@ class MatchedSubscription:
     """
 
     def __init__(self, node: Node, kind: type, topic: str, callback: Callable[[Any], None],
-                 depth: int, every: bool) -> None:
-        """Subscribe ``topic`` with a history of ``depth`` messages, or for ``every`` one."""
+                 depth: int, gate: Gate | None) -> None:
+        """Subscribe with a history of ``depth``; with a gate, for every message behind it."""
         self._node, self._kind, self._callback = node, kind, callback
         self._topic = node.resolve_topic_name(topic)
-        self._qos = (QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=_RELIABLE) if every
+        self._qos = (QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=_RELIABLE) if gate
                      else QoSProfile(depth=depth, reliability=_BEST_EFFORT))
         wanted = self._qos.reliability
         # This declares the parameters qos_overrides.<topic>.subscription.* and applies them.
         self._subscription = node.create_subscription(
-            kind, self._topic, callback, self._qos,
+            kind, self._topic, callback, self._qos, callback_group=gate,
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
-        self._fixed = every or self._qos.reliability != wanted
+        self._fixed = gate is not None or self._qos.reliability != wanted
         self._timer = node.create_timer(_PERIOD, self._match)
 
     def destroy(self) -> None:

@@ -1,32 +1,31 @@
-"""One thread that works on the images of all cameras: on the newest, or on every one."""
+"""One thread that works on the images of all cameras: on what waits, together."""
 from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Condition, Thread
 from typing import Any
 
-_LOOK = 0.2     # [s] how often a waiting put() asks whether it should give up
-
 
 class Worker:
     """
     A mailbox with one slot for each sender, emptied by one thread.
 
-    What waits goes through as one batch, so that no sender is served twice before another.
-
-    By default the newest item wins: one that is not begun when the next of its sender comes is
-    dropped, because on a slow machine a queue would only make every result late. With ``every``
-    the sender waits for its slot instead, which holds back a reliable publisher.
+    What waits goes through as one batch, so that no sender is served twice before another. The
+    newest item wins: one that is not begun when the next of its sender comes is dropped, because
+    on a slow machine a queue would only make every result late. Who must not lose one asks
+    :meth:`has_room` first.
     """
 
-    def __init__(self, work: Callable[[dict[str, Any]], None], every: bool = False) -> None:
+    def __init__(self, work: Callable[[dict[str, Any]], None],
+                 on_room: Callable[[], None] = lambda: None) -> None:
         """
         Prepare to work in a thread that :meth:`start` begins.
 
         :param work: is called with sender -> item of all that waits.
+        :param on_room: is called, in that thread, when the slots have become empty.
         """
         self._work = work
-        self._every = every
+        self._on_room = on_room
         self._changed = Condition()
         self._items: dict[str, Any] = {}
         self._stopping = False
@@ -37,18 +36,14 @@ class Worker:
         """Begin to work."""
         self._thread.start()
 
-    def put(self, sender: str, item: Any, alive: Callable[[], bool] = lambda: True) -> bool:
-        """
-        Hand over an item; waits for the slot only with ``every``.
-
-        :param alive: asked while waiting; the item is given up when it says no.
-        :return: whether it took the place of one that was not begun.
-        """
+    def has_room(self, sender: str) -> bool:
+        """Tell whether an item of this sender would replace no other."""
         with self._changed:
-            while self._every and not self._changed.wait_for(
-                    lambda: sender not in self._items or self._stopping, timeout=_LOOK):
-                if not alive():
-                    return False
+            return sender not in self._items
+
+    def put(self, sender: str, item: Any) -> bool:
+        """Hand over an item; return whether it took the place of one that was not begun."""
+        with self._changed:
             replaced = sender in self._items
             self._items[sender] = item
             self._changed.notify_all()
@@ -70,5 +65,5 @@ class Worker:
                 if self._stopping:
                     return
                 items, self._items = self._items, {}
-                self._changed.notify_all()
+            self._on_room()
             self._work(items)

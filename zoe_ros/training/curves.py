@@ -20,7 +20,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
 
     losses: list[str] = [name for name in ('loss', 'silog', 'routing') if name in history[0]]
     figures: list[str] = [name for name in ('REL', 'delta1', 'router accuracy')
-               if any(name in row for row in history)]
+                          if any(name in row for row in history)]
     figure = Figure(figsize=(5 * (1 + bool(figures)), 3.6), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 1 + bool(figures), squeeze=False)[0]

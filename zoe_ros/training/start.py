@@ -48,4 +48,3 @@ def begin_with(model: ZoeDepth, start: str) -> None:
             'of another shape')
     if new:
         log.info('%s has no fitting %s: these begin anew', path, ' and '.join(sorted(set(new))))
-

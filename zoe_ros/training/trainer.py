@@ -230,7 +230,7 @@ def parameter_groups(model: ZoeDepth, recipe: Recipe) -> list[dict[str, Any]]:
     rate = recipe.learning_rate
     groups: list[tuple[nn.Module, float]] = [
         (model.backbone, rate * recipe.encoder_factor),
-              (model.decoder, rate * recipe.decoder_factor), (model.metric, rate)]
+        (model.decoder, rate * recipe.decoder_factor), (model.metric, rate)]
     if model.router is not None:
         groups.append((model.router, rate))
     chosen = [([p for p in part.parameters() if p.requires_grad], own) for part, own in groups]

@@ -253,8 +253,8 @@ def cupboard(rng: Rng) -> Prop:
     for i in range(columns):
         for k in range(rows):
             x, z = -width / 2 + i * w, 0.08 + k * h
-            mesh.box((x + 0.006, -depth / 2, z + 0.006), (x + w - 0.006, -depth / 2 + 0.02,
-                                                           z + h - 0.006), body)
+            mesh.box((x + 0.006, -depth / 2, z + 0.006),
+                     (x + w - 0.006, -depth / 2 + 0.02, z + h - 0.006), body)
             at = x + w / 2 if rows > 1 else x + (w - 0.06 if i % 2 == 0 else 0.06)
             middle = z + h / 2
             mesh.box((at - 0.015, -depth / 2 - 0.03, middle - 0.06),

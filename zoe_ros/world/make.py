@@ -157,5 +157,3 @@ def _read_about(part: Path) -> dict[str, int]:
     except (OSError, ValueError):
         raise DatasetError(f'{part} holds no frames: make them with "zoe world '
                            f'{part.parent.parent}"') from None
-
-

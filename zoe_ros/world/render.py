@@ -208,7 +208,7 @@ class Renderer:
         return shaded
 
     def _openness(self, hits: Hits, rng: np.random.Generator) -> np.ndarray:
-        """Return how much ambient light reaches the points: less in corners. (n,)"""
+        """Return how much ambient light reaches the points, (n,): less in corners."""
         reach = 0.7 if self.scene.sky is None else 2.5
         n = len(hits.at)
         z = rng.uniform(-1, 1, n).astype(np.float32)

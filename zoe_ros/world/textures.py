@@ -152,7 +152,7 @@ def _checker(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.nda
 
 
 def _picture(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """A motif of free colours about the two given: posters, screens, the view of a window."""
+    """Free colours about the two given: posters, screens, the view of a window."""
     period = 3 * m.size[0]
     rows = [noise(u, v, period, f, m.seed + k) for k in range(3)]
     part = (v / m.size[1] + 0.2 * rows[0]).clip(0, 1)
