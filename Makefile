@@ -28,7 +28,8 @@ sample: $(READY)          ## make the sample bag anew
 	$(BIN)/pip install --quiet scikit-image
 	$(BIN)/python scripts/make_sample_bag.py
 
-bench: $(READY)           ## what the node costs beside the network
+bench: $(READY)           ## how fast the estimator is, and what the node costs beside it
+	$(BIN)/zoe bench
 	$(BIN)/python scripts/bench_overhead.py
 
 soak: $(READY)            ## a long run of the node: memory, age, lifecycle

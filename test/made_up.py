@@ -9,6 +9,7 @@ import functools
 import json
 from math import prod
 from pathlib import Path
+import re
 import zlib
 
 import numpy as np
@@ -121,6 +122,15 @@ def fill(model, salt=''):
         for name, tensor in model.state_dict().items():
             tensor.copy_(tensor_for(name, tensor.shape, salt))
     return model.requires_grad_(False).eval()
+
+
+def is_halved(name, dtype):
+    """Tell whether a parameter of ours is kept in half precision ``dtype``."""
+    if name.startswith('decoder.relative.conv'):
+        return dtype == torch.bfloat16 and not name.startswith('decoder.relative.conv3')
+    if re.search(r'\.blocks\.\d+\.(norm\d|gamma_)', name):
+        return False
+    return name.startswith(('backbone.', 'decoder.project.', 'decoder.fusion.'))
 
 
 def tiny_model(heads=('indoor', 'outdoor'), seed=0, **choices):

@@ -8,7 +8,7 @@ from scenes import Planes
 
 from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError, EvalProtocol
-from zoe_ros.evaluate import evaluate, ROUTING, table, TABLE, write_results
+from zoe_ros.evaluate import evaluate, ROUTING, TABLE, table, write_results
 from zoe_ros.metrics import depth_metrics, mean_metrics
 from zoe_ros.settings import WorldSettings
 from zoe_ros.world.make import make_world
@@ -96,8 +96,8 @@ def test_the_commands_from_world_to_figures(tmp_path, capsys, monkeypatch):
     small = ['--scenes', '1', '--held-out', '1', '--frames', '2', '--height', '64', '--width',
              '96', '--workers', '1']
     assert main(['world', 'w', *small]) == 0
-    assert main(['train', '--data', 'w', '--held-out', 'w', '--steps', '2', '--batch', '2', '--size',
-                 '64x96', '--workers', '0', '--device', 'cpu', '--output', 'run']) == 0
+    assert main(['train', '--data', 'w', '--held-out', 'w', '--steps', '2', '--batch', '2',
+                 '--size', '64x96', '--workers', '0', '--device', 'cpu', '--output', 'run']) == 0
     assert 'the model is run/model.safetensors' in capsys.readouterr().out
     assert main(['eval', 'w', '--weights', 'run/model.safetensors', '--device', 'cpu']) == 0
     out = capsys.readouterr().out

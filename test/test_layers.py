@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     ['settings', 'colormap', 'camera', 'routing', 'metrics'],
     ['model.'],
-    ['preprocess', 'refine', 'view', 'losses'],
+    ['preprocess', 'refine', 'view', 'losses', 'network'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names
     ['messages'],
@@ -27,8 +27,9 @@ LAYERS = [
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
-    ['config', 'layouts'],
+    ['config', 'layouts', 'kernels'],
     ['backbone', 'decoder', 'pyramid', 'router'],
+    ['strips'],
     ['metric'],
     ['zoedepth'],
     ['weights'],

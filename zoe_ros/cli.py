@@ -7,10 +7,10 @@ from dataclasses import fields
 import logging
 import shlex
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from zoe_ros import __version__
-from zoe_ros.settings import EvalSettings, RunSettings, WorldSettings
+from zoe_ros.settings import EvalSettings, PRECISIONS, RunSettings, WorldSettings
 from zoe_ros.training.recipe import TrainSettings
 
 
@@ -44,6 +44,13 @@ def _run(**options: object) -> None:
         print(f'  look at {folder / "overview.png"}')
     if (folder / 'bag').is_dir():
         print(f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}')
+
+
+def _bench(**options: object) -> None:
+    from zoe_ros.benchmark import bench, BenchSettings  # here: as above
+
+    for line in bench(BenchSettings(**options)):  # type: ignore[arg-type]
+        print(line)
 
 
 def _eval(**options: object) -> None:
@@ -85,14 +92,15 @@ def _parser() -> argparse.ArgumentParser:
                                                       'or .db3')
     _add_settings(command, RunSettings)
 
-    data = {'metavar': 'DATA', 'nargs': '+',
-            'help': 'folder of a dataset or of zoe world, or a bag with depth'}
+    data: dict[str, Any] = {
+        'metavar': 'DATA', 'nargs': '+',
+        'help': 'folder of a dataset or of zoe world, or a bag with depth'}
     command = commands.add_parser(
         'eval', help='figures of a model on data with known depth',
         description='REL, RMSE, log10, SILog and deltas by the protocol of each dataset, the '
                     "router's accuracy, and pictures.")
     command.set_defaults(command=_eval)
-    command.add_argument('data', **data)    # type: ignore[arg-type]
+    command.add_argument('data', **data)
     _add_settings(command, EvalSettings)
 
     command = commands.add_parser(
@@ -100,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         description='The recipe of the paper; under torchrun with several processes. The folder '
                     'of a run that was broken off is continued exactly.')
     command.set_defaults(command=_train)
-    command.add_argument('--data', required=True, **data)   # type: ignore[arg-type]
+    command.add_argument('--data', required=True, **data)
     _add_settings(command, TrainSettings)
 
     command = commands.add_parser(
@@ -109,7 +117,31 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_world)
     command.add_argument('folder', metavar='FOLDER', help='where it goes')
     _add_settings(command, WorldSettings)
+
+    command = commands.add_parser(
+        'bench', help='how fast the estimator is on this machine',
+        description='Time the estimator beside the matrix product of this machine; a table, and '
+                    'one line of JSON last.')
+    command.set_defaults(command=_bench)
+    command.add_argument('--variant', default='nk', help="name of a model ('%(default)s')")
+    command.add_argument('--weights', default='', metavar='FILE',
+                         help='a checkpoint; without one weights are made up, at the same cost')
+    command.add_argument('--precision', default='fp32', choices=PRECISIONS)
+    command.add_argument('--device', default='auto', help='(%(default)s)')
+    command.add_argument('--batch', type=int, default=1, help='images at a time (%(default)s)')
+    command.add_argument('--size', type=_size, metavar='WIDTHxHEIGHT',
+                         help='input of the network, multiples of 32 (its training images)')
+    command.add_argument('--threads', type=int, default=0, help='of the CPU (torch decides)')
+    command.add_argument('--frames', type=int, default=10, help='to measure (%(default)s)')
+    command.add_argument('--against', default='', choices=('transformers',),
+                         help='measure the network of another implementation in turns with ours')
     return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return (height, width) of 'WIDTHxHEIGHT'."""
+    width, _, height = text.partition('x')
+    return int(height), int(width)
 
 
 def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
@@ -129,7 +161,8 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
                                  metavar='DATA')
             continue
         command.add_argument(
-            flag, dest=item.name, type=type(item.default), default=item.default, choices=choices or None,
+            flag, dest=item.name, type=type(item.default), default=item.default,
+            choices=choices or None,
             metavar='|'.join(choices) or type(item.default).__name__.upper(),
             help=text + (' (%(default)s)' if item.default != '' else ''))
 

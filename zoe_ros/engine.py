@@ -12,6 +12,7 @@ from zoe_ros.model.config import DEFAULT, VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights
 from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
+from zoe_ros.network import Network
 from zoe_ros.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
 from zoe_ros.settings import ASPECTS, one_of, PRECISIONS, ROUTERS
 
@@ -62,12 +63,13 @@ class DepthEstimator:
     Calls keep no state, so one estimator may serve several threads. Make one with :meth:`load`.
 
     :ivar weights: the file that the model was loaded from, or None.
+    :ivar network: runs the model on pixels.
     """
 
     weights: Path | None = None
 
     def __init__(self, model: ZoeDepth, *, aspect: str = 'stretch', pad: bool = False,
-                 flip: bool = False, router: str = 'auto') -> None:
+                 flip: bool = False, router: str = 'auto', position_memory: float = 1.0) -> None:
         """
         Wrap a model that is already on its device; see :meth:`load` for the parameters.
 
@@ -81,11 +83,13 @@ class DepthEstimator:
         self.flip = flip
         self.router = router
         self.device = next(model.parameters()).device
+        self.network = Network(self.model, position_memory)
 
     @classmethod
     def load(cls, variant: str = '', weights: str | Path | None = None, device: str = 'auto',
              precision: str = 'fp32', aspect: str = 'stretch', pad: bool = False,
-             flip: bool = False, router: str = 'auto') -> DepthEstimator:
+             flip: bool = False, router: str = 'auto',
+             position_memory: float = 1.0) -> DepthEstimator:
         """
         Load a model.
 
@@ -101,6 +105,8 @@ class DepthEstimator:
         :param flip: average with the mirrored image, as the official inference does; twice the
             cost. The official default inference is aspect 'keep' with both.
         :param router: 'auto' decides for each image; 'indoor' or 'outdoor' force a head.
+        :param position_memory: the most that is kept between frames to save time [GiB]; see
+            :class:`zoe_ros.network.PositionBiases`.
         :raises ValueError: a choice that is not accepted, or weights that cannot be used.
         :raises FileNotFoundError: no such weights file.
         """
@@ -111,9 +117,20 @@ class DepthEstimator:
         config = find_config(variant, weights)
         path = Path(weights) if weights else find_weights(config.variant)
         model = load_model(config, path, target, _DTYPES[precision])
-        estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router)
+        estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
+                        position_memory=position_memory)
         estimator.weights = path
         return estimator
+
+    def warm_up(self, size: tuple[int, int] | None = None) -> None:
+        """
+        Do what the first frame would have to do: kept tables, graphs, libraries' choices.
+
+        :param size: (height, width) of the images that will come [px]; with aspect 'stretch' and
+            no padding it does not matter.
+        """
+        height, width = size or self.model.config.image_size
+        self.predict(np.zeros((height, width, 3), np.uint8))
 
     def check_router(self, router: str) -> None:
         """Raise a ValueError unless ``router`` is 'auto' or a head that the model has."""
@@ -177,25 +194,34 @@ class DepthEstimator:
 
     def _run(self, images: list[np.ndarray], plans: list[SizePlan], choosers: list[Chooser],
              deviation: bool) -> list[NetworkDepth]:
-        # np.array copies: torch refuses negative strides and warns of read-only messages.
-        pixels = torch.cat([
-            to_pixels(torch.from_numpy(np.array(image)).to(self.device)[None], plan)
-            for image, plan in zip(images, plans)])
+        pixels = torch.cat([to_pixels(self._upload(image)[None], plan)
+                            for image, plan in zip(images, plans)])
         if self.flip:
             # The two passes are routed each on its own, as in the official code, and may differ
             # near the boundary; the answer tells the head of the image as it is.
             pixels = torch.cat([pixels, pixels.flip(-1)])
             choosers = choosers * 2
-        trunk = self.model.trunk(pixels)
-        rows = ([None] * len(pixels) if trunk.logits is None
-                else list(trunk.logits.float().cpu().numpy()))
-        chosen = [choose(row) for choose, row in zip(choosers, rows)]
-        depth, spread = self.model.measure(trunk, [head for head, _ in chosen], deviation)
+        chosen: list[tuple[str, dict[str, float]]] = []
+
+        def choose(logits: np.ndarray | None) -> list[str]:
+            rows = [None] * len(choosers) if logits is None else list(logits)
+            chosen[:] = [chooser(row) for chooser, row in zip(choosers, rows)]
+            return [head for head, _ in chosen]
+
+        depth, spread = self.network(pixels, choose, deviation)
         if self.flip:
             depth = _average_mirrored(depth)
             spread = None if spread is None else _average_mirrored(spread)
         return [NetworkDepth(depth[i], None if spread is None else spread[i], plan, *chosen[i])
                 for i, plan in enumerate(plans)]
+
+    def _upload(self, image: np.ndarray) -> torch.Tensor:
+        # np.array copies: torch refuses negative strides and warns of read-only messages.
+        pixels = torch.from_numpy(np.array(image, order='C'))
+        if self.device.type == 'cuda':
+            # From pinned memory the copy does not hold up the host.
+            return pixels.pin_memory().to(self.device, non_blocking=True)
+        return pixels
 
     def _choose(self, logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
         """Pick a head by the router for this image alone, or the one that is forced."""

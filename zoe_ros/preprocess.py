@@ -69,11 +69,11 @@ def to_pixels(images: torch.Tensor, plan: SizePlan) -> torch.Tensor:
     :param images: (b, h, w, 3) uint8 RGB of size ``plan.image``.
     :return: (b, 3, H, W) float32 in [-1, 1] of size ``plan.net``.
     """
-    pixels = images.permute(0, 3, 1, 2).float() / 255
+    pixels = images.permute(0, 3, 1, 2).float()
     if any(plan.pad):
         pixels = F.pad(pixels, (plan.pad[1], plan.pad[1], plan.pad[0], plan.pad[0]), 'reflect')
-    pixels = F.interpolate(pixels, plan.net, mode='bilinear', align_corners=True)
-    return (pixels - 0.5) / 0.5
+    pixels = F.interpolate(pixels, plan.net, mode='bilinear', align_corners=True).contiguous()
+    return pixels.mul_(2 / 255).sub_(1)
 
 
 def to_depth(depth: torch.Tensor, plan: SizePlan) -> torch.Tensor:

@@ -1,12 +1,16 @@
 """BEiT encoder with resolution-free relative positions, reassembled into four feature maps."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from timm.models.beit import Beit
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import BackboneConfig
+from zoe_ros.model.kernels import attention, linear
 
 
 class BeitBackbone(nn.Module):
@@ -15,7 +19,8 @@ class BeitBackbone(nn.Module):
 
     timm gives the transformer blocks. The relative position tables are ours: timm resizes them by
     another rule than the one that the released weights were trained with (trap T12), so the blocks
-    are built without tables and each gets its bias as an argument.
+    are built without tables and each gets its bias as an argument. Their parameters are computed
+    with by :func:`encode`.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -30,7 +35,7 @@ class BeitBackbone(nn.Module):
         self.taps = config.taps
         self.patch_embed = beit.patch_embed.proj
         self.cls_token = beit.cls_token
-        self.blocks = beit.blocks
+        self.blocks: Any = beit.blocks        # timm's Blocks, which mypy would take for Modules
         rows = (2 * config.table_grid - 1) ** 2 + 3
         self.position_tables = nn.ParameterList(
             nn.Parameter(torch.zeros(rows, config.heads)) for _ in range(config.depth))
@@ -46,29 +51,79 @@ class BeitBackbone(nn.Module):
                 attention = self.blocks.get_submodule(name.removesuffix('.q_bias'))
                 attention.k_bias = torch.zeros_like(bias)
 
-    def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+    def grid_of(self, pixels: torch.Tensor) -> tuple[int, int]:
+        """Return the rows and columns of tokens of an image (b, 3, H, W)."""
+        return pixels.shape[-2] // self.patch, pixels.shape[-1] // self.patch
+
+    def forward(self, pixels: torch.Tensor,
+                biases: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
         """
         Encode an image.
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
+        :param biases: of the first blocks, from :meth:`position_bias` at this grid; those of the
+            others are computed here.
         :return: four maps (b, C_k, H/s, W/s), s = 4, 8, 16, 32.
         """
-        patches = self.patch_embed(pixels)                          # b c gh gw
-        grid = (patches.shape[2], patches.shape[3])
-        tokens = patches.flatten(2).transpose(1, 2)                 # b n c
+        grid = self.grid_of(pixels)
+        tokens = self.patch_embed(pixels).flatten(2).transpose(1, 2)    # b n c
         cls = self.cls_token.expand(tokens.shape[0], -1, -1)
-        tokens = torch.cat([cls, tokens], dim=1)                    # b 1+n c
-        index = relative_position_index(*grid, device=pixels.device)
+        tokens = torch.cat([cls, tokens], dim=1)                        # b 1+n c
+        tokens = tokens.to(self.blocks[0].gamma_1.dtype)
+        index = None
         maps: list[torch.Tensor] = []
-        last = max(self.taps)
-        for i, (block, table) in enumerate(zip(self.blocks, self.position_tables)):
-            bias = relative_position_bias(table, self.table_grid, grid, index)
-            tokens = block(tokens, shared_rel_pos_bias=bias)
+        for i in range(self.used_blocks):
+            if i < len(biases):
+                bias = biases[i]
+            else:
+                if index is None:
+                    index = relative_position_index(*grid, device=pixels.device)
+                bias = self.position_bias(i, grid, index)
+            tokens = encode(self.blocks[i], tokens, bias)
             if i in self.taps:
                 maps.append(self.reassemble[len(maps)](tokens, grid))
-            if i == last:
-                break
         return maps
+
+    def widen_sums(self) -> None:
+        """Bring to float32 what :func:`encode` keeps in it, whatever the precision."""
+        for block in self.blocks:
+            block.norm1.float()
+            block.norm2.float()
+            block.gamma_1.data = block.gamma_1.data.float()
+            block.gamma_2.data = block.gamma_2.data.float()
+
+    @property
+    def used_blocks(self) -> int:
+        """Return how many blocks are computed: none after the last one whose output is used."""
+        return max(self.taps) + 1
+
+    def position_bias(self, block: int, grid: tuple[int, int],
+                      index: torch.Tensor) -> torch.Tensor:
+        """Return the bias of a block, see :func:`relative_position_bias`."""
+        return relative_position_bias(self.position_tables[block], self.table_grid, grid, index)
+
+
+def encode(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """
+    Run a transformer block of BEiT (section 1.2): attention, then an MLP, both scaled and added.
+
+    The sum that runs through all blocks, its norms and scales are float32 in any precision:
+    rounded 48 times to bfloat16 it would account for half of the error of depth.
+
+    :param block: of timm.
+    :param tokens: (b, n, c) float32; :param bias: (1, heads, n, n) on the logits of attention.
+    """
+    attn, mlp = block.attn, block.mlp
+    half = attn.qkv.weight.dtype
+    qkv = linear(block.norm1(tokens).to(half), attn.qkv.weight,
+                 torch.cat([attn.q_bias, attn.k_bias, attn.v_bias]))
+    q, k, v = qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)    # b heads n d
+    mixed = attention(q, k, v, bias).transpose(1, 2).flatten(2)
+    mixed = linear(mixed, attn.proj.weight, attn.proj.bias).to(tokens.dtype)
+    tokens = torch.addcmul(tokens, block.gamma_1, mixed)
+    hidden = linear(block.norm2(tokens).to(half), mlp.fc1.weight, mlp.fc1.bias, gelu=True)
+    hidden = linear(hidden, mlp.fc2.weight, mlp.fc2.bias).to(tokens.dtype)
+    return torch.addcmul(tokens, block.gamma_2, hidden)
 
 
 class Reassemble(nn.Module):
@@ -79,7 +134,7 @@ class Reassemble(nn.Module):
         super().__init__()
         self.readout = nn.Linear(2 * embed_dim, embed_dim)
         self.project = nn.Conv2d(embed_dim, channels, 1)
-        self.resize: nn.Module = (
+        self.resize: Any = (
             nn.ConvTranspose2d(channels, channels, 4, stride=4),
             nn.ConvTranspose2d(channels, channels, 2, stride=2),
             nn.Identity(),
@@ -87,11 +142,32 @@ class Reassemble(nn.Module):
 
     def forward(self, tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """Mix the class token into each patch token, then lay them out as a map."""
-        patches = tokens[:, 1:]
-        cls = tokens[:, :1].expand_as(patches)
-        patches = F.gelu(self.readout(torch.cat([patches, cls], dim=-1)))
-        features = patches.transpose(1, 2).unflatten(2, grid)       # b c gh gw
-        return self.resize(self.project(features))
+        tokens = tokens.to(self.readout.weight.dtype)
+        of_patch, of_cls = self.readout.weight.chunk(2, dim=1)
+        # The class token's half of the product is the same for all patches: once is enough.
+        shared = F.linear(tokens[:, :1], of_cls, self.readout.bias)
+        patches = F.gelu(linear(tokens[:, 1:], of_patch).add_(shared))
+        project: Any = self.project
+        patches = linear(patches, project.weight.flatten(1), project.bias)
+        if isinstance(self.resize, nn.ConvTranspose2d):
+            return spread(patches, grid, self.resize)
+        return self.resize(patches.transpose(1, 2).unflatten(2, grid))
+
+
+def spread(tokens: torch.Tensor, grid: tuple[int, int],
+           layer: nn.ConvTranspose2d) -> torch.Tensor:
+    """
+    Return the transposed convolution of a map: no kernel overlaps another, so it is one product.
+
+    :param tokens: (b, rows*cols, c) of ``grid``.
+    :param layer: of stride s = its kernel.
+    :return: (b, o, s*rows, s*cols), its channels last in memory, as all maps of the decoder.
+    """
+    s = layer.stride[0]
+    weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)         # s*s*o c
+    bias = None if layer.bias is None else layer.bias.repeat(s * s)
+    cells = linear(tokens, weight, bias).unflatten(2, (s, s, -1)).unflatten(1, grid)
+    return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
 def relative_position_index(rows: int, cols: int, device: torch.device) -> torch.Tensor:

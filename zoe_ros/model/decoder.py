@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import DecoderConfig
+from zoe_ros.model.kernels import pointwise
 
 
 class Features(NamedTuple):
@@ -48,7 +49,7 @@ class DptDecoder(nn.Module):
             path = self.fusion[level](skips[level], path)
             pyramid.append(path)
         # The relative head stays in the precision of its own weights: MiDaS's values overflow
-        # half precision (section 8, 'fp16 rules of thumb').
+        # float16 (section 8, 'fp16 rules of thumb').
         fine, relative = self.relative(pyramid[-1].to(self.relative.conv1.weight.dtype))
         return Features(skips[-1], tuple(pyramid), fine, relative)
 
@@ -69,7 +70,7 @@ class Fusion(nn.Module):
             skip = path + self.skip_unit(skip)
         # Bilinear weights sum to one, so this 1 x 1 convolution commutes with the upsampling of
         # the original and costs a quarter of it here.
-        return upsample(self.out_conv(self.out_unit(skip)), scale=2)
+        return upsample(pointwise(self.out_unit(skip), self.out_conv), scale=2)
 
 
 class ResidualUnit(nn.Module):
@@ -83,7 +84,7 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x + conv(relu(conv(relu(x))))."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        return self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True)).add_(x)
 
 
 class RelativeHead(nn.Module):
@@ -99,8 +100,8 @@ class RelativeHead(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the last features (b, c, H, W) and the relative depth (b, 1, H, W)."""
-        fine = F.relu(self.conv2(upsample(self.conv1(x), scale=self.scale)))
-        return fine, F.relu(self.conv3(fine))
+        fine = F.relu(self.conv2(upsample(self.conv1(x), scale=self.scale)), inplace=True)
+        return fine, F.relu(self.conv3(fine.to(self.conv3.weight.dtype)))
 
 
 def upsample(x: torch.Tensor, *, scale: int | None = None,

@@ -1,7 +1,7 @@
 """The metric bins module: decoder features to a distribution over depths in metres."""
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -9,12 +9,16 @@ from torch.nn import functional as F
 
 from zoe_ros.model.config import HeadConfig, MetricConfig
 from zoe_ros.model.decoder import Features, upsample
+from zoe_ros.model.kernels import pointwise
+from zoe_ros.model.strips import in_strips, upsample_rows
 
 # The released weights were trained with these values, not with the 1000 that their configuration
 # names: the attractor function was called without it (trap T2).
 ATTRACTOR_ALPHA = 300.0
 # Temperature of the log-binomial (section 3.5).
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.0212, 50.0
+# Fresh bins begin this many halvings below the largest depth.
+NEAREST_OCTAVE = 6
 
 
 class BinDistribution(NamedTuple):
@@ -61,15 +65,22 @@ class MetricBins(nn.Module):
             {head.name: kind(config, head, features, fine_channels) for head in config.heads})
 
     def embed(self, features: Features) -> Embeddings:
-        """Project the decoder's features to bin embeddings."""
-        bottleneck = self.bottleneck(features.bottleneck)
+        """Project the decoder's features to bin embeddings, in the precision of this module."""
+        wide = self.bottleneck.weight.dtype
+        bottleneck = self.bottleneck(features.bottleneck.to(wide))
         return Embeddings(
             bottleneck, self.seed_embedding(bottleneck),
-            tuple(net(x) for net, x in zip(self.embeddings, features.pyramid)))
+            tuple(net(x.to(wide)) for net, x in zip(self.embeddings, features.pyramid)))
 
     def forward(self, head: str, features: Features, embeddings: Embeddings) -> BinDistribution:
         """Return the distribution over depths by the head of that name, at full resolution."""
         return self.heads[head](features, embeddings)
+
+    def moments(self, head: str, features: Features, embeddings: Embeddings,
+                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return mean and (if asked) deviation of :meth:`forward`, without its wide tensors."""
+        chosen: Any = self.heads[head]
+        return chosen.moments(features, embeddings, deviation)
 
 
 class BinsHead(nn.Module):
@@ -89,13 +100,36 @@ class BinsHead(nn.Module):
 
     def forward(self, features: Features, embeddings: Embeddings) -> BinDistribution:
         """Return the distribution over depths at the resolution of ``features.fine``."""
+        return self._in_rows(self.centers(embeddings), features, embeddings,
+                             slice(0, features.fine.shape[2]))
+
+    def moments(self, features: Features, embeddings: Embeddings,
+                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Return mean and (if asked) deviation of the distribution, (b, H, W) [m].
+
+        All bins at full resolution exist for a few rows at a time only.
+        """
         centers = self.centers(embeddings)
+
+        def compute(rows: slice) -> torch.Tensor:
+            part = self._in_rows(centers, features, embeddings, rows)
+            return torch.stack([part.mean(), part.deviation()] if deviation else [part.mean()], 1)
+
+        batch, _, height, width = features.fine.shape
+        found = in_strips(compute, (height, width), batch * centers.shape[1], centers.device)
+        return found[:, 0], found[:, 1] if deviation else None
+
+    def _in_rows(self, centers: torch.Tensor, features: Features, embeddings: Embeddings,
+                 rows: slice) -> BinDistribution:
+        """Return the distribution in some rows of the image, from centres [m] at any size."""
         size = (features.fine.shape[2], features.fine.shape[3])
-        parts = [features.fine, upsample(embeddings.levels[-1], size=size)]
+        parts = [features.fine[:, :, rows].to(centers.dtype),
+                 upsample_rows(embeddings.levels[-1], size, rows)]
         if self.relative_input:
-            parts.insert(1, upsample(features.relative, size=size))
+            parts.insert(1, upsample_rows(features.relative, size, rows).to(centers.dtype))
         probabilities = self.get_submodule(self._distribution)(torch.cat(parts, dim=1))
-        return BinDistribution(upsample(centers, size=size), probabilities)
+        return BinDistribution(upsample_rows(centers, size, rows), probabilities)
 
     def centers(self, embeddings: Embeddings) -> torch.Tensor:
         """Return bin centres (b, k, H/2, W/2) [m]."""
@@ -112,6 +146,8 @@ class AttractorHead(BinsHead):
         self.bounded = config.bounded
         self.attraction, self.reduction = config.attraction, config.reduction
         self.seed_bins = mlp(features, config.seed_hidden, config.bins)
+        if not config.bounded:
+            spread(self.seed_bins[-1], self.max_depth)
         # A bounded layer predicts two channels per attractor, see _attractors.
         self.attractors = nn.ModuleList(
             mlp(config.embedding_dim, config.embedding_dim, n * (2 if config.bounded else 1))
@@ -122,16 +158,26 @@ class AttractorHead(BinsHead):
         bins = self._seed(embeddings.bottleneck)
         previous = embeddings.seed
         for net, embedding in zip(self.attractors, embeddings.levels):
-            size = (embedding.shape[2], embedding.shape[3])
-            # The next level gets the plain embedding, not this sum (section 3.4).
-            attractors = self._attractors(net(embedding + upsample(previous, size=size)))
-            bins = attract(upsample(bins, size=size), attractors, self.attraction,
-                           self.reduction)
+            bins = self._level(net, bins, previous, embedding)
+            # The next level gets the plain embedding, not its sum with this one (section 3.4).
             previous = embedding
         if not self.bounded:
             return bins
         centers = (self.max_depth - self.min_depth) * bins + self.min_depth
         return centers.sort(dim=1).values.clamp(self.min_depth, self.max_depth)
+
+    def _level(self, net: nn.Module, bins: torch.Tensor, previous: torch.Tensor,
+               embedding: torch.Tensor) -> torch.Tensor:
+        """Move the bins of the level before by the attractors of this one."""
+        size = (embedding.shape[2], embedding.shape[3])
+
+        def compute(rows: slice) -> torch.Tensor:
+            both = embedding[:, :, rows] + upsample_rows(previous, size, rows)
+            return attract(upsample_rows(bins, size, rows),
+                           self._attractors(net(both).contiguous()),
+                           self.attraction, self.reduction)
+
+        return in_strips(compute, size, bins.shape[0] * bins.shape[1], bins.device)
 
     def _seed(self, bottleneck: torch.Tensor) -> torch.Tensor:
         """Bin centres at the bottleneck: [m], or in units of the depth range when bounded."""
@@ -200,9 +246,16 @@ class ConvolutionHead(nn.Module):
     def forward(self, features: Features, embeddings: Embeddings) -> BinDistribution:
         """Return one certain bin per pixel at the resolution of ``features.fine``."""
         size = (features.fine.shape[2], features.fine.shape[3])
+        last = embeddings.levels[-1]
         depth = self.net(torch.cat(
-            [features.fine, upsample(embeddings.levels[-1], size=size)], dim=1))
+            [features.fine.to(last.dtype), upsample(last, size=size)], dim=1))
         return BinDistribution(depth, torch.ones_like(depth))
+
+    def moments(self, features: Features, embeddings: Embeddings,
+                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the depth and (if asked) no deviation of it, (b, H, W) [m]."""
+        distribution = self(features, embeddings)
+        return distribution.mean(), distribution.deviation() if deviation else None
 
 
 HEADS: dict[str, type[nn.Module]] = {
@@ -220,20 +273,20 @@ class LogBinomial(nn.Module):
         """Build the two-layer network over ``channels`` inputs and the constants of the bins."""
         super().__init__()
         self.bins = bins
-        self.mlp = nn.Sequential(
+        self.mlp = PixelMlp(
             nn.Conv2d(channels, channels // bottleneck_factor, 1), nn.GELU(),
             nn.Conv2d(channels // bottleneck_factor, 4, 1), nn.Softplus())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return probabilities (b, bins, H, W) for ``x`` (b, channels, H, W)."""
-        p = self.mlp(x) + 1e-4
+        p = self.mlp(x).contiguous() + 1e-4
         mode = p[:, 0:1] / (p[:, 0:1] + p[:, 1:2])
         temperature = p[:, 2:3] / (p[:, 2:3] + p[:, 3:4])
         temperature = MIN_TEMPERATURE + (MAX_TEMPERATURE - MIN_TEMPERATURE) * temperature
         k = torch.arange(self.bins, device=x.device, dtype=x.dtype).view(1, -1, 1, 1)
-        log_p = (log_binomial_coefficients(self.bins, x.device, x.dtype)
-                 + k * mode.clamp(1e-4, 1).log()
-                 + (self.bins - 1 - k) * (1 - mode).clamp(1e-4, 1).log())
+        log_p = torch.addcmul(log_binomial_coefficients(self.bins, x.device, x.dtype),
+                              k, mode.clamp(1e-4, 1).log())
+        log_p = log_p.addcmul(self.bins - 1 - k, (1 - mode).clamp(1e-4, 1).log())
         return torch.softmax(log_p / temperature, dim=1)
 
 
@@ -243,13 +296,13 @@ class SoftmaxBins(nn.Module):
     def __init__(self, channels: int, bottleneck_factor: int, bins: int) -> None:
         """Build the two-layer network over ``channels`` inputs."""
         super().__init__()
-        self.mlp = nn.Sequential(
+        self.mlp = PixelMlp(
             nn.Conv2d(channels, channels // bottleneck_factor, 1), nn.GELU(),
             nn.Conv2d(channels // bottleneck_factor, bins, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return probabilities (b, bins, H, W) for ``x`` (b, channels, H, W)."""
-        return torch.softmax(self.mlp(x), dim=1)
+        return torch.softmax(self.mlp(x).contiguous(), dim=1)
 
 
 def log_binomial_coefficients(bins: int, device: torch.device,
@@ -261,7 +314,7 @@ def log_binomial_coefficients(bins: int, device: torch.device,
     this is what all released weights were trained with (section 3.5).
     """
     eps = 1e-7
-    n = torch.tensor(float(bins - 1), device=device, dtype=dtype) + eps
+    n = torch.full((), float(bins - 1), device=device, dtype=dtype) + eps
     k = torch.arange(bins, device=device, dtype=dtype).view(1, -1, 1, 1) + eps
     return n * n.log() - k * k.log() - (n - k) * (n - k + eps).log()
 
@@ -276,14 +329,32 @@ def attract(bins: torch.Tensor, attractors: torch.Tensor, attraction: str = 'inv
     :return: (b, k, h, w), the moved centres.
     """
     count = attractors.shape[1]
+    one = bins.new_ones(1)
     shift = torch.zeros_like(bins)
     # One attractor at a time: all at once would need n times the memory of the bins.
     for i in range(count):
         distance = attractors[:, i:i + 1] - bins
-        strength = ATTRACTOR_ALPHA * distance.square()
-        shift = shift + (distance / (1 + strength) if attraction == 'inverse'
-                         else distance * (-strength).exp())
+        if attraction == 'inverse':
+            damping = torch.addcmul(one, distance, distance, value=ATTRACTOR_ALPHA)
+            shift = shift.addcdiv(distance, damping)
+        else:
+            shift = shift.addcmul(distance, (-ATTRACTOR_ALPHA * distance.square()).exp())
     return bins + (shift / count if reduction == 'mean' else shift)
+
+
+def spread(layer: nn.Module, far: float) -> None:
+    """
+    Let fresh seed bins begin in order and evenly in the logarithm of depth, up to ``far`` [m].
+
+    Not in the paper, and of no effect on loaded weights. Random bins have no order, which the
+    log-binomial counts on, and none is farther than a metre: to learn 80 of them takes long.
+    """
+    with torch.no_grad():
+        bias = layer.get_parameter('bias')
+        steps = torch.linspace(-NEAREST_OCTAVE, 0, len(bias), device=bias.device)
+        centers = far * torch.exp2(steps)
+        bias.copy_(centers + torch.log(-torch.expm1(-centers)))     # softplus gives the centres
+        layer.get_parameter('weight').mul_(0.1)
 
 
 def shares(raw: torch.Tensor) -> torch.Tensor:
@@ -300,4 +371,14 @@ def middles(widths: torch.Tensor) -> torch.Tensor:
 
 def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
     """Build the two 1 x 1 convolutions of which this module is made."""
-    return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out, 1))
+    return PixelMlp(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out, 1))
+
+
+class PixelMlp(nn.Sequential):
+    """Layers that see one pixel at a time: 1 x 1 convolutions and activations."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the last layer's output for (b, c, h, w)."""
+        for layer in self:
+            x = pointwise(x, layer) if isinstance(layer, nn.Conv2d) else layer(x)
+        return x

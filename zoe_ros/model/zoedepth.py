@@ -10,7 +10,7 @@ from torch import nn
 from zoe_ros.model.backbone import BeitBackbone
 from zoe_ros.model.config import PyramidConfig, ZoeConfig
 from zoe_ros.model.decoder import DptDecoder, Features, upsample
-from zoe_ros.model.metric import BinDistribution, Embeddings, MetricBins
+from zoe_ros.model.metric import Embeddings, MetricBins
 from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.router import Router
 
@@ -53,30 +53,47 @@ class ZoeDepth(nn.Module):
         """
         Bring the encoder and the decoder to ``dtype``; return self.
 
-        The relative depth head, the router and the metric heads stay in float32: their values span
-        too many orders of magnitude for half precision (section 8).
+        The router and the metric heads stay in float32: their values span too many orders of
+        magnitude for half precision (section 8). The relative depth head overflows float16, but
+        not bfloat16, which has float32's range.
         """
         self.float()
         self.backbone.to(dtype)
+        if isinstance(self.backbone, BeitBackbone):
+            self.backbone.widen_sums()
         self.decoder.project.to(dtype)
         self.decoder.fusion.to(dtype)
+        if dtype != torch.float16:
+            self.decoder.relative.conv1.to(dtype)
+            self.decoder.relative.conv2.to(dtype)
         return self
 
-    def trunk(self, pixels: torch.Tensor) -> Trunk:
+    def trunk(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = ()) -> Trunk:
         """
         Compute what all heads share, and the router's logits.
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
+        :param biases: position biases that are known already, see :class:`BeitBackbone`.
         """
-        features = self.describe(pixels)
+        return self.survey(self.decoder(self.encode(pixels, biases)))
+
+    def encode(self, pixels: torch.Tensor,
+               biases: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
+        """Run the backbone in its precision; see :meth:`trunk`."""
+        pixels = pixels.to(next(self.backbone.parameters()).dtype)
+        if isinstance(self.backbone, BeitBackbone):
+            return self.backbone(pixels, biases)
+        return self.backbone(pixels)
+
+    def survey(self, features: Features) -> Trunk:
+        """Compute from the decoder's features what all heads share, and the router's logits."""
         embeddings = self.metric.embed(features)
         logits = None if self.router is None else self.router(embeddings.bottleneck)
         return Trunk(features, embeddings, logits)
 
     def describe(self, pixels: torch.Tensor) -> Features:
-        """Run encoder and decoder in their precision; the features come in that of the heads."""
-        pixels = pixels.to(next(self.backbone.parameters()).dtype)
-        features = self.decoder(self.backbone(pixels))
+        """Run encoder and decoder, for training: the features come in the heads' precision."""
+        features = self.decoder(self.encode(pixels))
         wide = self.metric.bottleneck.weight.dtype
         return Features(
             features.bottleneck.to(wide), tuple(level.to(wide) for level in features.pyramid),
@@ -103,14 +120,14 @@ class ZoeDepth(nn.Module):
         """Do the work of :meth:`measure` at the fine stride."""
         used = sorted(set(heads))
         if len(used) == 1:
-            return _moments(self.metric(used[0], trunk.features, trunk.embeddings), deviation)
+            return self.metric.moments(used[0], trunk.features, trunk.embeddings, deviation)
         fine = trunk.features.fine
-        depth = fine.new_empty((fine.shape[0], *fine.shape[2:]))
+        depth = trunk.embeddings.seed.new_empty((fine.shape[0], *fine.shape[2:]))
         spread = torch.empty_like(depth) if deviation else None
         for name in used:
             rows = [i for i, head in enumerate(heads) if head == name]
             features, embeddings = _rows(trunk.features, rows), _rows(trunk.embeddings, rows)
-            mean, part = _moments(self.metric(name, features, embeddings), deviation)
+            mean, part = self.metric.moments(name, features, embeddings, deviation)
             depth[rows] = mean
             if spread is not None and part is not None:
                 spread[rows] = part
@@ -127,11 +144,6 @@ class ZoeDepth(nn.Module):
         """Return depth (b, H, W) [m] by the head that the router chooses for each image."""
         trunk = self.trunk(pixels)
         return self.measure(trunk, self.choose(trunk.logits, len(pixels)))[0]
-
-
-def _moments(distribution: BinDistribution,
-             deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-    return distribution.mean(), distribution.deviation() if deviation else None
 
 
 def _rows(parts: Any, rows: list[int]) -> Any:

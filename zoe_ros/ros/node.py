@@ -68,6 +68,7 @@ class DepthNode(LifecycleNode):
                 chosen.variant, chosen.weights or None, chosen.device, chosen.precision,
                 aspect=chosen.aspect)
             estimator.check_router(chosen.router)
+            estimator.warm_up()         # here, and not when the first frame is waited for
         except (ValueError, OSError, RuntimeError) as error:
             self.get_logger().error(f'cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE

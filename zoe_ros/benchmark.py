@@ -1,0 +1,343 @@
+"""How fast the estimator is on this machine, beside the machine's own matrix product."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module, metadata
+import json
+import platform
+import resource
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoe_ros.engine import DepthEstimator, find_config, resolve_device
+from zoe_ros.model.config import BackboneConfig, ZoeConfig
+from zoe_ros.model.layouts import HUGGING_FACE
+from zoe_ros.model.weights import load_model
+from zoe_ros.model.zoedepth import Trunk, ZoeDepth
+from zoe_ros.network import PositionBiases
+from zoe_ros.preprocess import MULTIPLE, plan_sizes, to_depth, to_pixels
+from zoe_ros.settings import one_of, PRECISIONS
+
+IMAGE = (480, 640)              # (height, width) [px] of the made-up camera image
+RIVALS = ('transformers',)
+_DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+_SIDE = 2048                    # of the square matrices of the product
+_WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """
+    What to measure.
+
+    :param weights: a checkpoint; empty for made-up weights, which cost the same.
+    :param size: (height, width) [px] of the network's input; None for the training resolution.
+    :param threads: of the CPU; 0 for torch's choice.
+    :param against: empty, or another implementation that is measured in turns with ours.
+    """
+
+    variant: str = 'nk'
+    weights: str = ''
+    precision: str = 'fp32'
+    device: str = 'auto'
+    batch: int = 1
+    size: tuple[int, int] | None = None
+    threads: int = 0
+    frames: int = 10
+    against: str = ''
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise fail late."""
+        one_of('precision', self.precision, PRECISIONS)
+        if self.against:
+            one_of('against', self.against, RIVALS)
+        if self.size is not None and (min(self.size) < MULTIPLE
+                                      or any(side % MULTIPLE for side in self.size)):
+            raise ValueError(f'size {self.size[1]}x{self.size[0]}: both sides have to be '
+                             f'multiples of {MULTIPLE}')
+        for name in ('batch', 'frames'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} has to be at least 1')
+
+
+def bench(settings: BenchSettings) -> list[str]:
+    """
+    Measure.
+
+    :return: lines of a table for people; the last line is JSON.
+    :raises ValueError: a choice that is not accepted.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = resolve_device(settings.device)
+    config = find_config(settings.variant, settings.weights or None)
+    if settings.size:
+        config = replace(config, image_size=settings.size)
+    dtype = _DTYPES[settings.precision]
+    model = (load_model(config, settings.weights, device, dtype) if settings.weights
+             else made_up_model(config).to(device).set_precision(dtype))
+    if settings.against:
+        result = _compare(settings, config, model)
+    else:
+        result = _measure(settings, config, model)
+    facts = {**asdict(settings), 'device': _name(device), 'torch': torch.__version__,
+             'threads': torch.get_num_threads(), 'size': list(config.image_size),
+             'made_up_weights': not settings.weights, **result}
+    return [*_table(facts), json.dumps(facts)]
+
+
+def made_up_model(config: ZoeConfig) -> ZoeDepth:
+    """Build a model whose weights are random, the same each time, and spread through all parts."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = ZoeDepth(config)
+        for name, parameter in model.named_parameters():
+            # Built, each block adds next to nothing, and positions do not matter.
+            if name.rpartition('.')[2] in ('gamma_1', 'gamma_2'):
+                parameter.fill_(0.1)
+            elif 'position_tables' in name:
+                parameter.normal_(std=0.3)
+    return model.requires_grad_(False).eval()
+
+
+def network_flops(config: ZoeConfig, batch: int) -> int:
+    """Count the floating point operations (two for each multiply-add) of one pass of ours."""
+    with torch.device('meta'):
+        model = ZoeDepth(config)
+        pixels = torch.empty(batch, 3, *config.image_size)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.measure(model.trunk(pixels), [config.head_names[0]] * batch)
+    return counter.get_total_flops()
+
+
+def product_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the FLOP/s of one product of two square matrices."""
+    a, b = (torch.randn(_SIDE, _SIDE, device=device).to(dtype) for _ in range(2))
+    a @ b
+    return 2 * _SIDE ** 3 / min(_seconds(lambda: a @ b, device) for _ in range(2))
+
+
+@torch.inference_mode()
+def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dict[str, Any]:
+    """Measure whole calls of the estimator, and apart from them each stage."""
+    estimator = DepthEstimator(model)
+    device, dtype = estimator.device, _DTYPES[settings.precision]
+    images = [made_up_image()] * settings.batch
+    start = perf_counter()
+    estimator.predict_batch(images)
+    first = perf_counter() - start
+    for _ in range(_WARM_UP - 1):
+        estimator.predict_batch(images)
+    stages = _Stages(model, config, images)
+    frames, peaks = [], []
+    times: dict[str, list[float]] = {}
+    for _ in range(settings.frames):
+        frames.append(_seconds(lambda: estimator.predict_batch(images), device))
+        peaks.append(product_speed(device, dtype))
+        for name, seconds in stages.run().items():
+            times.setdefault(name, []).append(seconds)
+    flops, peak = network_flops(config, settings.batch), float(np.median(peaks))
+    median = float(np.median(frames))
+    network = sum(float(np.median(times[name])) for name in ('backbone', 'decoder', 'head'))
+    return {
+        'first_ms': _ms([first]), 'p50_ms': _ms(frames),
+        'p95_ms': round(1e3 * float(np.percentile(frames, 95)), 2),
+        'frames_per_s': round(settings.batch / median, 3),
+        'stages_ms': {name: _ms(values) for name, values in times.items()},
+        'gflop': round(flops / 1e9, 1), 'gflop_per_s': round(flops / network / 1e9, 1),
+        'peak_gflop_per_s': round(peak / 1e9, 1),
+        'share_of_peak': round(float(np.median(
+            [flops / sum(parts) / top for *parts, top in zip(
+                *(times[name] for name in ('backbone', 'decoder', 'head')), peaks)])), 3),
+        'memory_mb': _memory(device)}
+
+
+class _Stages:
+    """The estimator's way of a frame, cut into the parts that are timed apart."""
+
+    def __init__(self, model: ZoeDepth, config: ZoeConfig, images: Sequence[np.ndarray]) -> None:
+        self._model = model
+        self._plan = plan_sizes(IMAGE, config.image_size, 'stretch', pad=False)
+        self._device = next(model.parameters()).device
+        self._images = images
+        self._biases = PositionBiases(model, 1.0)
+
+    def run(self) -> dict[str, float]:
+        """Return the seconds of each stage, none of them overlapping."""
+        model, seconds = self._model, {}
+
+        def timed(name: str, work: Callable[[], Any]) -> Any:
+            found: list[Any] = []
+            seconds[name] = _seconds(lambda: found.append(work()), self._device)
+            return found[0]
+
+        pixels = timed('preprocess', lambda: torch.cat([
+            to_pixels(torch.from_numpy(image).to(self._device)[None], self._plan)
+            for image in self._images]))
+        biases = self._biases.of(pixels)
+        maps = timed('backbone', lambda: model.encode(pixels, biases))
+        features = timed('decoder', lambda: model.decoder(maps))
+        depth = timed('head', lambda: self._measured(model.survey(features)))
+        timed('back to the image', lambda: to_depth(depth, self._plan).cpu())
+        return seconds
+
+    def _measured(self, trunk: Trunk) -> torch.Tensor:
+        model = self._model
+        return model.measure(trunk, model.choose(trunk.logits, len(self._images)))[0]
+
+
+@torch.inference_mode()
+def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dict[str, Any]:
+    """Measure the network of transformers with the same weights, in turns with ours."""
+    device, dtype = next(model.parameters()).device, _DTYPES[settings.precision]
+    estimator = DepthEstimator(model)
+    theirs = transformers_model(model, dtype)
+    plan = plan_sizes(IMAGE, config.image_size, 'stretch', pad=False)
+    pixels = to_pixels(torch.from_numpy(made_up_image()).to(device)[None], plan)
+    pixels = pixels.expand(settings.batch, -1, -1, -1).contiguous()
+    head = config.head_names[0]
+
+    def ours() -> torch.Tensor:
+        return estimator.network(pixels, lambda logits: model.choose(
+            None if logits is None else torch.from_numpy(logits), len(pixels)))[0]
+
+    def other() -> torch.Tensor:
+        return theirs(pixel_values=pixels.to(dtype)).predicted_depth
+
+    a, b = ours().float(), other().float()
+    for _ in range(_WARM_UP - 1):
+        ours(), other()
+    mine, others, peaks = [], [], []
+    for _ in range(settings.frames):
+        mine.append(_seconds(ours, device))
+        others.append(_seconds(other, device))
+        peaks.append(product_speed(device, dtype))
+    difference = ((a - b).abs() / b.abs().clamp(min=1e-6)).flatten().double()
+    flops = network_flops(config, settings.batch)
+    shares = [[flops / seconds / top for seconds, top in zip(times, peaks)]
+              for times in (mine, others)]
+    return {
+        'transformers': metadata.version('transformers'),
+        'ours_ms': _ms(mine), 'theirs_ms': _ms(others),
+        'times_faster': round(float(np.median(np.divide(others, mine))), 3),
+        'share_of_peak': round(float(np.median(shares[0])), 3),
+        'their_share_of_peak': round(float(np.median(shares[1])), 3),
+        'peak_gflop_per_s': round(float(np.median(peaks)) / 1e9, 1),
+        'gflop': round(flops / 1e9, 1), 'head': head,
+        'difference_median': float(difference.median()),
+        'difference_p99': float(np.quantile(difference.cpu().numpy(), 0.99))}
+
+
+def transformers_model(model: ZoeDepth, dtype: torch.dtype) -> Any:
+    """
+    Return the ZoeDepth of transformers with the weights of ours, by a file in its own layout.
+
+    :raises ValueError: transformers is not installed, or cannot read the file.
+    """
+    try:
+        transformers: Any = import_module('transformers')
+    except ImportError:
+        raise ValueError('transformers is not installed: pip install transformers') from None
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    config = model.config
+    metric, backbone = config.metric, config.backbone
+    if not isinstance(backbone, BackboneConfig):
+        raise ValueError(f'transformers has no ZoeDepth over {backbone.name}')
+    beit = transformers.BeitConfig(
+        hidden_size=backbone.embed_dim, num_hidden_layers=backbone.depth,
+        num_attention_heads=backbone.heads, intermediate_size=4 * backbone.embed_dim,
+        image_size=backbone.patch * backbone.table_grid, patch_size=backbone.patch,
+        use_relative_position_bias=True, reshape_hidden_states=False,
+        out_features=[f'stage{tap + 1}' for tap in backbone.taps], layer_norm_eps=1e-6)
+    router: dict[str, Any] = {} if config.router is None else {
+        'num_patch_transformer_layers': config.router.layers,
+        'patch_transformer_hidden_size': config.router.dim,
+        'patch_transformer_intermediate_size': config.router.feedforward,
+        'patch_transformer_num_attention_heads': config.router.heads}
+    names = {'indoor': 'nyu', 'outdoor': 'kitti'}
+    description = transformers.ZoeDepthConfig(
+        backbone_config=beit, neck_hidden_sizes=list(backbone.channels),
+        fusion_hidden_size=config.decoder.features, bottleneck_features=config.decoder.features,
+        num_relative_features=config.decoder.relative_channels,
+        num_attractors=list(metric.heads[0].attractors), bin_embedding_dim=metric.embedding_dim,
+        bin_centers_type='normed' if metric.bounded else 'softplus',
+        bin_configurations=[{'name': names[head.name], 'n_bins': metric.bins,
+                             'min_depth': head.depth_range[0], 'max_depth': head.depth_range[1]}
+                            for head in metric.heads], **router)
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        sources = HUGGING_FACE.sources(name, len(metric.heads))
+        parts = tensor.chunk(len(sources)) if len(sources) > 1 else [tensor]
+        state.update({source: part.clone() for source, part in zip(sources, parts)})
+    with TemporaryDirectory() as folder:
+        save_file(state, f'{folder}/model.safetensors', {'format': 'pt'})
+        theirs, report = transformers.ZoeDepthForDepthEstimation.from_pretrained(
+            folder, config=description, dtype=dtype, output_loading_info=True)
+    wrong = sorted(name for key in ('missing_keys', 'unexpected_keys', 'mismatched_keys')
+                   for name in map(str, report[key]) if 'residual_layer1' not in name)
+    if wrong:
+        raise ValueError(f'transformers {transformers.__version__} does not take {wrong[:3]}')
+    return theirs.eval().to(next(model.parameters()).device)
+
+
+def made_up_image() -> np.ndarray:
+    """Return an image of soft blobs, the same each time, (480, 640, 3) uint8."""
+    coarse = np.random.default_rng(0).uniform(0, 255, (8, 10, 3))
+    return np.kron(coarse, np.ones((60, 64, 1))).astype(np.uint8)
+
+
+def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    start = perf_counter()
+    work()
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    return perf_counter() - start
+
+
+def _ms(seconds: Sequence[float]) -> float:
+    return round(1e3 * float(np.median(seconds)), 2)
+
+
+def _memory(device: torch.device) -> dict[str, float]:
+    """Return the most memory [MB] that this process held, on the host and on the device."""
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found: dict[str, float] = {'host': round(host)}
+    if device.type == 'cuda':
+        found['device'] = round(torch.cuda.max_memory_allocated(device) / 2 ** 20)
+    return found
+
+
+def _name(device: torch.device) -> str:
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    try:
+        with open('/proc/cpuinfo', encoding='utf-8') as file:
+            return next(line.partition(':')[2].strip() for line in file if 'model name' in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _table(facts: dict[str, Any]) -> list[str]:
+    height, width = facts['size']
+    lines = [f'{facts["variant"]} {facts["precision"]}, {facts["batch"]} x {width} x {height}, '
+             f'{facts["device"]}, {facts["threads"]} threads, torch {facts["torch"]}']
+    if facts['made_up_weights']:
+        lines.append('  the weights are made up: times are real, depths are not')
+    hidden = {'variant', 'precision', 'batch', 'size', 'device', 'threads', 'torch', 'weights',
+              'made_up_weights', 'against'}
+    for name, value in facts.items():
+        if name in hidden:
+            continue
+        rows = value if isinstance(value, dict) else {'': value}
+        lines += [f'  {f"{name} {row}".strip():<28} {found}' for row, found in rows.items()]
+    return lines

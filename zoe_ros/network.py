@@ -1,0 +1,181 @@
+"""The model as estimators run it: what frames share is kept, and a GPU replays whole graphs."""
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+import logging
+from threading import Lock
+
+import numpy as np
+import torch
+
+from zoe_ros.model.backbone import BeitBackbone, relative_position_index
+from zoe_ros.model.zoedepth import ZoeDepth
+
+_log = logging.getLogger(__name__)
+
+# Shapes of input whose graphs are kept.
+_GRAPHS = 4
+
+# The router's logits (b, heads), None where there is one head -> the name of the head of each.
+Choose = Callable[[np.ndarray | None], Sequence[str]]
+
+
+class Network:
+    """
+    Runs a model that does not change any more; may be called from several threads.
+
+    On a CPU that is the model itself. On a GPU everything from pixels to the depth by each head is
+    recorded once for each shape and replayed: no step waits for Python, and the only wait for the
+    device is for the answer. Choosing a head afterwards costs less than stopping to ask.
+    """
+
+    def __init__(self, model: ZoeDepth, position_memory: float) -> None:
+        """
+        Wrap a model on its device.
+
+        :param position_memory: [GiB] that position biases may take, see :class:`PositionBiases`.
+        """
+        self._model = model
+        self._biases = PositionBiases(model, position_memory)
+        self._graphs: OrderedDict[tuple[int, ...], _Graph] | None = (
+            OrderedDict() if next(model.parameters()).is_cuda else None)
+        self._lock = Lock()
+
+    @torch.inference_mode()
+    def __call__(self, pixels: torch.Tensor, choose: Choose,
+                 deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Return depth (b, H, W) [m], and its standard deviation [m] if that is asked for.
+
+        :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
+        """
+        if self._graphs is not None:
+            try:
+                return self._replay(self._graphs, pixels, choose, deviation)
+            except _GraphError as error:
+                _log.warning('without CUDA graphs, which is slower: %s', error)
+                self._graphs = None
+        trunk = self._model.trunk(pixels, self._biases.of(pixels))
+        return self._model.measure(trunk, choose(_host(trunk.logits)), deviation)
+
+    def _replay(self, graphs: OrderedDict[tuple[int, ...], _Graph], pixels: torch.Tensor,
+                choose: Choose, deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        # The tensors of a graph are written by its next replay: one call at a time.
+        with self._lock:
+            key = (*pixels.shape, deviation)
+            if key not in graphs:
+                while len(graphs) >= _GRAPHS:
+                    graphs.popitem(last=False)
+                graphs[key] = _Graph(self._model, pixels, self._biases.of(pixels), deviation)
+            graphs.move_to_end(key)
+            logits, depths, spreads = graphs[key](pixels)
+            heads = choose(_host(logits))
+            rows = [self._model.config.head_names.index(head) for head in heads]
+            picked = list(enumerate(rows))
+            depth = torch.stack([depths[head][i] for i, head in picked])
+            if not spreads:
+                return depth, None
+            return depth, torch.stack([spreads[head][i] for i, head in picked])
+
+
+class PositionBiases:
+    """
+    The position biases of the attention of all blocks, for the resolutions seen last.
+
+    They depend on the weights and the resolution alone, and making them takes a fifth of a frame.
+    At 384 x 512 all 24 are 0.9 GB in float32, half of that in half precision. Where the memory
+    does not suffice for all blocks of a resolution, the first ones are kept and the others are
+    made again for each frame.
+    """
+
+    def __init__(self, model: ZoeDepth, memory: float) -> None:
+        """
+        Start empty.
+
+        :param memory: the most that is kept [GiB], for all resolutions together.
+        """
+        self._backbone = model.backbone
+        self._limit = int(memory * 2 ** 30)
+        self._kept: OrderedDict[tuple[int, int], list[torch.Tensor]] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, pixels: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return the biases of the first blocks for images of this size, (1, heads, n, n) each."""
+        backbone = self._backbone
+        if not isinstance(backbone, BeitBackbone):
+            return ()
+        grid = backbone.grid_of(pixels)
+        with self._lock:
+            if grid not in self._kept:
+                self._kept[grid] = self._make(backbone, grid)
+            self._kept.move_to_end(grid)
+            while self.size > self._limit:
+                self._kept.popitem(last=False)
+            return self._kept[grid]
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that are kept."""
+        return sum(bias.untyped_storage().nbytes()
+                   for biases in self._kept.values() for bias in biases)
+
+    @torch.inference_mode()
+    def _make(self, backbone: BeitBackbone, grid: tuple[int, int]) -> list[torch.Tensor]:
+        table = backbone.position_tables[0]
+        tokens = 1 + grid[0] * grid[1]
+        # The fused attention of GPUs reads rows that start at multiples of eight numbers.
+        row = -(-tokens // 8) * 8
+        each = table.shape[1] * tokens * row * table.element_size()
+        index = relative_position_index(*grid, device=table.device)
+        biases = []
+        for block in range(min(backbone.used_blocks, self._limit // each)):
+            bias = table.new_empty(1, table.shape[1], tokens, row)[..., :tokens]
+            biases.append(bias.copy_(backbone.position_bias(block, grid, index)))
+        return biases
+
+
+class _GraphError(RuntimeError):
+    """A graph could not be recorded; the text is the reason."""
+
+
+class _Graph:
+    """Pixels of one shape to the router's logits, and to depth and deviation by each head."""
+
+    def __init__(self, model: ZoeDepth, pixels: torch.Tensor, biases: Sequence[torch.Tensor],
+                 deviation: bool) -> None:
+        """Record the graph; it keeps the biases alive that it reads."""
+        self._model, self._biases, self._deviation = model, biases, deviation
+        self._pixels = pixels.clone()
+        try:
+            # Libraries choose their algorithms and workspaces at the first calls.
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(2):
+                    self._compute()
+            torch.cuda.current_stream().wait_stream(aside)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._results = self._compute()
+        except RuntimeError as error:
+            raise _GraphError(str(error).splitlines()[0]) from None
+
+    def __call__(self, pixels: torch.Tensor) -> tuple[
+            torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
+        """Return logits, depths and (if asked for) deviations, which hold until the next call."""
+        self._pixels.copy_(pixels)
+        self._graph.replay()
+        return self._results
+
+    def _compute(self) -> tuple[
+            torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
+        trunk = self._model.trunk(self._pixels, self._biases)
+        both = [self._model.measure(trunk, [head] * len(self._pixels), self._deviation)
+                for head in self._model.config.head_names]
+        return (trunk.logits, [depth for depth, _ in both],
+                [spread for _, spread in both if spread is not None])
+
+
+def _host(logits: torch.Tensor | None) -> np.ndarray | None:
+    return None if logits is None else logits.float().cpu().numpy()
