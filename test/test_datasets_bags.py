@@ -10,6 +10,7 @@ from zoe_ros.bag import BagError, SeveralTopicsError
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.messages import decode_depth, MessageError
+from zoe_ros.settings import DataSettings
 from zoe_ros.sources import open_datasets
 
 RAW, INFO, DEPTH = '/camera/image_raw', '/camera/camera_info', '/depth/image_raw'
@@ -155,7 +156,7 @@ def test_the_depth_topic_is_that_of_the_same_frame(tmp_path):
 
 def test_a_user_names_a_bag(tmp_path):
     path = str(rgbd_bag(tmp_path / 'bag'))
-    dataset, = open_datasets([path], 'train', 'outdoor')
+    dataset, = open_datasets([path], 'train', DataSettings('outdoor'))
     assert (dataset.domain, len(dataset)) == ('outdoor', 4)
     with pytest.raises(DatasetError, match=r'bag is a bag, .*add --domain indoor or'):
         open_datasets([path], 'train')
@@ -228,3 +229,11 @@ def test_camera_info_of_another_size_or_none_at_all(tmp_path):
             'mcap')
         with pytest.raises(DatasetError, match=text):
             RgbdBag(path, 'indoor')[0]
+
+
+def test_topics_are_settings(tmp_path):
+    path = str(rgbd_bag(tmp_path / 'bag', depth_topics=('/a/image_raw', '/b/image_raw')))
+    with pytest.raises(BagError, match=r'choose one by --depth-topic'):
+        open_datasets([path], 'test', DataSettings('indoor'))
+    dataset, = open_datasets([path], 'test', DataSettings('indoor', RAW, '/b/image_raw'))
+    assert dataset[0].valid.any()

@@ -11,6 +11,7 @@ from zoe_ros.camera import Camera
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol
 from zoe_ros.datasets.ddad import splat
 from zoe_ros.datasets.published import kb_crop, PublishedDataset, recognise, SOURCES
+from zoe_ros.settings import DataSettings
 from zoe_ros.sources import open_datasets
 
 SIZES = {'kitti': (375, 1242), 'vkitti2': (375, 1242), 'ddad': (61, 97)}
@@ -341,7 +342,7 @@ def test_diode_is_two_datasets(tmp_path):
     make_diode(tmp_path, 'outdoor', 90)
     assert [d.name for d in open_datasets([str(tmp_path)], 'test')] == [
         'diode-indoor', 'diode-outdoor']
-    assert [d.name for d in open_datasets([str(tmp_path)], 'test', 'outdoor')] == [
+    assert [d.name for d in open_datasets([str(tmp_path)], 'test', DataSettings('outdoor'))] == [
         'diode-outdoor']
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
-from zoe_ros.settings import WorldSettings
+from zoe_ros.settings import DataSettings, WorldSettings
 from zoe_ros.sources import open_datasets
 from zoe_ros.world.make import make_world, WorldDataset
 from zoe_ros.world.mesh import Mesh
@@ -128,7 +128,8 @@ def test_samples(world):
         assert sample.valid.any() and sample.depth[sample.valid].min() >= 0.29
         with pytest.raises(IndexError):
             dataset[4]
-    assert [d.domain for d in open_datasets([str(world)], 'test', 'outdoor')] == ['outdoor']
+    outdoors, = open_datasets([str(world)], 'test', DataSettings('outdoor'))
+    assert outdoors.domain == 'outdoor'
 
 
 def test_what_is_there_is_kept(world):
@@ -154,7 +155,7 @@ def test_folders_that_hold_no_world(world, tmp_path):
     about = json.loads((world / 'train' / 'indoor' / 'world.json').read_text())
     (old / 'world.json').write_text(json.dumps({**about, 'version': 0}))
     with pytest.raises(DatasetError, match='another version'):
-        open_datasets([str(tmp_path / 'old')], 'train', 'indoor')
+        open_datasets([str(tmp_path / 'old')], 'train', DataSettings('indoor'))
     (old / 'world.json').write_text(json.dumps(about))
     with pytest.raises(DatasetError, match='damaged'):
-        open_datasets([str(tmp_path / 'old')], 'train', 'indoor')
+        open_datasets([str(tmp_path / 'old')], 'train', DataSettings('indoor'))

@@ -50,7 +50,7 @@ def run_evaluation(settings: EvalSettings) -> Path:
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
-    datasets = open_datasets(settings.data, 'test', settings.domain)
+    datasets = open_datasets(settings.data, 'test', settings)
     reference = Path(settings.against) if settings.against else None
     estimator = DepthEstimator.load(
         settings.variant, settings.weights or None, settings.device, settings.precision,

@@ -181,7 +181,19 @@ class RunSettings(FrameSettings, ModelSettings):
 
 
 @dataclass(frozen=True)
-class EvalSettings(ModelSettings):
+class DataSettings(Settings):
+    """What is to be said about data that do not tell it themselves."""
+
+    domain: str = setting(
+        '', 'Domain of a bag; of other data, only what belongs to it is taken.',
+        choices=('', 'indoor', 'outdoor'))
+    topic: str = setting('', 'Image topic of a bag, if there are several.')
+    depth_topic: str = setting(
+        '', 'Depth topic of a bag, if several are registered to the images.')
+
+
+@dataclass(frozen=True)
+class EvalSettings(DataSettings, ModelSettings):
     """
     Everything that decides an evaluation; written beside its figures.
 
@@ -189,9 +201,6 @@ class EvalSettings(ModelSettings):
     """
 
     data: tuple[str, ...] = ()
-    domain: str = setting(
-        '', 'Domain of the data where they do not tell it themselves (bags).',
-        choices=('', 'indoor', 'outdoor'))
     router: str = setting(
         'auto', "Metric head: 'auto' decides by the image, the others force one.",
         choices=ROUTERS)

@@ -8,32 +8,36 @@ from zoe_ros.bag import is_bag
 from zoe_ros.datasets import Dataset, DatasetError, DOMAINS
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.datasets.published import PublishedDataset, recognise, SOURCES
+from zoe_ros.settings import DataSettings
 from zoe_ros.world.make import is_world, WorldDataset
 
 
-def open_datasets(data: Sequence[str], split: str, domain: str = '', topic: str = '',
-                  depth_topic: str = '') -> list[Dataset]:
+def open_datasets(data: Sequence[str], split: str,
+                  settings: DataSettings | None = None) -> list[Dataset]:
     """
     Open what a user names.
 
     :param data: the folder of ``zoe world`` (both domains), a bag with depth, or the root of a
         published dataset.
     :param split: 'train' or 'test'; a bag is one whole.
-    :param domain: of a bag; of other data, only what belongs to it is opened.
-    :param topic, depth_topic: of a bag, where it has several.
+    :param settings: what the data do not tell themselves; by default nothing.
     :raises DatasetError: there is nothing of a known kind.
+    :raises BagError: a bag that cannot be read, or a topic that must be chosen.
     """
+    settings = settings or DataSettings()
+    domain = settings.domain
     datasets: list[Dataset] = []
     for text in data:
         path = Path(text).expanduser()
         if not path.exists():
-            raise DatasetError(f'nothing at {path}: give the folder of zoe world, or a '
-                               'bag')
+            raise DatasetError(f'nothing at {path}: give the folder of zoe world, a bag, or the '
+                               'root of a dataset')
         if is_bag(path):
             if not domain:
                 raise DatasetError(f'{path} is a bag, which does not say what it shows: add '
                                    '--domain indoor or --domain outdoor')
-            datasets.append(RgbdBag(path, domain, topic or None, depth_topic or None))
+            datasets.append(RgbdBag(path, domain, settings.topic or None,
+                                    settings.depth_topic or None))
             continue
         if is_world(path):
             datasets += [WorldDataset(path, split, name) for name in DOMAINS

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zoe_ros.settings import setting, Settings
+from zoe_ros.settings import DataSettings, setting
 
 STAGES = ('metric', 'relative')
 ROUTING = ('trained', 'labeled', 'auto')
@@ -11,7 +11,7 @@ PARTS = ('all', 'heads', 'indoor', 'outdoor')
 
 
 @dataclass(frozen=True)
-class TrainSettings(Settings):
+class TrainSettings(DataSettings):
     """
     Everything that decides a training run; written into its folder.
 
@@ -21,9 +21,6 @@ class TrainSettings(Settings):
 
     data: tuple[str, ...] = ()
     held_out: tuple[str, ...] = setting((), 'Data that measures progress and is not learnt from.')
-    domain: str = setting(
-        '', 'Domain of the data where they do not tell it themselves (bags).',
-        choices=('', 'indoor', 'outdoor'))
     variant: str = setting('mobile', 'Model that is trained.')
     start: str = setting(
         '', 'Weights to begin with: those of a former stage, a released ZoeDepth, a MiDaS '

@@ -50,8 +50,8 @@ def run_training(settings: TrainSettings) -> Path:
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
-    return train(settings, open_datasets(settings.data, 'train', settings.domain),
-                 open_datasets(settings.held_out, 'test', settings.domain))
+    return train(settings, open_datasets(settings.data, 'train', settings),
+                 open_datasets(settings.held_out, 'test', settings))
 
 
 def train(settings: TrainSettings, datasets: Sequence[Dataset],
