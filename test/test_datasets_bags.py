@@ -7,6 +7,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from zoe_ros.bag import BagError, SeveralTopicsError
+from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.messages import decode_depth, MessageError
@@ -237,3 +238,17 @@ def test_topics_are_settings(tmp_path):
         open_datasets([path], 'test', DataSettings('indoor'))
     dataset, = open_datasets([path], 'test', DataSettings('indoor', RAW, '/b/image_raw'))
     assert dataset[0].valid.any()
+
+
+def test_a_bag_is_learnt_from_and_measured_on(tmp_path, capsys, monkeypatch):
+    """The way of a robot's own recording, in small."""
+    monkeypatch.chdir(tmp_path)
+    rgbd_bag(tmp_path / 'kitchen')
+    assert main(['train', '--data', 'kitchen', '--domain', 'indoor', '--steps', '1', '--batch',
+                 '2', '--size', '64x96', '--workers', '0', '--device', 'cpu', '--output', 'run']
+                ) == 0
+    assert main(['eval', 'kitchen', '--domain', 'indoor', '--weights', 'run/model.safetensors',
+                 '--device', 'cpu']) == 0
+    assert 'kitchen' in capsys.readouterr().out
+    assert main(['eval', 'kitchen', '--weights', 'run/model.safetensors']) == 2
+    assert 'add --domain indoor or --domain outdoor' in capsys.readouterr().err
