@@ -351,6 +351,7 @@ def test_diode_is_two_datasets(tmp_path):
 
 def test_splits_to_learn_from(tmp_path):
     make_nyu(tmp_path / 'nyu', 'sync')
+    assert recognise(tmp_path / 'nyu') == ['nyu']
     assert len(PublishedDataset('nyu', tmp_path / 'nyu', 'train')) == 2
     (tmp_path / 'nyu' / 'nyudepthv2_train_files_with_gt.txt').write_text(
         '/kitchen/rgb_00045.jpg /kitchen/sync_depth_00045.png 518.8579\n')
@@ -436,6 +437,18 @@ def test_damaged_files(tmp_path, content, text):
     next(tmp_path.rglob('*_0_depth.npy')).write_bytes(content)
     with pytest.raises(DatasetError, match=r'the depth or the camera of .* cannot be read'):
         PublishedDataset('diode-indoor', tmp_path, 'test')[0]
+
+
+@pytest.mark.parametrize('name, file', [
+    ('kitti', 'eigen_test_files_with_gt.txt'), ('ddad', 'ddad.json'),
+    ('hypersim', 'metadata_images_split_scene_v1.csv'),
+    ('sunrgbd', 'SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat')])
+def test_damaged_lists(tmp_path, name, file):
+    MAKERS[name](tmp_path)
+    (tmp_path / file).write_text('"3"\nnothing\n')
+    with pytest.raises(DatasetError, match=r'a list or an index under .* is damaged') as caught:
+        PublishedDataset(name, tmp_path, 'test')
+    assert '\n' not in str(caught.value)
 
 
 # --- parts ----------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ MODEL_LAYERS = [
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag'], 'huggingface_hub': ['model.hub'],
-         'timm': ['model.backbone', 'model.pyramid']}
+         'timm': ['model.backbone', 'model.pyramid'], 'embreex': ['world.render']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
     'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'sensor_msgs_py', 'ament_index_python',

@@ -1,11 +1,10 @@
 """RGB-D bags of the synthetic world: smooth, exact, the same by seed."""
+from importlib.util import find_spec
 import itertools
 import math
 
 import numpy as np
 import pytest
-
-pytest.importorskip('embreex', reason='the world is ray cast by Embree, an extra')
 
 from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError
@@ -14,6 +13,8 @@ from zoe_ros.settings import WorldSettings
 from zoe_ros.world.record import record_world, smooth
 from zoe_ros.world.render import Pose
 
+pytestmark = pytest.mark.skipif(find_spec('embreex') is None,
+                                reason='the world is ray cast by Embree, an extra')
 SMALL = {'frames': 4, 'height': 48, 'width': 64}
 
 

@@ -46,7 +46,8 @@ def open_datasets(data: Sequence[str], split: str,
         found = [name for name in recognise(path)
                  if not domain or SOURCES[name].domain == domain]
         if not found:
-            kinds = ', '.join(f'{source.title} ({source.marker})' for source in SOURCES.values())
+            kinds = ', '.join(f'{source.title} ({source.markers[0]})'
+                              for source in SOURCES.values())
             raise DatasetError(f'{path} holds no data of a known kind{domain and " " + domain}: '
                                'give the folder of zoe world, a bag, or the root of a dataset, '
                                f'which is known by what lies in it: {kinds}')

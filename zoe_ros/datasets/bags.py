@@ -154,5 +154,5 @@ def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
     if len(fitting) != 1 and len(found) != 1:
         raise BagError(f"{path} has several depth topics, {', '.join(found)}, of which "
                        f"{len(fitting)} are registered to the frame '{frame}' of {bag.topic}: "
-                       'choose one')
+                       'choose one by --depth-topic')
     return fitting[0] if len(fitting) == 1 else next(iter(found))

@@ -107,7 +107,12 @@ def sunrgbd(root: Path, split: str) -> list[Item]:
     """Return SUN RGB-D: SUNRGBD/ and, for the split, SUNRGBDtoolbox/traintestSUNRGBD."""
     path = file_at(root / 'SUNRGBDtoolbox' / 'traintestSUNRGBD' / 'allsplit.mat',
                    "the split, from SUN RGB-D's toolbox")
-    entries = module('scipy.io', 'scipy').loadmat(path, squeeze_me=True)[f'all{split}']
+    try:
+        entries = module('scipy.io', 'scipy').loadmat(path, squeeze_me=True)[f'all{split}']
+    except DatasetError:
+        raise
+    except Exception as error:  # scipy's own errors share no base
+        raise ValueError(f'{path.name}: {error}') from None
     items = []
     for entry in np.atleast_1d(entries):
         # '/n/fs/sun3d/data/SUNRGBD/kv2/...': where its authors had it

@@ -25,14 +25,14 @@ class Source:
     A published dataset.
 
     :param title: for messages.
-    :param marker: glob pattern in its root, by which it is recognised.
+    :param markers: glob patterns in its root, by any of which it is recognised.
     :param layout: (root, split) -> its samples.
     :param protocol: of an evaluation; depth beyond it is no depth in training either.
     :param kb_crop: the lower middle 352 x 1216 pixels only, in training, too.
     """
 
     title: str
-    marker: str
+    markers: tuple[str, ...]
     domain: str
     protocol: EvalProtocol
     layout: Callable[[Path, str], list[Item]]
@@ -42,24 +42,24 @@ class Source:
 # Ranges [m] as in the paper (table 7). Where its code differs: DIML from 2 m, and no validity
 # mask for DIODE, whose own devkit has one.
 SOURCES = {
-    'nyu': Source('NYU Depth v2', 'official_splits', 'indoor', EvalProtocol(1e-3, 10, 'eigen'),
-                  layouts.nyu),
-    'kitti': Source('KITTI', 'data_depth_annotated', 'outdoor', EvalProtocol(1e-3, 80, 'garg'),
+    'nyu': Source('NYU Depth v2', ('official_splits', 'sync'), 'indoor',
+                  EvalProtocol(1e-3, 10, 'eigen'), layouts.nyu),
+    'kitti': Source('KITTI', ('data_depth_annotated',), 'outdoor', EvalProtocol(1e-3, 80, 'garg'),
                     layouts.kitti, kb_crop=True),
-    'sunrgbd': Source('SUN RGB-D', 'SUNRGBD', 'indoor', EvalProtocol(1e-3, 8, 'eigen'),
+    'sunrgbd': Source('SUN RGB-D', ('SUNRGBD',), 'indoor', EvalProtocol(1e-3, 8, 'eigen'),
                       layouts.sunrgbd),
-    'ibims': Source('iBims-1', 'mask_transp', 'indoor', EvalProtocol(1e-3, 10, 'eigen'),
+    'ibims': Source('iBims-1', ('mask_transp',), 'indoor', EvalProtocol(1e-3, 10, 'eigen'),
                     layouts.ibims),
-    'diode-indoor': Source('DIODE indoor', '*/indoors', 'indoor',
+    'diode-indoor': Source('DIODE indoor', ('*/indoors',), 'indoor',
                            EvalProtocol(1e-3, 10, 'eigen'), partial(layouts.diode, 'indoors')),
-    'diode-outdoor': Source('DIODE outdoor', '*/outdoor', 'outdoor',
+    'diode-outdoor': Source('DIODE outdoor', ('*/outdoor',), 'outdoor',
                             EvalProtocol(1e-3, 80, 'garg'), partial(layouts.diode, 'outdoor')),
-    'hypersim': Source('Hypersim', 'ai_*', 'indoor', EvalProtocol(1e-3, 80, 'eigen'),
+    'hypersim': Source('Hypersim', ('ai_*',), 'indoor', EvalProtocol(1e-3, 80, 'eigen'),
                        layouts.hypersim),
-    'vkitti2': Source('Virtual KITTI 2', 'Scene*', 'outdoor', EvalProtocol(1e-3, 80, 'garg'),
+    'vkitti2': Source('Virtual KITTI 2', ('Scene*',), 'outdoor', EvalProtocol(1e-3, 80, 'garg'),
                       layouts.vkitti2, kb_crop=True),
-    'ddad': Source('DDAD', 'ddad.json', 'outdoor', EvalProtocol(1e-3, 80, 'garg'), ddad),
-    'diml': Source('DIML outdoor', 'outleft', 'outdoor', EvalProtocol(1e-3, 80, 'garg'),
+    'ddad': Source('DDAD', ('ddad.json',), 'outdoor', EvalProtocol(1e-3, 80, 'garg'), ddad),
+    'diml': Source('DIML outdoor', ('outleft',), 'outdoor', EvalProtocol(1e-3, 80, 'garg'),
                    layouts.diml),
 }
 
@@ -67,7 +67,7 @@ SOURCES = {
 def recognise(root: Path) -> list[str]:
     """Return the names of the sources that a folder holds."""
     return [name for name, source in SOURCES.items()
-            if next(root.glob(source.marker), None) is not None]
+            if any(next(root.glob(marker), None) is not None for marker in source.markers)]
 
 
 class PublishedDataset:
@@ -88,6 +88,9 @@ class PublishedDataset:
             self._items = self._source.layout(Path(root), split)
         except DatasetError as error:
             raise DatasetError(f'{self._source.title}: {error}') from None
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise DatasetError(f'{self._source.title}: a list or an index under {root} is damaged '
+                               f'({type(error).__name__}: {first_line(error)})') from None
         if not self._items:
             raise DatasetError(f'{self._source.title}: {root} holds no sample of its {split} '
                                'split')
@@ -139,4 +142,3 @@ def kb_crop(image: np.ndarray, depth: np.ndarray,
     window = np.s_[top:top + _KB[0], left:left + _KB[1]]
     return np.ascontiguousarray(image[window]), np.ascontiguousarray(depth[window]), replace(
         camera, width=_KB[1], height=_KB[0], cx=camera.cx - left, cy=camera.cy - top)
-
