@@ -28,8 +28,8 @@ SHARE = Path(get_package_share_directory('zoe_ros'))
 
 # name, default, description. An empty default: the value of the parameter file.
 PARAMETER_ARGUMENTS = (
-    ('variant', "model: 'mobile', 'nk', 'n' (indoor) or 'k' (outdoor)"),
-    ('weights', 'path of a checkpoint; without one those of the model'),
+    ('variant', "model: 'n' (indoor), 'k' (outdoor), 'nk' (both and a router)"),
+    ('weights', 'path of a checkpoint; without one the released weights are fetched once'),
     ('device', "'auto', 'cpu', 'cuda' or 'cuda:N'"),
     ('precision', "'fp32', 'fp16' or 'bf16'"),
     ('router', "'auto', 'indoor' or 'outdoor'"),

@@ -42,8 +42,9 @@ def main() -> None:
         zoe(['train', '--data', world, '--held-out', world, *COMMON, *stage, *start,
              '--output', str(run)], options.processes)
         start = ['--from', str(run / 'model.safetensors')]
-    ship(options.folder / name / 'model.safetensors')
-    zoe(['eval', world, '--output', str(options.folder / 'evaluation')])
+    shipped = ship(options.folder / name / 'model.safetensors')
+    zoe(['eval', world, '--weights', str(shipped), '--output',
+         str(options.folder / 'evaluation')])
 
 
 def zoe(arguments: list[str], processes: int = 1) -> None:
@@ -53,13 +54,14 @@ def zoe(arguments: list[str], processes: int = 1) -> None:
                     *arguments], check=True, env={'OMP_NUM_THREADS': '1', **os.environ})
 
 
-def ship(path: Path) -> None:
-    """Write a trained model into the package, its matrices in float16."""
+def ship(path: Path) -> Path:
+    """Write a trained model into the package, its matrices in float16; return the file."""
     config = open_checkpoint(path).config
     assert config is not None
-    target = SHIPPED[config.variant]
+    target = SHIPPED / f'{config.variant}.safetensors'
     target.parent.mkdir(exist_ok=True)
     save_model(load_model(config, path), target, half=True)
+    return target
 
 
 if __name__ == '__main__':

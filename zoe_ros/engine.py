@@ -93,11 +93,10 @@ class DepthEstimator:
         """
         Load a model.
 
-        :param variant: 'mobile' (small, comes with the package), 'n' (indoor), 'k' (outdoor),
-            'nk' (both and a router), or the name of the model in a ``weights`` file of our own.
-            Empty: what ``weights`` holds, or 'mobile'.
-        :param weights: path of a checkpoint; without one those of the variant, the released ones
-            fetched once into the cache of the Hugging Face hub.
+        :param variant: 'n' (indoor), 'k' (outdoor), 'nk' (both and a router), or the name of the
+            model in a ``weights`` file of our own. Empty: what ``weights`` holds, or 'nk'.
+        :param weights: path of a checkpoint; without one the released weights are fetched once
+            into the cache of the Hugging Face hub.
         :param device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda', 'cuda:1', ...
         :param precision: of encoder and decoder: 'fp32', 'fp16' or 'bf16'.
         :param aspect: 'stretch' to the training resolution, or 'keep' the aspect ratio.

@@ -71,12 +71,11 @@ class ModelSettings(Settings):
     """What is loaded, and where it runs."""
 
     variant: str = setting(
-        '', "Model: 'mobile' (small, comes with the package), 'nk' (the published one with both "
-            "heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in the "
-            "weights file. Empty: what that file holds, or 'mobile' without one.")
+        '', "Model: 'nk' (the published one with both heads and a router), 'n' (indoor), 'k' "
+            "(outdoor), or the name of the model in the weights file. Empty: what that file "
+            "holds, or 'nk' without one.")
     weights: str = setting(
-        '', 'Path of a checkpoint. Empty: those of the variant, which come with the package or '
-            'are fetched once.')
+        '', 'Path of a checkpoint. Empty: the released weights of the variant, fetched once.')
     device: str = setting(
         'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = setting(

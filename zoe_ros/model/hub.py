@@ -15,9 +15,8 @@ from zoe_ros.model.weights import sha256_of, WeightsError
 REPOSITORIES = {
     'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}
 FILE = 'model.safetensors'
-# Trained here, small enough to come with the package.
-SHIPPED = {
-    'mobile': Path(__file__).resolve().parents[1] / 'data' / 'weights' / 'mobile.safetensors'}
+# Small models that were trained here come with the package, each under the name of its variant.
+SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'weights'
 _STORAGE_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -36,7 +35,8 @@ def find_weights(variant: str) -> Path:
 
     :raises WeightsError: there are none, or they cannot be had.
     """
-    return SHIPPED[variant] if variant in SHIPPED else fetch_weights(variant)
+    path = SHIPPED / f'{variant}.safetensors'
+    return path if path.is_file() else fetch_weights(variant)
 
 
 def fetch_weights(variant: str) -> Path:
@@ -50,7 +50,7 @@ def fetch_weights(variant: str) -> Path:
     """
     if variant not in REPOSITORIES:
         raise WeightsError(f"no weights are published for variant '{variant}': give a weights "
-                           f"file, or use {', '.join([*SHIPPED, *REPOSITORIES])}")
+                           f"file, or use {', '.join(REPOSITORIES)}")
     path = cached_weights(variant)
     if path is not None:
         return path
