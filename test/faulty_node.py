@@ -1,8 +1,9 @@
 """
 The node with a network that fails on demand: a program for test_node_faults.py.
 
-Everything is real but one hook of torch on the encoder: a black image makes it raise the error of
-a broken device, a white one that of a device without memory.
+Everything is real but one hook of torch on the encoder: an image that is almost black, everywhere
+the same, makes it raise the error of a broken device, an almost white one that of a device without
+memory. (Black itself is what a node warms up with.)
 """
 import sys
 
@@ -12,9 +13,9 @@ from zoe_ros import DepthEstimator
 from zoe_ros.ros.main import main
 
 FAULTS = {
-    -1.0: torch.AcceleratorError('CUDA error: an illegal memory access was encountered\n'
+    -0.984: torch.AcceleratorError('CUDA error: an illegal memory access was encountered\n'
                                  'CUDA kernel errors might be reported asynchronously'),
-    1.0: torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')}
+    0.984: torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')}
 
 
 def fail_on_demand(module, arguments):

@@ -17,12 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :return: 1 where the node cannot start.
     """
-    starting = True
+    starting, node = True, None
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         # Imports and the loading of a model take seconds and hold nothing worth a clean-up. Once
         # the node spins, rclpy's own handler, which has run before this one, ends the spinning.
-        if starting:
+        if starting or (node is not None and node.configuring):
             _leave(0)
 
     signal.signal(signal.SIGINT, on_signal)

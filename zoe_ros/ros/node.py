@@ -37,6 +37,7 @@ class DepthNode(LifecycleNode):
     One thread spins, one other runs the network. An output is made only while somebody
     subscribes it; while nobody does, nothing is computed.
 
+    :ivar configuring: a model is being loaded, which takes seconds.
     :raises ValueError: a parameter is not accepted.
     """
 
@@ -44,6 +45,7 @@ class DepthNode(LifecycleNode):
         """Declare and check the parameters; nothing is loaded yet."""
         super().__init__(name)
         self.parameters = declare(self)
+        self.configuring = False
         self.add_on_set_parameters_callback(self._on_parameters)
         self._estimator: DepthEstimator | None = None
         self._channels: dict[str, Channel] = {}
@@ -63,6 +65,7 @@ class DepthNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and create the publishers."""
         chosen = self.parameters
+        self.configuring = True
         try:
             estimator = DepthEstimator.load(
                 chosen.variant, chosen.weights or None, chosen.device, chosen.precision,
@@ -72,6 +75,8 @@ class DepthNode(LifecycleNode):
         except (ValueError, OSError, RuntimeError) as error:
             self.get_logger().error(f'cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
+        finally:
+            self.configuring = False
         self._estimator = estimator
         self._channels = {name: Channel(self, name, chosen) for name in chosen.cameras}
         device, title = _device_name(estimator.device), estimator.model.config.title
