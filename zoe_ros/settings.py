@@ -72,7 +72,7 @@ class ModelSettings(Settings):
 
     variant: str = setting(
         '', "Model: 'nk' (the published one with both heads and a router), 'n' (indoor), 'k' "
-            "(outdoor), or the name of the model in the weights file. Empty: what that file "
+            '(outdoor), or the name of the model in the weights file. Empty: what that file '
             "holds, or 'nk' without one.")
     weights: str = setting(
         '', 'Path of a checkpoint. Empty: the released weights of the variant, fetched once.')
