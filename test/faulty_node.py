@@ -13,8 +13,9 @@ from zoe_ros import DepthEstimator
 from zoe_ros.ros.main import main
 
 FAULTS = {
-    -0.984: torch.AcceleratorError('CUDA error: an illegal memory access was encountered\n'
-                                 'CUDA kernel errors might be reported asynchronously'),
+    -0.984: torch.AcceleratorError(
+        'CUDA error: an illegal memory access was encountered\n'
+        'CUDA kernel errors might be reported asynchronously'),
     0.984: torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')}
 
 
