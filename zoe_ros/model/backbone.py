@@ -107,8 +107,8 @@ def encode(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor
     """
     Run a transformer block of BEiT (section 1.2): attention, then an MLP, both scaled and added.
 
-    The sum that runs through all blocks, its norms and scales are float32 in any precision:
-    rounded 48 times to bfloat16 it would account for half of the error of depth.
+    The sum that runs through all blocks, its norms and scales are float32 in any precision: it
+    would be rounded to bfloat16 48 times otherwise, and depth with it.
 
     :param block: of timm.
     :param tokens: (b, n, c) float32; :param bias: (1, heads, n, n) on the logits of attention.

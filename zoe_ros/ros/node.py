@@ -266,7 +266,7 @@ class DepthNode(LifecycleNode):
 
 def _advice(error: Exception) -> str:
     """Return what helps against an error, where that is known."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.cuda.OutOfMemoryError):
         return ' (a smaller model, precision fp16 or fewer cameras need less memory)'
     # Of torch 2.8 and later.
     if isinstance(error, getattr(torch, 'AcceleratorError', ())):
