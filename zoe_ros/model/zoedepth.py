@@ -91,14 +91,6 @@ class ZoeDepth(nn.Module):
         logits = None if self.router is None else self.router(embeddings.bottleneck)
         return Trunk(features, embeddings, logits)
 
-    def describe(self, pixels: torch.Tensor) -> Features:
-        """Run encoder and decoder, for training: the features come in the heads' precision."""
-        features = self.decoder(self.encode(pixels))
-        wide = self.metric.bottleneck.weight.dtype
-        return Features(
-            features.bottleneck.to(wide), tuple(level.to(wide) for level in features.pyramid),
-            features.fine.to(wide), features.relative.to(wide))
-
     def measure(self, trunk: Trunk, heads: Sequence[str],
                 deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
         """

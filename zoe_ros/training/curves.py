@@ -36,9 +36,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
     if figures:
         axes[1].set(xlabel='step', ylim=(0, 1), title='held-out data')
         axes[1].legend()
-    part = path.with_name(f'.{path.name}.part')
-    figure.savefig(part, format='png', dpi=110)
-    part.replace(path)
+    figure.savefig(path, format='png', dpi=110)
 
 
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:

@@ -37,15 +37,14 @@ class Objective(nn.Module):
         """Return the loss and its parts; 'loss' is what is minimised."""
         model = self.model
         with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=self._narrow):
-            features = model.describe(batch.pixels)
+            features = model.decoder(model.encode(batch.pixels))
         features = type(features)(*(_widen(part) for part in features))
         if self._relative:
             losses = [relative_loss(_resize(row, depth)[None], depth[None])
                       for row, depth in zip(features.relative, batch.depths)]
             return {'loss': torch.stack(losses).mean()}
-        embeddings = model.metric.embed(features)
-        logits = None if model.router is None else model.router(embeddings.bottleneck)
-        trunk = Trunk(features, embeddings, logits)
+        trunk = model.survey(features)
+        logits = trunk.logits
         if logits is not None and self._routing == 'auto':
             return {'loss': _silog(self._mixture(trunk, logits), batch)}
         names = model.config.head_names

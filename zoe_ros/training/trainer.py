@@ -197,7 +197,7 @@ class _Run:
         save_model(self.model, self.folder / MODEL)
         lines = ''.join(json.dumps(row) + '\n' for row in self.history)
         write_whole(self.folder / LOG, lambda part: part.write_text(lines))
-        draw_curves(self.history, self.folder / CURVES)
+        write_whole(self.folder / CURVES, lambda part: draw_curves(self.history, part))
 
     def _measure(self) -> dict[str, float]:
         """Return the main figures of the held-out data, averaged over the datasets."""
