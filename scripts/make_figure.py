@@ -15,9 +15,11 @@ import sys
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+import torch
 
 from zoe_ros.bag import BAG_TYPES
 from zoe_ros.camera import Camera
+from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize
 from zoe_ros.messages import cloud_message
 
@@ -110,7 +112,8 @@ def main(path: Path) -> None:
     """Draw the three panels with a line of text under each."""
     image, depth = cast(LENS.rays)
     every = 2
-    cloud = cloud_message(BAG_TYPES, None, LENS.unproject(depth, every), image[::every, ::every])
+    points = Unprojection.of(LENS, every)(torch.from_numpy(depth)).numpy()
+    cloud = cloud_message(BAG_TYPES, None, points, image[::every, ::every])
     panels = (
         ('image_raw, with the lens of the robot', Image.fromarray(image)),
         ('depth/image: metres along the optical axis', Image.fromarray(

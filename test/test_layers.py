@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     ['settings', 'colormap', 'camera', 'routing', 'metrics'],
     ['model.'],
-    ['preprocess', 'refine', 'view', 'losses', 'network'],
+    ['preprocess', 'refine', 'view', 'cloud', 'losses', 'network'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names
     ['messages'],

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from zoe_ros import DepthEstimator
 from zoe_ros.camera import Camera
+from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize, NO_VALUE
 from zoe_ros.messages import camera_of, CameraInfoBuffer, decode_image, MessageError
 from zoe_ros.model.config import VARIANTS
@@ -271,7 +272,8 @@ def test_a_scene_of_known_depth(pipeline, tiny_estimator):
     frame = pipeline(point_cloud_downsample=8).process(
         photo(size=(480, 640)), buffer_of(info), OUTPUTS)
     camera = Camera(640, 480, 210.24, 211.48, 318.5, 252.5, 'plumb_bob', bags.HALLWAY['d'])
-    expected = camera.unproject(tiny_estimator.predict(bags.picture(480, 640)).depth)[::8, ::8]
+    depth = torch.from_numpy(tiny_estimator.predict(bags.picture(480, 640)).depth)
+    expected = Unprojection.of(camera)(depth)[::8, ::8].numpy()
     assert np.array_equal(bags.cloud_points(frame.messages[POINTS]), expected)
 
 

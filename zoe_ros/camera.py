@@ -1,4 +1,4 @@
-"""Cameras at a stated resolution: the ray of each pixel, and points from depth."""
+"""Cameras at a stated resolution: the ray of each pixel, and the pixel of each ray."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -77,23 +77,6 @@ class Camera:
                 seen = x * x + y * y < _fold(self.distortion)
                 x, y = (np.where(seen, c, np.nan) for c in distort(x, y, self.distortion))
         return x * self.fx + self.cx, y * self.fy + self.cy
-
-    def unproject(self, depth: np.ndarray, every: int = 1) -> np.ndarray:
-        """
-        Turn depth into points.
-
-        :param depth: (height, width) [m] along the optical axis.
-        :param every: take every n-th row and column.
-        :return: (rows, columns, 3) float32 [m] in the optical frame: x right, y down, z forward;
-            NaN where depth or ray is.
-        """
-        rays, z = self.rays[::every, ::every], depth[::every, ::every]
-        points = np.empty((*z.shape, 3), np.float32)
-        with np.errstate(invalid='ignore'):     # infinitely far along an axis of the camera
-            points[..., :2] = rays * z[..., None]
-        points[..., 2] = z
-        points[np.isnan(points[..., 0])] = np.nan
-        return points
 
 
 def distort(x: np.ndarray, y: np.ndarray,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from zoe_ros.camera import Camera
+from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize
 from zoe_ros.engine import Chooser, DepthEstimator, force, NetworkDepth
 from zoe_ros.messages import (
@@ -105,6 +106,7 @@ class Pipeline:
         self._head = estimator.model.config.head_names[0]
         self._camera: Camera | None = None
         self._views: dict[str, TrainingView] = {}
+        self._unprojection: Unprojection | None = None
 
     def process(self, message: Any, infos: CameraInfoBuffer, wanted: Collection[str]) -> Frame:
         """
@@ -144,12 +146,14 @@ class Pipeline:
         self._head = net.head
         info = infos.find(header)
         camera, no_cloud = self._camera_of(info, image)
-        depth, deviation = self._to_image(net, camera, prepared.view, settings)
+        values, deviations = self._to_image(net, camera, prepared.view, settings)
+        depth = values.cpu().numpy()
+        deviation = None if deviations is None else deviations.cpu().numpy()
         messages = self._depth_images(header, depth, deviation, net, info, settings, wanted)
         made = perf_counter()
         seconds = {'decode': prepared.seconds, 'network': network_seconds, 'images': made - start}
         if camera is not None and POINTS in wanted:
-            messages[POINTS] = self._cloud(header, image, depth, camera, settings)
+            messages[POINTS] = self._cloud(header, image, values, camera, settings)
             seconds['cloud'] = perf_counter() - made
         return Frame(image, depth, net.head, net.head_probabilities, messages, no_cloud, seconds)
 
@@ -164,7 +168,7 @@ class Pipeline:
         self._tracker = HeadTracker()
         prepared = self._prepare(None, image, None, self.settings, 0.0, False, perf_counter())
         net = infer_together(self._estimator, [prepared])[0]
-        return self._to_image(net, None, None, self.settings)[0], net.head
+        return self._to_image(net, None, None, self.settings)[0].cpu().numpy(), net.head
 
     def _prepare(self, header: Any, image: np.ndarray, camera: Camera | None,
                  settings: FrameSettings, stamp: float, deviation: bool,
@@ -200,12 +204,12 @@ class Pipeline:
         except ValueError as error:
             return None, str(error)
         if camera != self._camera:
-            self._camera, self._views = camera, {}
+            self._camera, self._views, self._unprojection = camera, {}, None
         return self._camera, ''
 
     @torch.inference_mode()
     def _to_image(self, net: NetworkDepth, camera: Camera | None, view: TrainingView | None,
-                  settings: FrameSettings) -> tuple[np.ndarray, np.ndarray | None]:
+                  settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Bring depth and deviation to the size of the image, with the user's choices applied."""
         scale = settings.depth_scale
         # The training camera's view has the training camera's focal length.
@@ -218,11 +222,10 @@ class Pipeline:
         values = [_uncrop(v, depth, net.plan, settings.interpolation) for v in values]
         if view is not None:
             values = [view.back(v, settings.interpolation == 'linear') for v in values]
-        full = limit(values[0], settings).cpu().numpy()
+        full = limit(values[0], settings)
         if deviation is None:
             return full, None
-        spread = values[1].cpu().numpy()
-        return full, np.where(np.isfinite(full), spread, np.float32(np.nan))
+        return full, torch.where(full.isfinite(), values[1], torch.nan)
 
     def _depth_images(self, header: Any, depth: np.ndarray, deviation: np.ndarray | None,
                       net: NetworkDepth, info: Any | None, settings: FrameSettings,
@@ -250,18 +253,15 @@ class Pipeline:
             messages[CAMERA_INFO] = camera_info_message(types, header, info, size, scale)
         return messages
 
-    def _cloud(self, header: Any, image: np.ndarray, depth: np.ndarray, camera: Camera,
+    @torch.inference_mode()
+    def _cloud(self, header: Any, image: np.ndarray, depth: torch.Tensor, camera: Camera,
                settings: FrameSettings) -> Any:
         every = settings.point_cloud_downsample
-        points = camera.unproject(depth, every)
-        # An infinite point is none; far_value is a point, for costmaps. An absurd focal length
-        # makes points that are infinitely far to the side.
-        x, y, z = np.moveaxis(points, -1, 0)
-        with np.errstate(invalid='ignore'):
-            near = z <= settings.point_cloud_max_range
-        points[~(near & np.isfinite(x) & np.isfinite(y) & np.isfinite(z))] = np.nan
+        if self._unprojection is None or self._unprojection.every != every:
+            self._unprojection = Unprojection.of(camera, every, depth.device)
+        points = self._unprojection(depth, settings.point_cloud_max_range)
         colors = image[::every, ::every] if settings.point_cloud_color else None
-        return cloud_message(self._types, header, points, colors)
+        return cloud_message(self._types, header, points.cpu().numpy(), colors)
 
 
 def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> list[NetworkDepth]:

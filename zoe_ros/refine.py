@@ -32,7 +32,7 @@ def refine(depth: torch.Tensor, deviation: torch.Tensor | None, settings: FrameS
             depth = torch.where(trusted, depth, torch.nan)
     if settings.edge_threshold:
         # Every pixel of a 3 x 3 neighbourhood that spans the jump: both of its sides.
-        depth = torch.where(_jump(depth, 3) > settings.edge_threshold, torch.nan, depth)
+        depth = torch.where(_jump(depth) > settings.edge_threshold, torch.nan, depth)
     return depth, deviation
 
 
@@ -50,38 +50,41 @@ def resize(values: torch.Tensor, depth: torch.Tensor, size: tuple[int, int],
         return values
     rows, columns = (torch.linspace(0, n - 1, m, device=values.device, dtype=torch.float64)
                      for n, m in zip(values.shape, size))
-    nearest = _take(values, rows.round(), columns.round())
     if interpolation == 'nearest':
-        return nearest
+        return _take(values, rows.round(), columns.round())
     linear = F.interpolate(values[None, None], size, mode='bilinear', align_corners=True)[0, 0]
     if interpolation == 'linear':
         return linear
-    # The cell of four network pixels in which a pixel of the image lies. Compared after they are
-    # taken: torch takes numbers five times faster than truth values.
-    cells = _jump(depth, 2)
+    # The cells of four network pixels that span an edge, or of which one has no value. Numbers:
+    # torch takes these five times faster than truth values.
+    smooth = _extreme(depth, 2, torch.maximum) <= (1 + _EDGE) * _extreme(depth, 2, torch.minimum)
+    cells = (~smooth).to(values.dtype)
     edge = _take(cells, rows.clamp(max=cells.shape[0] - 1),
-                 columns.clamp(max=cells.shape[1] - 1)) > _EDGE
-    # Where linear is NaN one of four neighbours has no value: the nearest may have one.
-    return torch.where(edge | linear.isnan(), nearest, linear)
+                 columns.clamp(max=cells.shape[1] - 1)).nonzero(as_tuple=True)
+    # There the nearest pixel counts, and they are few.
+    linear[edge] = values[rows.round().long()[edge[0]], columns.round().long()[edge[1]]]
+    return linear
 
 
 def _take(values: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """Return the values at all crossings of rows and columns, rounded down."""
-    return values.index_select(0, rows.long()).index_select(1, columns.long())
+    # Columns first: they are the slow ones, and there are fewer rows yet.
+    return values.index_select(1, columns.long()).index_select(0, rows.long())
 
 
-def _jump(depth: torch.Tensor, window: int) -> torch.Tensor:
-    """
-    Return the relative jump of depth within a window; pixels without a value do not count.
-
-    :param window: 2 for each cell of four pixels, (H-1, W-1); 3 around each pixel, (H, W).
-    """
-    near = _extreme(depth.nan_to_num(torch.inf), window, torch.minimum)
-    far = _extreme(depth.nan_to_num(-torch.inf), window, torch.maximum)
+def _jump(depth: torch.Tensor) -> torch.Tensor:
+    """Return the relative jump of depth around each pixel; those without a value do not count."""
+    near = _extreme(depth.nan_to_num(torch.inf), 3, torch.minimum)
+    far = _extreme(depth.nan_to_num(-torch.inf), 3, torch.maximum)
     return far / near - 1
 
 
 def _extreme(values: torch.Tensor, window: int, pick: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """
+    Pick the largest or smallest value of each window; NaN where one is.
+
+    :param window: 2 for each cell of four pixels, (H-1, W-1); 3 around each pixel, (H, W).
+    """
     # Shifted views, one axis after the other: several times faster than a pooling layer.
     for axis in (0, 1):
         count = values.shape[axis] - 1
@@ -96,5 +99,6 @@ def _extreme(values: torch.Tensor, window: int, pick: Callable[..., torch.Tensor
 
 def limit(depth: torch.Tensor, settings: FrameSettings) -> torch.Tensor:
     """Put REP 117's values where depth is out of range; NaN stays NaN."""
-    depth = torch.where(depth < settings.min_depth, -torch.inf, depth)
+    if settings.min_depth:
+        depth = torch.where(depth < settings.min_depth, -torch.inf, depth)
     return torch.where(depth > settings.max_depth, settings.far_value or torch.inf, depth)

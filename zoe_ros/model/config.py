@@ -1,7 +1,7 @@
 """What a ZoeDepth is made of: frozen descriptions of its parts, and the released variants."""
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -196,6 +196,9 @@ _NK = MetricConfig(
     heads=(HeadConfig('indoor', _NK_ATTRACTORS, (1e-3, 10.0)),
            HeadConfig('outdoor', _NK_ATTRACTORS, (1e-3, 80.0), _KITTI)),
     relative_input=False, seed_hidden=64, embedding_hidden=64, bottleneck_factor=4)
+# The cameras of zoe world, in the middle of their range: 63 and 79 degrees wide, 4 : 3.
+_ROOM = (0.816, 1.088, 0.498, 0.497)
+_STREET = (0.607, 0.809, 0.498, 0.497)
 _SWIN = 'swinv2_{}_window12to24_192to384'
 
 VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
@@ -213,8 +216,9 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
     ZoeConfig('nk-swin2-t', 'ZoeD-Swin2-T-NK', (384, 512), _NK, PyramidConfig(
         'swinv2_tiny_window16_256', (96, 192, 384, 768), sized=True), router=RouterConfig()),
     ZoeConfig('mobile', 'ZoeD-Mobile-NK', (192, 256), MetricConfig(
-        heads=(_INDOOR, _OUTDOOR), relative_input=False, seed_hidden=64, embedding_hidden=64,
-        embedding_dim=48, bins=32),
+        heads=(replace(_INDOOR, training_camera=_ROOM),
+               replace(_OUTDOOR, training_camera=_STREET)),
+        relative_input=False, seed_hidden=64, embedding_hidden=64, embedding_dim=48, bins=32),
         PyramidConfig('regnetx_004', (32, 64, 160, 384)),
         DecoderConfig(features=64, relative_channels=32, fine_stride=2),
         RouterConfig(dim=64, layers=2, heads=4, feedforward=128)),

@@ -92,7 +92,8 @@ class _Run:
         elif settings.stage == 'relative':
             # The last ReLU of a random network gives zeros for half of all seeds, and no gradient.
             nn.init.ones_(self.model.decoder.relative.conv3.get_parameter('bias'))
-        self.model.to(device)
+        # Convolutions of narrow images are a tenth faster with the channels innermost.
+        self.model.to(device).to(memory_format=torch.channels_last)
         recipe = recipe_of(config.variant, settings)
         freeze_parts(self.model, settings.parts)
         # Batches of one domain in turn would pull the statistics of a batch normalisation to and
@@ -104,7 +105,8 @@ class _Run:
         self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
                                mixed=mixed, rank=rank, world=world)
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, recipe), weight_decay=settings.weight_decay)
+            parameter_groups(self.model, recipe), weight_decay=settings.weight_decay,
+            fused=True)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, [group['lr'] for group in self.optimizer.param_groups],
             total_steps=settings.steps, pct_start=settings.warm_share, div_factor=1,

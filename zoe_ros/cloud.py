@@ -1,0 +1,44 @@
+"""Depth to points in space, on the device that the depth is on."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from zoe_ros.camera import Camera
+
+
+@dataclass(frozen=True, eq=False)
+class Unprojection:
+    """
+    The rays of some pixels of a camera, kept on a device: they change with the camera only.
+
+    :param rays: (rows, columns, 2) x/z and y/z of every n-th pixel, NaN where no ray is known.
+    :param every: n.
+    """
+
+    rays: torch.Tensor
+    every: int = 1
+
+    @staticmethod
+    def of(camera: Camera, every: int = 1,
+           device: torch.device | str = 'cpu') -> Unprojection:
+        """Take every n-th row and column of the rays of a camera to a device."""
+        rays = torch.from_numpy(camera.rays[::every, ::every].copy())
+        return Unprojection(rays.to(device), every)
+
+    def __call__(self, depth: torch.Tensor, max_range: float = torch.inf) -> torch.Tensor:
+        """
+        Turn depth into points.
+
+        :param depth: (height, width) [m] along the optical axis, of all pixels of the camera.
+        :param max_range: points farther along the optical axis are left out [m].
+        :return: (rows, columns, 3) [m] in the optical frame (REP 103): x right, y down, z
+            forward; NaN where depth or ray is, or where a coordinate is infinite.
+        """
+        z = depth[::self.every, ::self.every, None]
+        points = torch.cat([self.rays * z, z], dim=2)
+        # An infinite point is none; far_value is a point, for costmaps. An absurd focal length
+        # makes points that are infinitely far to the side.
+        known = (points.abs().amax(dim=2, keepdim=True) < torch.inf) & (z <= max_range)
+        return torch.where(known, points, torch.nan)
