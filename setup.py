@@ -16,7 +16,7 @@ setup(
     maintainer='The zoe_ros developers',
     maintainer_email='zoe-ros@users.noreply.github.com',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['py.typed', 'data/sample/*']},
+    package_data={NAME: ['py.typed', 'data/sample/*', 'data/weights/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

@@ -28,8 +28,9 @@ SHARE = Path(get_package_share_directory('zoe_ros'))
 
 # name, default, description. An empty default: the value of the parameter file.
 PARAMETER_ARGUMENTS = (
-    ('variant', "model: 'n' (indoor), 'k' (outdoor), 'nk' (both and a router)"),
-    ('weights', 'path of a checkpoint; without one the released weights are fetched once'),
+    ('variant', "model: 'mobile' (small, comes with the package), 'nk' (published, both heads), "
+                "'n' (indoor), 'k' (outdoor)"),
+    ('weights', 'path of a checkpoint; without one those of the package, or fetched ones'),
     ('device', "'auto', 'cpu', 'cuda' or 'cuda:N'"),
     ('precision', "'fp32', 'fp16' or 'bf16'"),
     ('router', "'auto', 'indoor' or 'outdoor'"),

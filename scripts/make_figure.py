@@ -20,13 +20,12 @@ import torch
 from zoe_ros.bag import BAG_TYPES
 from zoe_ros.camera import Camera
 from zoe_ros.cloud import Unprojection
-from zoe_ros.colormap import colorize
+from zoe_ros.colormap import colorize, INK, PAPER
 from zoe_ros.messages import cloud_message
 
 LENS = Camera(640, 480, 210.2, 211.5, 318.5, 252.5, 'plumb_bob',
               (0.1994, -0.2074, 0.0007, 0.0008, 0.0479))
 NEAR, FAR = 0.8, 9.0
-INK, PAPER = (40, 40, 44), (250, 250, 248)
 # x right, y down, z forward [m]: a room 5 m wide, 2.6 m high, 8 m deep, seen from 1.3 m height.
 WALLS = (  # axis, position, colour
     (1, 1.3, (150, 120, 92)), (1, -1.3, (226, 224, 216)), (0, -2.2, (148, 172, 168)),

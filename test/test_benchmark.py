@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from zoe_ros import benchmark
-from zoe_ros.benchmark import bench, BenchSettings, network_flops, transformers_model
+from zoe_ros.benchmark import bench, network_flops, transformers_model
 from zoe_ros.cli import main
 from zoe_ros.model.config import VARIANTS
+from zoe_ros.settings import BenchSettings
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +42,7 @@ def test_the_table_names_machine_and_choices(figures):
 
 def test_without_weights_it_says_so(monkeypatch, capsys):
     monkeypatch.setitem(VARIANTS, 'nk', replace(made_up.tiny_config(), variant='nk'))
-    assert main(['bench', '--frames', '1', '--device', 'cpu', '--size', '128x64']) == 0
+    assert main(['bench', '--frames', '1', '--device', 'cpu', '--size', '64x128']) == 0
     lines = capsys.readouterr().out.splitlines()
     assert 'the weights are made up: times are real, depths are not' in lines[1]
     facts = json.loads(lines[-1])
@@ -50,8 +51,8 @@ def test_without_weights_it_says_so(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('arguments, complaint', [
-    (['--size', '100x64'], 'size 100x64: both sides have to be multiples of 32'),
-    (['--batch', '0'], 'batch has to be at least 1'),
+    (['--size', '100x64'], "size '100x64' is not HEIGHTxWIDTH in multiples of 32"),
+    (['--batch', '0'], "parameter 'batch' is 0, not within 1 ... 4096"),
     (['--device', 'tpu'], "no device 'tpu'")])
 def test_wrong_choices(arguments, complaint, capsys):
     assert main(['bench', *arguments]) == 2

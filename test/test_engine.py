@@ -321,7 +321,7 @@ def test_find_config(tiny_weights):
 
 
 def test_without_a_variant_the_weights_tell(tiny_weights):
-    assert find_config('') is VARIANTS['nk']
+    assert find_config('') is VARIANTS['mobile']
     assert find_config('', tiny_weights) == made_up.tiny_config()
     assert DepthEstimator.load(weights=tiny_weights, device='cpu').model.config.variant == 'tiny'
 

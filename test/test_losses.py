@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from zoe_ros.losses import relative_loss, routing_loss, silog
+from zoe_ros.losses import relative_loss, routing_loss, scale_loss, silog
 
 
 @pytest.fixture
@@ -32,6 +32,16 @@ def test_silog_by_hand():
 def test_silog_is_in_float32_whatever_comes():
     narrow = torch.tensor([2.0, 2.0, 2.1], dtype=torch.bfloat16)
     assert silog(narrow, torch.tensor([1.0, 2.0, 4.0])).dtype == torch.float32
+
+
+def test_scale_loss_by_hand():
+    depth = torch.ones(2, 2, 2)
+    depth[1, 0, 0] = torch.nan
+    # Medians 1 and 3, mean deviations 1 and 10: the pixel without a value does not count.
+    relative = torch.tensor([[[1.0, 3.0], [1.0, 3.0]], [[1e6, 3.0], [18.0, -12.0]]])
+    assert scale_loss(relative[1:], depth[1:]).item() == pytest.approx(math.log(10) ** 2, rel=1e-5)
+    assert scale_loss(relative[:1] * math.e, depth[:1]).item() == pytest.approx(1.0, rel=1e-5)
+    assert scale_loss(relative[:1] + 5, depth[:1]).item() == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize('scale, shift', [(1, 0), (7, 0), (0.01, 0), (1, 3), (20, -2)])

@@ -219,6 +219,18 @@ def test_log_binomial_coefficients_of_the_specification():
     assert torch.allclose(values, values.flip(0), atol=1e-4)
 
 
+def test_a_fresh_log_binomial_tells_modes_apart():
+    torch.manual_seed(0)
+    net = LogBinomial(112, 2, 32)
+    x = torch.randn(4, 112, 8, 8)
+    with torch.no_grad():
+        fresh = net(x).amax(dim=1).mean()
+        net.mlp[2].bias.zero_()
+        chance = net(x).amax(dim=1).mean()
+    # A temperature of one keeps 32 bins to a few, one of 25 lets them all be equal.
+    assert fresh > 0.1 > 0.05 > chance
+
+
 def test_log_binomial_by_its_formula():
     """Specification section 3.5, in float64 and NumPy."""
     net = made_up.fill(LogBinomial(12, 2, 16))

@@ -275,7 +275,8 @@ def test_the_node_refuses_at_start(i, refusals):
 
 def test_without_weights_and_network_the_node_says_what_to_do(tmp_path):
     done = subprocess.run(
-        [sys.executable, '-m', 'zoe_ros.ros.main', '--ros-args', '-p', 'device:=cpu'], cwd=ROOT,
+        [sys.executable, '-m', 'zoe_ros.ros.main', '--ros-args', '-p', 'device:=cpu', '-p',
+         'variant:=nk'], cwd=ROOT,
         env={**os.environ, 'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path)},
         capture_output=True, text=True, timeout=120)
     assert done.returncode == 1

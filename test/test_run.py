@@ -715,8 +715,8 @@ def test_script_as_a_command(tmp_path, tiny_weights):
 
 
 def test_without_weights_and_network(tmp_path):
-    done = command(SAMPLE, '--output', tmp_path / 'results', HF_HUB_OFFLINE='1',
-                   HF_HOME=str(tmp_path / 'cache'))
+    done = command(SAMPLE, '--variant', 'nk', '--output', tmp_path / 'results',
+                   HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path / 'cache'))
     assert done.returncode == 2
     assert re.fullmatch(r'zoe: the weights of ZoeD\S+ are not on this machine [^\n]+\n',
                         done.stderr), done.stderr

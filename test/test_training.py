@@ -21,9 +21,10 @@ from zoe_ros import DepthEstimator
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model, save_model, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
+from zoe_ros.settings import parse_size
 from zoe_ros.training.augment import augment
 from zoe_ros.training.batches import Batches
-from zoe_ros.training.recipe import parse_size, recipe_of, TrainSettings
+from zoe_ros.training.recipe import recipe_of, TrainSettings
 from zoe_ros.training.trainer import (
     LOG,
     MODEL,

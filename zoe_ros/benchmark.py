@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib import import_module, metadata
 import json
 import platform
@@ -22,49 +22,13 @@ from zoe_ros.model.layouts import HUGGING_FACE
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import Trunk, ZoeDepth
 from zoe_ros.network import PositionBiases
-from zoe_ros.preprocess import MULTIPLE, plan_sizes, to_depth, to_pixels
-from zoe_ros.settings import one_of, PRECISIONS
+from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
+from zoe_ros.settings import BenchSettings, parse_size
 
 IMAGE = (480, 640)              # (height, width) [px] of the made-up camera image
-RIVALS = ('transformers',)
 _DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 _SIDE = 2048                    # of the square matrices of the product
 _WARM_UP = 2
-
-
-@dataclass(frozen=True)
-class BenchSettings:
-    """
-    What to measure.
-
-    :param weights: a checkpoint; empty for made-up weights, which cost the same.
-    :param size: (height, width) [px] of the network's input; None for the training resolution.
-    :param threads: of the CPU; 0 for torch's choice.
-    :param against: empty, or another implementation that is measured in turns with ours.
-    """
-
-    variant: str = 'nk'
-    weights: str = ''
-    precision: str = 'fp32'
-    device: str = 'auto'
-    batch: int = 1
-    size: tuple[int, int] | None = None
-    threads: int = 0
-    frames: int = 10
-    against: str = ''
-
-    def __post_init__(self) -> None:
-        """Check what would otherwise fail late."""
-        one_of('precision', self.precision, PRECISIONS)
-        if self.against:
-            one_of('against', self.against, RIVALS)
-        if self.size is not None and (min(self.size) < MULTIPLE
-                                      or any(side % MULTIPLE for side in self.size)):
-            raise ValueError(f'size {self.size[1]}x{self.size[0]}: both sides have to be '
-                             f'multiples of {MULTIPLE}')
-        for name in ('batch', 'frames'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} has to be at least 1')
 
 
 def bench(settings: BenchSettings) -> list[str]:
@@ -78,8 +42,7 @@ def bench(settings: BenchSettings) -> list[str]:
         torch.set_num_threads(settings.threads)
     device = resolve_device(settings.device)
     config = find_config(settings.variant, settings.weights or None)
-    if settings.size:
-        config = replace(config, image_size=settings.size)
+    config = replace(config, image_size=parse_size(settings.size) or config.image_size)
     dtype = _DTYPES[settings.precision]
     model = (load_model(config, settings.weights, device, dtype) if settings.weights
              else made_up_model(config).to(device).set_precision(dtype))

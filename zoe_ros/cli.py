@@ -10,7 +10,7 @@ import sys
 from typing import Any, NoReturn
 
 from zoe_ros import __version__
-from zoe_ros.settings import EvalSettings, PRECISIONS, RunSettings, WorldSettings
+from zoe_ros.settings import BenchSettings, EvalSettings, RunSettings, WorldSettings
 from zoe_ros.training.recipe import TrainSettings
 
 
@@ -47,9 +47,10 @@ def _run(**options: object) -> None:
 
 
 def _bench(**options: object) -> None:
-    from zoe_ros.benchmark import bench, BenchSettings  # here: as above
+    settings = BenchSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.benchmark import bench
 
-    for line in bench(BenchSettings(**options)):  # type: ignore[arg-type]
+    for line in bench(settings):
         print(line)
 
 
@@ -123,25 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         description='Time the estimator beside the matrix product of this machine; a table, and '
                     'one line of JSON last.')
     command.set_defaults(command=_bench)
-    command.add_argument('--variant', default='nk', help="name of a model ('%(default)s')")
-    command.add_argument('--weights', default='', metavar='FILE',
-                         help='a checkpoint; without one weights are made up, at the same cost')
-    command.add_argument('--precision', default='fp32', choices=PRECISIONS)
-    command.add_argument('--device', default='auto', help='(%(default)s)')
-    command.add_argument('--batch', type=int, default=1, help='images at a time (%(default)s)')
-    command.add_argument('--size', type=_size, metavar='WIDTHxHEIGHT',
-                         help='input of the network, multiples of 32 (its training images)')
-    command.add_argument('--threads', type=int, default=0, help='of the CPU (torch decides)')
-    command.add_argument('--frames', type=int, default=10, help='to measure (%(default)s)')
-    command.add_argument('--against', default='', choices=('transformers',),
-                         help='measure the network of another implementation in turns with ours')
+    _add_settings(command, BenchSettings)
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Return (height, width) of 'WIDTHxHEIGHT'."""
-    width, _, height = text.partition('x')
-    return int(height), int(width)
 
 
 def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:

@@ -9,6 +9,7 @@ _ANCHORS = np.array([
     (255, 247, 188), (254, 217, 118), (253, 173, 74), (245, 122, 66), (221, 76, 84),
     (176, 46, 108), (124, 35, 118), (73, 30, 106), (30, 20, 66), (8, 8, 24)], np.float64)
 NO_VALUE = (96, 96, 96)
+INK, PAPER = (40, 40, 44), (250, 250, 248)       # of texts around pictures
 _TABLE = np.stack([
     np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, len(_ANCHORS)), channel)
     for channel in _ANCHORS.T], axis=1).round().astype(np.uint8)

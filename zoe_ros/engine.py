@@ -3,18 +3,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from zoe_ros.model.config import DEFAULT, VARIANTS, ZoeConfig
-from zoe_ros.model.hub import find_weights
+from zoe_ros.model.hub import find_weights, SHIPPED
 from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.network import Network
 from zoe_ros.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
 from zoe_ros.settings import ASPECTS, one_of, PRECISIONS, ROUTERS
+
+log = logging.getLogger(__name__)
 
 _DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
@@ -93,10 +96,11 @@ class DepthEstimator:
         """
         Load a model.
 
-        :param variant: 'n' (indoor), 'k' (outdoor), 'nk' (both and a router), or the name of the
-            model in a ``weights`` file of our own. Empty: what ``weights`` holds, or 'nk'.
-        :param weights: path of a checkpoint; without one the released weights are fetched once
-            into the cache of the Hugging Face hub.
+        :param variant: 'mobile' (small, comes with the package), 'nk' (the published one with
+            both heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in a
+            ``weights`` file of our own. Empty: what ``weights`` holds, or 'mobile'.
+        :param weights: path of a checkpoint; without one those that come with the package, or
+            the released ones, fetched once into the cache of the Hugging Face hub.
         :param device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda', 'cuda:1', ...
         :param precision: of encoder and decoder: 'fp32', 'fp16' or 'bf16'.
         :param aspect: 'stretch' to the training resolution, or 'keep' the aspect ratio.
@@ -115,6 +119,9 @@ class DepthEstimator:
         target = resolve_device(device)
         config = find_config(variant, weights)
         path = Path(weights) if weights else find_weights(config.variant)
+        if path.parent == SHIPPED:
+            log.warning('%s comes with the package and has seen no real photograph: for metres '
+                        "in the real world take variant 'nk', or fine-tune it", config.title)
         model = load_model(config, path, target, _DTYPES[precision])
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)

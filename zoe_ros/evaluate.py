@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from zoe_ros.colormap import colorize
+from zoe_ros.colormap import colorize, INK, PAPER
 from zoe_ros.datasets import Dataset, DatasetError, Sample
 from zoe_ros.engine import DepthEstimator, DepthPrediction
 from zoe_ros.metrics import depth_metrics, mean_metrics, METRICS, relative_improvement
@@ -23,7 +23,6 @@ ROUTING = 'router accuracy'
 TABLE = 'evaluation.json'
 _SHOWN = 6          # samples in the picture of a dataset
 _WORST = 0.3        # relative error at the end of the scale of the pictures
-_INK, _PAPER = (40, 40, 44), (250, 250, 248)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,12 +156,12 @@ def picture(result: Evaluation) -> Image.Image:
     far = {'indoor': 10.0, 'outdoor': 80.0}[result.domain]
     height, width, gap, top = 150, 200, 6, 22
     sheet = Image.new('RGB', (4 * (width + gap) + gap,
-                              top + len(result.pictures) * (height + gap) + gap), _PAPER)
+                              top + len(result.pictures) * (height + gap) + gap), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
     for column, title in enumerate((
             'image', f'truth, 0.5 ... {far:g} m', 'prediction',
             f'error / truth, 0 ... {_WORST:.0%}')):
-        draw.text((gap + column * (width + gap), 5), title, _INK, font)
+        draw.text((gap + column * (width + gap), 5), title, INK, font)
     for row, (sample, depth) in enumerate(result.pictures):
         error = np.abs(depth - sample.depth) / sample.depth
         for column, pixels in enumerate((

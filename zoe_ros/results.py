@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from zoe_ros.colormap import colorize
+from zoe_ros.colormap import colorize, INK, PAPER
 
 # Depth is counted in bins 0.5 % wide, so that a bag of any length needs no more memory.
 _NEAREST, _BIN, _BINS = 1e-3, np.log(1.005), 2800       # up to 1.1 km
-_INK, _PAPER = (40, 40, 44), (250, 250, 248)
 
 
 def new_folder(root: Path) -> Path:
@@ -156,7 +155,7 @@ class ContactSheet:
         tile_h = max(photo.height for photo, _ in self._tiles)
         pair_w = 2 * tile_w + gap // 2
         width = across * pair_w + (across + 1) * gap
-        sheet = Image.new('RGB', (width, down * (tile_h + gap) + gap + 44), _PAPER)
+        sheet = Image.new('RGB', (width, down * (tile_h + gap) + gap + 44), PAPER)
         for i, (photo, depth) in enumerate(self._tiles):
             x = gap + (i % across) * (pair_w + gap)
             y = gap + (i // across) * (tile_h + gap)
@@ -180,8 +179,8 @@ def _draw_scale(sheet: Image.Image, near: float, far: float, top: int, margin: i
         half = draw.textlength(text, font=font) / 2
         if x - half < right + 10 or x - half < 0 or x + half > sheet.width:
             continue
-        draw.line([(x, top + 14), (x, top + 19)], fill=_INK)
-        draw.text((x - half, top + 22), text, fill=_INK, font=font)
+        draw.line([(x, top + 14), (x, top + 19)], fill=INK)
+        draw.text((x - half, top + 22), text, fill=INK, font=font)
         right = x + half
 
 

@@ -71,11 +71,12 @@ class ModelSettings(Settings):
     """What is loaded, and where it runs."""
 
     variant: str = setting(
-        '', "Model: 'nk' (the published one with both heads and a router), 'n' (indoor), 'k' "
-            '(outdoor), or the name of the model in the weights file. Empty: what that file '
-            "holds, or 'nk' without one.")
+        '', "Model: 'mobile' (small, comes with the package), 'nk' (the published one with both "
+            "heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in the "
+            "weights file. Empty: what that file holds, or 'mobile' without one.")
     weights: str = setting(
-        '', 'Path of a checkpoint. Empty: the released weights of the variant, fetched once.')
+        '', 'Path of a checkpoint. Empty: what comes with the package, or the released weights of '
+            'the variant, fetched once.')
     device: str = setting(
         'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = setting(
@@ -229,7 +230,47 @@ class WorldSettings(Settings):
                            'frames.', choices=('', 'indoor', 'outdoor'))
 
 
+@dataclass(frozen=True)
+class BenchSettings(Settings):
+    """
+    What is timed.
+
+    :raises ValueError: a value is not accepted.
+    """
+
+    variant: str = setting('nk', 'Model.')
+    weights: str = setting('', 'Path of a checkpoint. Empty: made-up weights, at the same cost.')
+    precision: str = setting(
+        'fp32', 'Of encoder and decoder; the metric head stays in fp32.', choices=PRECISIONS)
+    device: str = setting('auto', "'auto', 'cpu', 'cuda' or 'cuda:N'.")
+    batch: int = setting(1, 'Images at a time.', low=1, high=4096)
+    size: str = setting(
+        '', 'Network input as HEIGHTxWIDTH, multiples of 32. Empty: that of the variant.')
+    threads: int = setting(0, 'Of the CPU. 0: as many as torch chooses.', low=0, high=4096)
+    frames: int = setting(10, 'Times that are measured.', low=1, high=1_000_000)
+    against: str = setting(
+        '', 'Another implementation, whose network is timed in turns with ours.',
+        choices=('', 'transformers'))
+
+
 def one_of(what: str, value: str, accepted: tuple[str, ...]) -> None:
     """Raise a ValueError that names what is accepted, unless ``value`` is."""
     if value not in accepted:
         raise ValueError(f"{what} '{value}' is not one of {', '.join(accepted)}")
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """
+    Return (height, width) of a text like '192x256', None of an empty one.
+
+    :raises ValueError: it is not two multiples of 32.
+    """
+    if not text:
+        return None
+    try:
+        height, width = (int(part) for part in text.lower().split('x'))
+    except ValueError:
+        height = width = 0
+    if height < 32 or width < 32 or height % 32 or width % 32:
+        raise ValueError(f"size '{text}' is not HEIGHTxWIDTH in multiples of 32, like 192x256")
+    return height, width

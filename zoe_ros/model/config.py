@@ -226,4 +226,4 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
 # Of these the authors publish weights.
 RELEASED = ('n', 'k', 'nk')
 # What runs where nothing is asked for.
-DEFAULT = 'nk'
+DEFAULT = 'mobile'

@@ -276,6 +276,9 @@ class LogBinomial(nn.Module):
         self.mlp = PixelMlp(
             nn.Conv2d(channels, channels // bottleneck_factor, 1), nn.GELU(),
             nn.Conv2d(channels // bottleneck_factor, 4, 1), nn.Softplus())
+        # A fresh network begins at a temperature of about one. By chance it would begin at 25,
+        # where all modes look alike, so that the bins learn depth and the modes nothing.
+        self.mlp[2].get_parameter('bias').data.copy_(torch.tensor([0.0, 0.0, -3.0, 2.0]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return probabilities (b, bins, H, W) for ``x`` (b, channels, H, W)."""

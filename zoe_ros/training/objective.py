@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from zoe_ros.losses import relative_loss, routing_loss, silog
+from zoe_ros.losses import relative_loss, routing_loss, scale_loss, SCALE_WEIGHT, silog
 from zoe_ros.model.zoedepth import Trunk, ZoeDepth
 from zoe_ros.training.batches import Batch
 
@@ -40,9 +40,7 @@ class Objective(nn.Module):
             features = model.decoder(model.encode(batch.pixels))
         features = type(features)(*(_widen(part) for part in features))
         if self._relative:
-            losses = [relative_loss(_resize(row, depth)[None], depth[None])
-                      for row, depth in zip(features.relative, batch.depths)]
-            return {'loss': torch.stack(losses).mean()}
+            return _relative(features.relative, batch)
         trunk = model.survey(features)
         logits = trunk.logits
         if logits is not None and self._routing == 'auto':
@@ -65,6 +63,15 @@ class Objective(nn.Module):
 
 def _widen(part: Any) -> Any:
     return part.float() if isinstance(part, torch.Tensor) else tuple(p.float() for p in part)
+
+
+def _relative(relative: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    """Compare image by image, each at the size of its true depth."""
+    pairs = [(_resize(row, depth)[None], depth[None])
+             for row, depth in zip(relative, batch.depths)]
+    shape = torch.stack([relative_loss(*pair) for pair in pairs]).mean()
+    scale = torch.stack([scale_loss(*pair) for pair in pairs]).mean()
+    return {'relative': shape, 'scale': scale, 'loss': shape + SCALE_WEIGHT * scale}
 
 
 def _silog(depths: torch.Tensor, batch: Batch) -> torch.Tensor:

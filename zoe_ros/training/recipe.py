@@ -90,20 +90,3 @@ def recipe_of(variant: str, settings: TrainSettings) -> Recipe:
         variant, _DOUBLE if variant.startswith('nk') else _SMALL)
     return Recipe(*(getattr(settings, name) or getattr(base, name) for name in (
         'learning_rate', 'encoder_factor', 'decoder_factor', 'routing_weight')))
-
-
-def parse_size(text: str) -> tuple[int, int] | None:
-    """
-    Return (height, width) of a text like '192x256', None of an empty one.
-
-    :raises ValueError: it is not two multiples of 32.
-    """
-    if not text:
-        return None
-    try:
-        height, width = (int(part) for part in text.lower().split('x'))
-    except ValueError:
-        height = width = 0
-    if height < 32 or width < 32 or height % 32 or width % 32:
-        raise ValueError(f"size '{text}' is not HEIGHTxWIDTH in multiples of 32, like 192x256")
-    return height, width

@@ -23,12 +23,12 @@ from zoe_ros.evaluate import evaluate
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.settings import one_of
+from zoe_ros.settings import one_of, parse_size
 from zoe_ros.sources import open_datasets
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
 from zoe_ros.training.objective import Objective
-from zoe_ros.training.recipe import parse_size, Recipe, recipe_of, TrainSettings
+from zoe_ros.training.recipe import Recipe, recipe_of, TrainSettings
 from zoe_ros.training.start import begin_with
 
 MODEL, STATE, SETTINGS, LOG, CURVES = (
