@@ -50,5 +50,7 @@ def test_help_and_version_need_no_torch():
 def test_what_ships_is_small():
     sizes = {path: path.stat().st_size for path in (ROOT / 'zoe_ros').rglob('*')
              if path.is_file() and path.suffix != '.pyc'}
+    weights = sum(sizes.pop(path) for path in list(sizes) if path.suffix == '.safetensors')
+    assert weights <= 25e6
     assert sum(sizes.values()) < 6e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
     assert (ROOT / 'zoe_ros/data/sample/LICENSES.md').exists()

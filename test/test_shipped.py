@@ -1,4 +1,9 @@
-"""The model that comes with the package: small, and good on scenes that it never saw."""
+"""The model that comes with the package: small, offline, and good on scenes that it never saw."""
+import os
+from pathlib import Path
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -11,6 +16,9 @@ from zoe_ros.settings import WorldSettings
 from zoe_ros.sources import open_datasets
 from zoe_ros.world.make import make_world
 
+ROOT = Path(__file__).resolve().parents[1]
+FILE = SHIPPED / f'{DEFAULT}.safetensors'
+
 
 @pytest.fixture(scope='module')
 def estimator():
@@ -18,30 +26,48 @@ def estimator():
     return DepthEstimator.load(device='cpu')
 
 
-def test_the_file_is_small_and_says_what_it_is(estimator):
-    path = SHIPPED / f'{DEFAULT}.safetensors'
-    assert path.stat().st_size < 25e6
-    assert open_checkpoint(path).config == VARIANTS[DEFAULT] == estimator.model.config
-    assert estimator.weights == path
-    card = (path.parent / 'README.md').read_text()
-    assert 'no real photograph' in card
-
-
-def test_it_measures_scenes_that_were_held_out(estimator, tmp_path):
-    """A dozen frames only, so the bounds are wide; the model card has the figures of 640."""
+@pytest.fixture(scope='module')
+def held_out(tmp_path_factory):
+    """Return scenes of both domains that nothing was trained on: another seed, another split."""
     pytest.importorskip('embreex')
-    world = make_world(WorldSettings(str(tmp_path / 'w'), 1, 6, 2, workers=2, seed=7))
-    for dataset in open_datasets([str(world)], 'test'):
+    folder = tmp_path_factory.mktemp('shipped') / 'world'
+    make_world(WorldSettings(str(folder), 1, 8, 2, workers=2, seed=7))
+    return open_datasets([str(folder)], 'test')
+
+
+def test_the_file_is_small_and_says_what_it_is(estimator):
+    assert FILE.stat().st_size <= 25e6
+    assert open_checkpoint(FILE).config == VARIANTS[DEFAULT] == estimator.model.config
+    assert estimator.weights == FILE
+    assert 'no real photograph' in (SHIPPED / 'README.md').read_text()
+
+
+def test_it_measures_scenes_that_were_held_out(estimator, held_out):
+    """Sixteen frames each, so the bounds are wide; the model card has the figures of 640."""
+    for dataset in held_out:
         figures = evaluate(estimator, dataset).figures
-        assert figures['REL'] < 0.15
-        assert figures['delta1'] > 0.8
-        assert figures[ROUTING] == 1.0
+        assert figures['REL'] < 0.2
+        assert figures['delta1'] > 0.75
+        assert figures[ROUTING] > 0.9
 
 
-def test_all_devices_and_precisions_agree_about_a_photograph(estimator, photos):
-    image = photos[0]
-    exact = estimator.predict(image).depth
-    assert np.isfinite(exact).all() and exact.min() > 0
-    narrow = DepthEstimator.load(device='cpu', precision='bf16').predict(image).depth
-    difference = np.abs(narrow - exact) / exact
-    assert np.median(difference) < 0.01
+def test_bfloat16_makes_little_difference(estimator, held_out):
+    narrow = DepthEstimator.load(device='cpu', precision='bf16')
+    for dataset in held_out:
+        images = [dataset[i].image for i in range(0, len(dataset), 4)]
+        pairs = [(narrow.predict(image).depth, estimator.predict(image).depth)
+                 for image in images]
+        difference = np.concatenate([(np.abs(a - b) / b).ravel() for a, b in pairs])
+        assert np.median(difference) < 0.005
+        assert np.quantile(difference, 0.99) < 0.03
+
+
+def test_depth_of_the_sample_without_a_network(tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-m', 'zoe_ros.cli', 'run', ROOT / 'zoe_ros/data/sample', '--device',
+         'cpu', '--output', tmp_path / 'results'], cwd=ROOT, capture_output=True, text=True,
+        timeout=300, env={**os.environ, 'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path / 'no')})
+    assert done.returncode == 0, done.stderr
+    assert 'has seen no real photograph' in done.stdout
+    assert (tmp_path / 'results/latest/overview.png').is_file()
+    assert (tmp_path / 'results/latest/bag/metadata.yaml').is_file()
