@@ -29,11 +29,14 @@ STAGES = {
         '--stage', 'relative', '--size', '96x128', '--steps', '1500', '--every', '500',
         '--batch', '24', '--learning-rate', '1e-3', '--warm-share', '0.6')),
     '2-metric-small': ('world-small', (
-        '--size', '96x128', '--steps', '7500', '--every', '750', '--batch', '24',
-        '--learning-rate', '1e-3', '--warm-share', '0.4')),
-    '3-metric': ('world', (
-        '--steps', '1100', '--every', '275', '--batch', '16', '--learning-rate', '5e-4',
-        '--warm-share', '0.3')),
+        '--size', '96x128', '--steps', '2250', '--every', '750', '--batch', '24',
+        '--learning-rate', '1e-3', '--warm-share', '0.99')),
+    '3-metric-small': ('world-small', (
+        '--size', '96x128', '--steps', '6000', '--every', '1500', '--batch', '16',
+        '--learning-rate', '5e-4', '--warm-share', '0.1', '--seed', '44')),
+    '4-metric': ('world', (
+        '--steps', '1050', '--every', '350', '--batch', '16', '--learning-rate', '3e-4',
+        '--warm-share', '0.2', '--seed', '45')),
 }
 
 

@@ -284,6 +284,9 @@ def test_own_file_comes_back(tiny, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['tiny.safetensors']
     assert open_checkpoint(tmp_path / 'tiny.safetensors').config == TINY
     assert_equal_models(load_model(TINY, str(tmp_path / 'tiny.safetensors')), tiny)
+    (tmp_path / 'other').touch()
+    # Who may read other new files may read this one.
+    assert (tmp_path / 'tiny.safetensors').stat().st_mode == (tmp_path / 'other').stat().st_mode
 
 
 @pytest.mark.parametrize('heads, bounded', [(('indoor',), False), (('outdoor',), True)])

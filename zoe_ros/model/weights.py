@@ -111,7 +111,10 @@ def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
     tensors = {name: t.detach().to('cpu', torch.float16 if half and t.ndim > 1 else t.dtype)
                .contiguous() for name, t in model.state_dict().items()}
     try:
+        part.touch()
+        usual = part.stat().st_mode
         save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
+        part.chmod(usual)   # safetensors lets only the owner read, but nodes run as other users
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
