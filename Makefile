@@ -28,9 +28,10 @@ sample: $(READY)          ## make the sample bag anew
 	$(BIN)/pip install --quiet scikit-image
 	$(BIN)/python scripts/make_sample_bag.py
 
-bench: $(READY)           ## how fast the estimator is, and what the node costs beside it
+bench: $(READY)           ## how fast the estimator is, what the node costs beside it, and how old its depth is
 	$(BIN)/zoe bench
 	$(BIN)/python scripts/bench_overhead.py
+	$(BIN)/python scripts/bench_live.py
 
 soak: $(READY)            ## a long run of the node: memory, age, lifecycle
 	$(BIN)/python test/soak.py

@@ -142,7 +142,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         right.bar(names, values, bottom=bottom, label=stage)
         bottom += values
     right.set(title='stages of a frame, medians [ms]')
-    right.legend(fontsize='small')
+    right.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=110)
 
 
