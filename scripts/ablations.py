@@ -24,7 +24,6 @@ from zoe_ros.sources import open_datasets
 from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.trainer import train
 
-SIZE = '96x128'
 BASE = VARIANTS['mobile']
 ONE_HEAD = replace(BASE, router=None, metric=replace(
     BASE.metric, heads=(replace(BASE.metric.heads[0], name='indoor', depth_range=(1e-3, 80.0)),)))
@@ -53,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('world', help='folder of zoe world')
     parser.add_argument('folder', type=Path, help='for the runs')
+    parser.add_argument('--size', default='96x128', help='input of the network')
     parser.add_argument('--steps', type=int, default=400, help='of each run')
     parser.add_argument('--relative-steps', type=int, default=800)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
@@ -75,7 +75,7 @@ def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[D
     if result.is_file():
         return dict(json.loads(result.read_text()))
     config, routing = CHOICES[name]
-    common = {'variant': 'mobile', 'size': SIZE, 'precision': 'bf16', 'every': 10_000,
+    common = {'variant': 'mobile', 'size': options.size, 'precision': 'bf16', 'every': 10_000,
               'seed': seed, 'workers': 1}
     start = train(TrainSettings(
         stage='relative', steps=options.relative_steps, learning_rate=1e-3,

@@ -22,9 +22,6 @@ import sys
 import time
 from typing import Any
 
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
-
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import rclpy
@@ -72,6 +69,9 @@ class Camera:
 
     def film(self, rate: float, seconds: float) -> int:
         """Send images at a rate [Hz] for some time, listening; return how many."""
+        quiet = time.monotonic() + 0.5
+        while time.monotonic() < quiet:     # what comes of the images before
+            self._executor.spin_once(0.1)
         self.ages, self.reports = [], []
         begin, sent = time.monotonic(), 0
         while time.monotonic() - begin < seconds:
@@ -154,6 +154,9 @@ def main() -> None:
     parser.add_argument('--plot', type=Path, help='file of a picture')
     parser.add_argument('ros', nargs='*', help='ROS arguments of the node')
     options = parser.parse_args()
+    # On this machine, and out of the way of other nodes.
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
     begin = time.monotonic()
     process = subprocess.Popen([sys.executable, '-m', 'zoe_ros.ros.main', '--ros-args',
                                 *options.ros])
