@@ -29,7 +29,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from zoe_ros.messages import pack_array
+from zoe_ros.messages import nanoseconds, pack_array
 
 WIDTH, HEIGHT, FOCAL = 640, 480, 520.0
 FACTORS = (1, 2, 4, 8)
@@ -81,19 +81,17 @@ class Camera:
             self._executor.spin_once(max(0.0, begin + sent / rate - time.monotonic()))
         return sent
 
-    def wait_for_depth(self) -> float:
-        """Send images until depth comes; return the seconds that it took."""
+    def wait_for_depth(self) -> None:
+        """Send images until depth comes."""
         begin = time.monotonic()
         while not self.ages:
             if time.monotonic() - begin > START:
                 raise TimeoutError(f'no depth within {START:g} s: see the output of the node')
             self.send()
             self._executor.spin_once(0.2)
-        return time.monotonic() - begin
 
     def _hear(self, message: Any) -> None:
-        stamp = message.header.stamp
-        self.ages.append(time.time() - stamp.sec - stamp.nanosec * 1e-9)
+        self.ages.append((time.time_ns() - nanoseconds(message.header.stamp)) / 1e9)
 
     def _diagnose(self, message: Any) -> None:
         self.reports.append({value.key: value.value for status in message.status

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoe_ros.engine import DepthEstimator, find_config, resolve_device
+from zoe_ros.engine import DepthEstimator, DTYPES, find_config, resolve_device
 from zoe_ros.model.config import BackboneConfig, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE
 from zoe_ros.model.weights import load_model
@@ -26,7 +26,6 @@ from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.settings import BenchSettings, parse_size
 
 IMAGE = (480, 640)              # (height, width) [px] of the made-up camera image
-_DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 _SIDE = 2048                    # of the square matrices of the product
 _WARM_UP = 2
 
@@ -43,7 +42,7 @@ def bench(settings: BenchSettings) -> list[str]:
     device = resolve_device(settings.device)
     config = find_config(settings.variant, settings.weights or None)
     config = replace(config, image_size=parse_size(settings.size) or config.image_size)
-    dtype = _DTYPES[settings.precision]
+    dtype = DTYPES[settings.precision]
     model = (load_model(config, settings.weights, device, dtype) if settings.weights
              else made_up_model(config).to(device).set_precision(dtype))
     if settings.against:
@@ -91,7 +90,7 @@ def product_speed(device: torch.device, dtype: torch.dtype) -> float:
 def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dict[str, Any]:
     """Measure whole calls of the estimator, and apart from them each stage."""
     estimator = DepthEstimator(model)
-    device, dtype = estimator.device, _DTYPES[settings.precision]
+    device, dtype = estimator.device, DTYPES[settings.precision]
     images = [made_up_image()] * settings.batch
     start = perf_counter()
     estimator.predict_batch(images)
@@ -159,7 +158,7 @@ class _Stages:
 @torch.inference_mode()
 def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dict[str, Any]:
     """Measure the network of transformers with the same weights, in turns with ours."""
-    device, dtype = next(model.parameters()).device, _DTYPES[settings.precision]
+    device, dtype = next(model.parameters()).device, DTYPES[settings.precision]
     estimator = DepthEstimator(model)
     theirs = transformers_model(model, dtype)
     plan = plan_sizes(IMAGE, config.image_size, 'stretch', pad=False)

@@ -19,7 +19,7 @@ from zoe_ros.settings import ASPECTS, one_of, PRECISIONS, ROUTERS
 
 log = logging.getLogger(__name__)
 
-_DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ class DepthEstimator:
         if path.parent == SHIPPED:
             log.warning('%s comes with the package and has seen no real photograph: for metres '
                         "in the real world take variant 'nk', or fine-tune it", config.title)
-        model = load_model(config, path, target, _DTYPES[precision])
+        model = load_model(config, path, target, DTYPES[precision])
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)
         estimator.weights = path
