@@ -3,12 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 
 import numpy as np
 
-from zoe_ros.world.textures import Material
+from zoe_ros.world.textures import Material, paint
 
 Vector = Sequence[float] | np.ndarray
 _SIDES = 10             # of what is round
@@ -126,16 +126,12 @@ class Mesh:
 
     def ellipsoid(self, center: Vector, radii: Vector, material: Material) -> None:
         """Add an upright ellipsoid with radii of x, y and z."""
-        angles = np.linspace(-np.pi / 2, np.pi / 2, _RINGS + 1)
-        unit = Mesh()
-        unit.revolve((0, 0, 0), list(zip(np.cos(angles), np.sin(angles))), material, smooth=True)
         radii = np.asarray(radii, float)
-        for patch in unit._patches:
-            normals = patch.normals / radii
-            normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-            self._patches.append(Patch(
-                patch.corners * radii + np.asarray(center, float), normals, patch.axes,
-                patch.origin, material))
+        ball = _ball()
+        normals = ball.normals / radii
+        normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+        self._patches.append(Patch(ball.corners * radii + np.asarray(center, float), normals,
+                                   ball.axes, ball.origin, material))
 
     def revolve(self, base: Vector, profile: list[tuple[float, float]], material: Material,
                 smooth: bool) -> None:
@@ -181,6 +177,18 @@ class Mesh:
             material=np.repeat([numbers[id(p.material)] for p in patches],
                                [len(p.corners) for p in patches])[keep],
             materials=materials)
+
+
+@cache
+def _ball() -> Patch:
+    """Return the unit sphere; a tree has dozens, and most of a street's time went into these."""
+    angles = np.linspace(-np.pi / 2, np.pi / 2, _RINGS + 1)
+    mesh, material = Mesh(), paint((0.5, 0.5, 0.5))
+    mesh.revolve((0, 0, 0), list(zip(np.cos(angles), np.sin(angles))), material, smooth=True)
+    corners, normals, axes, origin = (
+        np.concatenate([getattr(patch, name) for patch in mesh._patches])
+        for name in ('corners', 'normals', 'axes', 'origin'))
+    return Patch(corners, normals, axes, origin, material)
 
 
 @dataclass(frozen=True, eq=False)
