@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 import torch
 
 from zoe_ros.engine import DepthEstimator, force, NetworkDepth
+from zoe_ros.heap import keep_heap
 from zoe_ros.messages import CameraInfoBuffer, pack_array
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=200)
     frames = parser.parse_args().frames
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    keep_heap()     # as the node does
     rclpy.init()
     node = rclpy.create_node('bench_overhead')
     qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)

@@ -365,11 +365,10 @@ def cloud_message(types: MessageTypes, header: Any, points: np.ndarray,
     """
     rows, columns = points.shape[:2]
     names = ('x', 'y', 'z') if colors is None else ('x', 'y', 'z', 'rgb')
-    data = np.empty((rows, columns, len(names)), '<f4')
+    data = np.zeros((rows, columns, len(names)), '<f4')
     data[..., :3] = points
     if colors is not None:
-        red, green, blue = (colors[..., i].astype('<u4') for i in range(3))
-        data[..., 3] = (red << 16 | green << 8 | blue).view('<f4')
+        data.view(np.uint8)[..., 12:15] = colors[..., ::-1]     # red << 16 | green << 8 | blue
     fields = [types.point_field(name=name, offset=4 * i, datatype=_FLOAT32, count=1)
               for i, name in enumerate(names)]
     step = 4 * len(names)

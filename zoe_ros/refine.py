@@ -22,9 +22,10 @@ def refine(depth: torch.Tensor, deviation: torch.Tensor | None, settings: FrameS
     :param scale: factor on both.
     :return: both, NaN where removed.
     """
-    depth = depth * scale       # an absurd focal length may leave 0, a point at the camera
-    # Two comparisons, false for NaN, cost a third of isfinite.
-    depth = torch.where((depth > 0) & (depth < torch.inf), depth, torch.nan)
+    # An absurd focal length may leave 0, a point at the camera. Arithmetic, because truth values
+    # cost torch four times as much: nothing of what is not positive, and infinity times 0 is NaN.
+    depth = F.threshold(depth * scale, 0.0, torch.nan)
+    depth += depth * 0
     if deviation is not None:
         deviation = deviation * scale
         if settings.max_relative_uncertainty:
@@ -55,10 +56,10 @@ def resize(values: torch.Tensor, depth: torch.Tensor, size: tuple[int, int],
     linear = F.interpolate(values[None, None], size, mode='bilinear', align_corners=True)[0, 0]
     if interpolation == 'linear':
         return linear
-    # The cells of four network pixels that span an edge, or of which one has no value. Numbers:
-    # torch takes these five times faster than truth values.
-    smooth = _extreme(depth, 2, torch.maximum) <= (1 + _EDGE) * _extreme(depth, 2, torch.minimum)
-    cells = (~smooth).to(values.dtype)
+    # Not 0 in the cells of four network pixels that span an edge, or of which one has no value.
+    # Numbers: torch takes these five times faster than truth values.
+    cells = torch.sub(_extreme(depth, 2, torch.maximum), _extreme(depth, 2, torch.minimum),
+                      alpha=1 + _EDGE).clamp_(min=0)
     edge = _take(cells, rows.clamp(max=cells.shape[0] - 1),
                  columns.clamp(max=cells.shape[1] - 1)).nonzero(as_tuple=True)
     # There the nearest pixel counts, and they are few.

@@ -8,6 +8,8 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
+from zoe_ros.heap import keep_heap
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
 
+    keep_heap()
     import rclpy
     from rclpy.exceptions import ParameterException
     from rclpy.executors import SingleThreadedExecutor

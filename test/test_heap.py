@@ -1,0 +1,32 @@
+"""What a frame has freed is there for the next one."""
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# As a frame does: many tensors of some megabytes, alive together, all freed at its end.
+FRAMES = """
+import resource, sys, torch
+if sys.argv[1] == 'keep':
+    from zoe_ros.heap import keep_heap
+    assert keep_heap()
+torch.set_num_threads(1)
+def frame():
+    blocks = [torch.ones(1_000_000) for _ in range(10)]
+for _ in range(3):
+    frame()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    frame()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is of glibc')
+def test_frames_cost_no_page_faults():
+    faults = {how: float(subprocess.run(
+        [sys.executable, '-c', FRAMES, how], capture_output=True, text=True, check=True,
+        timeout=120).stdout) for how in ('keep', 'leave')}
+    assert faults['keep'] < 200         # of the 10,000 pages that a frame touches
+    assert faults['leave'] > 10 * max(faults['keep'], 10)
