@@ -2,6 +2,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 import io
+from pathlib import Path
 from typing import Any
 import zlib
 
@@ -20,7 +21,9 @@ STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 FRAME = 'camera_optical_frame'
-# The real camera of shared/data/hallway: a wide angle with strong distortion.
+# A real robot's drive; not part of this repository.
+HALLWAY_BAG = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'hallway'
+# Its camera: a wide angle with strong distortion.
 HALLWAY = {
     'height': 480, 'width': 640,
     'k': (210.24, 0, 318.5, 0, 211.48, 252.5, 0, 0, 1),

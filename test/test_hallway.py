@@ -1,6 +1,5 @@
 """A real robot's camera that moves: the same place must be found in the same place again."""
 from itertools import pairwise
-from pathlib import Path
 
 import bags
 import numpy as np
@@ -12,7 +11,6 @@ from zoe_ros.messages import camera_of, CameraInfoBuffer
 from zoe_ros.pipeline import DEPTH, Pipeline, POINTS
 from zoe_ros.settings import FrameSettings
 
-BAG = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'hallway'
 APART = 8       # frames between two that are compared, about 0.7 m
 
 
@@ -21,9 +19,9 @@ def hallway():
     """Return images, infos and poses (rotation, position) from the optical frame to the map."""
     pytest.importorskip('scipy')
     from scipy.spatial.transform import Rotation
-    if not BAG.is_dir():
-        pytest.skip(f'no bag at {BAG}')
-    found = bags.read_bag(BAG)
+    if not bags.HALLWAY_BAG.is_dir():
+        pytest.skip(f'no bag at {bags.HALLWAY_BAG}')
+    found = bags.read_bag(bags.HALLWAY_BAG)
     images, infos, transforms = ([message for _, message in found[topic]] for topic in (
         '/camera/image_raw/compressed', '/camera/camera_info', '/tf'))
     poses = []

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from bags import cloud_points, depth_of, picture, read_bag
+from bags import cloud_points, depth_of, HALLWAY_BAG, picture, read_bag
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -44,7 +44,6 @@ from zoe_ros.run import run
 from zoe_ros.settings import RunSettings
 
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
-HALLWAY = ROOT.parent / 'shared' / 'data' / 'hallway'
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -129,7 +128,7 @@ def offline(bag, tiny_weights, output):
             for topic, found in read_bag(folder / 'bag').items()}
 
 
-@pytest.mark.parametrize('bag', [SAMPLE, HALLWAY], ids=['sample', 'hallway'])
+@pytest.mark.parametrize('bag', [SAMPLE, HALLWAY_BAG], ids=['sample', 'hallway'])
 def test_live_equals_offline_bit_for_bit(bag, client, tiny_weights, tmp_path):
     if not bag.exists():
         pytest.skip(f'the recording is not here: {bag}')

@@ -30,7 +30,6 @@ from zoe_ros.settings import FrameSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
-HALLWAY = ROOT.parent / 'shared' / 'data' / 'hallway'
 DEPTH, INFO, POINTS = '/depth/image', '/depth/camera_info', '/points'
 RAW = '/camera/image_raw'
 # What DepthEstimator.predict returns, bit for bit.
@@ -241,12 +240,12 @@ def test_bare_storage_file(zoe, tiny_estimator, tmp_path, storage):
 
 
 def test_hallway(zoe, tiny_estimator):
-    if not HALLWAY.is_dir():
-        pytest.skip(f'no bag at {HALLWAY}')
-    ran = zoe(HALLWAY, *PUBLISHED)
+    if not bags.HALLWAY_BAG.is_dir():
+        pytest.skip(f'no bag at {bags.HALLWAY_BAG}')
+    ran = zoe(bags.HALLWAY_BAG, *PUBLISHED)
     assert (ran.code, ran.err) == (0, '')
-    images, infos = inputs(HALLWAY, '/camera/image_raw/compressed', '/camera/camera_info')
-    check_results(ran, 40, HALLWAY)
+    images, infos = inputs(bags.HALLWAY_BAG, '/camera/image_raw/compressed', '/camera/camera_info')
+    check_results(ran, 40, bags.HALLWAY_BAG)
     check_bag(ran, tiny_estimator, images, infos)
     # The rays of the cloud, bent as this lens bends them, meet the pixels they came from.
     points = bags.cloud_points(ran.bag[POINTS][0][1]).astype(np.float64)
