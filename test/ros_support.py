@@ -304,7 +304,10 @@ class Client:
         before = [len(messages) for messages in collected]
 
         def answered():
-            return all(len(messages) > count for messages, count in zip(collected, before))
+            # An earlier image that was asked twice may be answered late.
+            return all(len(messages) > count and
+                       getattr(messages[-1], 'header', image.header).stamp == image.header.stamp
+                       for messages, count in zip(collected, before))
 
         end = time.monotonic() + PATIENCE
         while not answered():

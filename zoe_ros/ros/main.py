@@ -11,13 +11,12 @@ from typing import Any, NoReturn
 from zoe_ros.heap import keep_heap
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     Run the node until it is told to end, and the process with it.
 
-    The exit code is 0 after SIGINT or SIGTERM, at whatever moment.
-
-    :return: 1 where the node cannot start.
+    The exit code is 0 after SIGINT or SIGTERM, at whatever moment, and 1 where the node cannot
+    start.
     """
     starting, node = True, None
 
@@ -42,19 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node = DepthNode()
     except (ValueError, ParameterException) as error:
         sys.stderr.write(f'depth_node: {error}\n')
-        return 1
-    if node.parameters.autostart and not node.start():
-        return 1
+        _leave(1)
+    started = not node.parameters.autostart or node.start()
     starting = False
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    spin(executor)
-    node.stop()
+    if started:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        spin(executor)
+        node.stop()
     node.destroy_node()
     rclpy.try_shutdown()
     # Python's own ending takes seconds on a busy machine, to take torch apart, and would pull the
-    # floor from under a worker that is still deep in the network.
-    return _leave(0)
+    # floor from under a worker that is still deep in the network, or under a thread of DDS.
+    _leave(0 if started else 1)
 
 
 def spin(executor: Any) -> None:
@@ -78,4 +77,4 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()
