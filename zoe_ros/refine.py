@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -101,5 +102,12 @@ def _extreme(values: torch.Tensor, window: int, pick: Callable[..., torch.Tensor
 def limit(depth: torch.Tensor, settings: FrameSettings) -> torch.Tensor:
     """Put REP 117's values where depth is out of range; NaN stays NaN."""
     if settings.min_depth:
-        depth = torch.where(depth < settings.min_depth, -torch.inf, depth)
-    return torch.where(depth > settings.max_depth, settings.far_value or torch.inf, depth)
+        depth = _replace_below(settings.min_depth, depth, -torch.inf)
+    return _replace_below(-settings.max_depth, -depth, -(settings.far_value or torch.inf)).neg_()
+
+
+def _replace_below(bound: float, values: torch.Tensor, other: float) -> torch.Tensor:
+    """Put another value where values are less than a bound, without truth values."""
+    # threshold() replaces what equals its bound, too.
+    last = np.nextafter(np.float32(bound), np.float32(-np.inf))
+    return F.threshold(values, float(last), other)
