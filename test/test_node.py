@@ -33,6 +33,7 @@ from ros_support import (
     seconds_of,
     tiny,
 )
+from ros_support import stamp as stamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from zoe_ros import DepthEstimator
@@ -103,9 +104,7 @@ def raw_image(pixels, encoding='rgb8', stamp=1.5, frame='cam'):
     message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
                     step=pixels.strides[0], data=pack_array(pixels))
     message.header.frame_id = frame
-    message.header.stamp.sec = int(stamp)
-    message.header.stamp.nanosec = round(stamp % 1 * 1e9)
-    return message
+    return stamped(message, stamp)
 
 
 def camera_info(width, height, focal=300.0, stamp=1.5, frame='cam', d=(), p_focal=None):
@@ -115,9 +114,7 @@ def camera_info(width, height, focal=300.0, stamp=1.5, frame='cam', d=(), p_foca
     message = CameraInfo(height=height, width=width, distortion_model='plumb_bob', d=list(d),
                          k=k, r=np.eye(3).ravel(), p=p)
     message.header.frame_id = frame
-    message.header.stamp.sec = int(stamp)
-    message.header.stamp.nanosec = round(stamp % 1 * 1e9)
-    return message
+    return stamped(message, stamp)
 
 
 def offline(bag, tiny_weights, output):
@@ -808,6 +805,25 @@ def test_a_best_effort_subscriber_gets_depth_too(raw_node, photos):
         client.wait_for_match()
         client.ask_until(raw_image(photos[0]), lambda: client.depth and client.points,
                          info_of(photos[0]), interval=0.5)
+
+
+@pytest.mark.parametrize('chosen, offered', [('best_effort', QOS), ('reliable', BEST_EFFORT)])
+def test_qos_overrides_stand(chosen, offered, tiny_weights):
+    image, depth = '/chosen/image_raw', '/chosen/depth'
+    overrides = {f'qos_overrides.{image}.subscription.reliability': chosen,
+                 f'qos_overrides.{depth}.publisher.reliability': 'best_effort'}
+    renamed = ('-r', f'image_raw:={image}', '-r', f'depth/image:={depth}')
+    with running_node(*renamed, **tiny(tiny_weights, **overrides)) as node, \
+            Client(node) as client:
+        node.wait_for(READY)
+        client.node.create_publisher(Image, image, offered)
+        client.wait_until(lambda: client.node.count_subscribers(image)
+                          and client.node.count_publishers(depth), what='the match')
+        client.spin(2.0)        # the node looks at its publishers twice a second
+        heard, = client.node.get_subscriptions_info_by_topic(image)
+        said, = client.node.get_publishers_info_by_topic(depth)
+        assert heard.qos_profile.reliability.short_key == chosen
+        assert said.qos_profile.reliability.short_key == 'best_effort'
 
 
 def test_silence_is_explained_once(tiny_weights):

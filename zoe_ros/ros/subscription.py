@@ -10,6 +10,8 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 _RELIABLE, _BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+# Nobody has chosen yet: a value that tells a user's 'best_effort' from ours.
+_OPEN = ReliabilityPolicy.SYSTEM_DEFAULT
 _PERIOD = 0.5   # [s] between looks at the publishers
 
 
@@ -54,13 +56,15 @@ class MatchedSubscription:
         self._node, self._kind, self._callback = node, kind, callback
         self._topic = node.resolve_topic_name(topic)
         self._qos = (QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=_RELIABLE) if gate
-                     else QoSProfile(depth=depth, reliability=_BEST_EFFORT))
-        wanted = self._qos.reliability
-        # This declares the parameters qos_overrides.<topic>.subscription.* and applies them.
+                     else QoSProfile(depth=depth, reliability=_OPEN))
+        # This declares the parameters qos_overrides.<topic>.subscription.* and writes them into
+        # the profile.
         self._subscription = node.create_subscription(
             kind, self._topic, callback, self._qos, callback_group=gate,
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
-        self._fixed = gate is not None or self._qos.reliability != wanted
+        self._fixed = self._qos.reliability != _OPEN
+        if not self._fixed:
+            self._qos.reliability = _BEST_EFFORT    # DDS's default of a reader
         self._timer = node.create_timer(_PERIOD, self._match)
 
     def destroy(self) -> None:
