@@ -94,7 +94,7 @@ class DepthEstimator:
              flip: bool = False, router: str = 'auto',
              position_memory: float = 1.0) -> DepthEstimator:
         """
-        Load a model.
+        Load a model, for inference alone: see :meth:`ZoeDepth.pack`.
 
         :param variant: 'mobile' (small, comes with the package), 'nk' (the published one with
             both heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in a
