@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 # mallopt(3): numbers of the parameters, and the largest threshold for mmap that glibc takes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP = 32 << 20
 _KEPT = 128 << 20
+_OWN_CHOICE = ('MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_')
 
 
 def keep_heap() -> bool:
@@ -15,10 +17,13 @@ def keep_heap() -> bool:
 
     By default glibc hands large blocks back to the kernel at once, and gets them anew, page by
     page and full of zeros, for the next tensor: tens of thousands of page faults a second, a
-    tenth of the time of a small network. Up to 128 MB stay.
+    tenth of the time of a small network. Up to 128 MB stay. Who has chosen thresholds in the
+    environment (mallopt(3)) keeps those.
 
-    :return: whether the C library can be told.
+    :return: whether the C library has been told.
     """
+    if any(name in os.environ for name in _OWN_CHOICE):
+        return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):    # another C library, or another system
