@@ -55,8 +55,6 @@ STAGES = {
 }
 # What ships is their mean, which measures better than either.
 AVERAGED = ('6-metric', '7-metric')
-# What ships is their mean, which measures better than either.
-AVERAGED = ('6-metric', '7-metric')
 
 
 def main() -> None:

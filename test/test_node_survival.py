@@ -65,6 +65,7 @@ def test_size_encoding_and_frame_may_change_in_mid_stream(client):
                 client.ask_until(
                     image, answered, good_info(at, size, frame), 0.5, f'a cloud of {size}')
                 depth, info, cloud = client.depth[-1], client.camera_info[-1], client.points[-1]
+                assert depth.header == info.header == cloud.header == image.header
                 assert (depth.height, depth.width, depth.encoding) == (*size, '32FC1')
                 assert (info.height, info.width) == size
                 assert (cloud.height, cloud.width) == (-(-size[0] // 4), -(-size[1] // 4))
