@@ -6,7 +6,6 @@ Run depth_node, and on demand a bag and RViz.
 
 Arguments that are left empty leave the parameter file in force.
 """
-import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -23,6 +22,8 @@ from launch.event_handlers import OnProcessIO
 from launch.events.process import ProcessIO
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+
+from zoe_ros.ros.transport import transport
 
 SHARE = Path(get_package_share_directory('zoe_ros'))
 
@@ -87,11 +88,7 @@ def _actions(context: LaunchContext) -> list[Action]:
     node = Node(
         package='zoe_ros', executable='depth_node', name='depth_node', output='screen',
         namespace=value('namespace'), remappings=remappings,
-        # A shared-memory segment that large messages fit into, for this node alone; the first
-        # name up to Jazzy, the second since. What the user has set stands.
-        additional_env={name: os.environ.get(name, str(SHARE / 'config' / 'fastdds.xml'))
-                        for name in ('FASTRTPS_DEFAULT_PROFILES_FILE',
-                                     'FASTDDS_DEFAULT_PROFILES_FILE')},
+        additional_env=transport(),
         parameters=[value('params_file'), typed,
                     {'use_sim_time': value('use_sim_time').lower() == 'true'}],
         arguments=['--ros-args', '--log-level', value('log_level')])

@@ -11,6 +11,8 @@ import time
 import pytest
 from ros_support import bag_frames, Client, PATIENCE, ROOT
 
+from zoe_ros.ros.transport import PROFILE
+
 pytest.importorskip('launch_ros', reason='launch and launch_ros come with a ROS distribution only')
 
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
@@ -109,6 +111,16 @@ def test_the_node_runs_in_its_namespace_with_its_topics(launched, tiny_weights):
     output = node.end()
     assert 'process has finished cleanly' in output
     assert 'Traceback' not in output
+
+
+def test_the_node_and_nothing_else_gets_the_profile_for_large_messages(launched, tiny_weights):
+    node = launched('large', variant='tiny', weights=tiny_weights, device='cpu')
+    wait_for(node, 'waiting for images')
+    launching = Path(f'/proc/{node.process.pid}')
+    child, = (launching / f'task/{launching.name}/children').read_text().split()
+    name = f'FASTDDS_DEFAULT_PROFILES_FILE={PROFILE}'.encode()
+    assert name in (launching.parent / child / 'environ').read_bytes().split(b'\0')
+    assert name not in (launching / 'environ').read_bytes().split(b'\0')
 
 
 def test_a_bag_names_its_own_topics(launched, tiny_weights):

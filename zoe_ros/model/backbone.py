@@ -94,7 +94,7 @@ class BeitBackbone(nn.Module):
 
     def pack(self) -> None:
         """Make the blocks faster, for inference alone, see :func:`.kernels.pack`."""
-        for block in self.blocks:
+        for block in self.blocks[:self.used_blocks]:
             for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
                 pack(layer)
 

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from zoe_ros.heap import keep_heap
+from zoe_ros.ros.transport import transport
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, on_signal)
 
     keep_heap()
+    os.environ.update(transport())
     import rclpy
     from rclpy.exceptions import ParameterException
     from rclpy.executors import SingleThreadedExecutor
