@@ -106,13 +106,23 @@ def test_full_size_is_that_of_the_plain_model(official):
 # Packed weights.
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
-def test_a_packed_transformer_computes_the_same(dtype):
+def test_a_packed_model_computes_the_same(dtype):
     model, pixels = made_up.tiny_model().set_precision(dtype), pixels_of((64, 96), 3)
     network = Network(model, 1.0)
+    with torch.inference_mode():
+        maps = model.encode(pixels)
     expected, _ = network(pixels, choose_by(model, 3))
-    packed = model.pack().backbone.blocks[0].mlp.fc1.weight.is_mkldnn
+    model.pack()
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(model.encode(pixels), maps))
+    packed = model.backbone.blocks[0].mlp.fc1.weight.is_mkldnn
     assert packed == kernels._onednn_works(dtype, packed=True)
-    assert torch.equal(network(pixels, choose_by(model, 3))[0], expected)
+    packed = isinstance(model.decoder.relative.conv1, kernels.PackedConv)
+    assert packed == kernels._onednn_convolves(model.decoder.relative.conv1.weight.dtype)
+    # A sum that is rounded to bfloat16 once less is another.
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02
+    found = network(pixels, choose_by(model, 3))[0]
+    assert (found - expected).norm() < tolerance * expected.norm()
     # Ready for gradients or not: there is no other product with such weights.
     ready, _ = plain_depth(model, pixels)
     assert (ready - expected).norm() < 0.02 * expected.norm()
@@ -206,17 +216,56 @@ def test_strips_put_together_are_the_whole(channels):
 # Products.
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize('gelu', [False, True])
+@pytest.mark.parametrize('after', ['none', 'relu', 'gelu'])
 @torch.no_grad()
-def test_linear(dtype, gelu):
+def test_linear(dtype, after):
     x = made_up.tensor_for('x', (2, 9, 40)).to(dtype)[:, 1:]        # with gaps between images
     weight = made_up.tensor_for('weight', (24, 80)).to(dtype)[:, 40:]
     bias = made_up.tensor_for('bias', (24,)).to(dtype)
     expected = F.linear(x.float(), weight.float(), bias.float())
-    expected = F.gelu(expected) if gelu else expected
+    expected = {'none': expected, 'relu': expected.relu(), 'gelu': F.gelu(expected)}[after]
     tolerance = 1e-5 if dtype == torch.float32 else 0.02
-    torch.testing.assert_close(kernels.linear(x, weight, bias, gelu).float(), expected,
+    torch.testing.assert_close(kernels.linear(x, weight, bias, after).float(), expected,
                                rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('last', [False, True], ids=['planar', 'channels last'])
+@pytest.mark.parametrize('geometry', [
+    {'kernel_size': 3, 'padding': 1}, {'kernel_size': 3, 'padding': 1, 'stride': 2},
+    {'kernel_size': 3, 'padding': 1, 'groups': 4}, {'kernel_size': 1, 'bias': False}])
+@torch.no_grad()
+def test_packed_convolution(geometry, last, dtype):
+    """Of the size that it was laid out for, and of others after it."""
+    layer = made_up.fill(nn.Conv2d(16, 8, **geometry)).to(dtype)
+    module = nn.Sequential(layer)
+    kernels.pack_convolutions(module)
+    assert isinstance(module[0], kernels.PackedConv)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02
+    for size in ((2, 16, 10, 14), (1, 16, 5, 8), (2, 16, 10, 14)):
+        x = made_up.tensor_for('x', size).to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last) if last else x
+        expected = F.conv2d(
+            x.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float(),
+            layer.stride, layer.padding, layer.dilation, layer.groups)
+        other = made_up.tensor_for('other', expected.shape).to(dtype)
+        for found, wanted in (
+                (kernels.convolution(x, module[0]), expected),
+                (kernels.convolution(x, module[0], relu=True), expected.relu()),
+                (kernels.convolution_plus(x, module[0], other), expected + other.float())):
+            torch.testing.assert_close(found.float(), wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_a_network_that_packs_while_others_wait():
+    """Weights are laid out by the first call, and calls come from several threads."""
+    model = made_up.tiny_model()
+    pixels = pixels_of((64, 96))
+    expected, _ = Network(model, 1.0)(pixels, choose_by(model))
+    network = Network(model.pack(), 1.0)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: network(pixels, choose_by(model))[0], range(8)))
+    for depth in found:
+        torch.testing.assert_close(depth, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('at_a_time', [1, 2 * 21 * 21, 1 << 22])

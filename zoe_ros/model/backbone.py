@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import BackboneConfig
-from zoe_ros.model.kernels import attention, linear, pack
+from zoe_ros.model.kernels import attention, linear, pack, pack_convolutions
 
 
 class BeitBackbone(nn.Module):
@@ -95,8 +95,13 @@ class BeitBackbone(nn.Module):
     def pack(self) -> None:
         """Make the blocks faster, for inference alone, see :func:`.kernels.pack`."""
         for block in self.blocks[:self.used_blocks]:
+            attn = block.attn
+            bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias]).detach()
+            attn.qkv.bias = nn.Parameter(bias, requires_grad=False)
             for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
                 pack(layer)
+        for stage in self.reassemble:
+            pack_convolutions(stage.get_submodule('resize'))
 
     @property
     def used_blocks(self) -> int:
@@ -121,14 +126,16 @@ def encode(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor
     """
     attn, mlp = block.attn, block.mlp
     half = attn.qkv.weight.dtype
-    qkv = linear(block.norm1(tokens).to(half), attn.qkv.weight,
-                 torch.cat([attn.q_bias, attn.k_bias, attn.v_bias]))
+    shift = attn.qkv.bias
+    if shift is None:
+        shift = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
+    qkv = linear(block.norm1(tokens).to(half), attn.qkv.weight, shift)
     q, k, v = qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)    # b heads n d
     mixed = attention(q, k, v, bias).transpose(1, 2).flatten(2)
-    mixed = linear(mixed, attn.proj.weight, attn.proj.bias).to(tokens.dtype)
+    mixed = linear(mixed, attn.proj.weight, attn.proj.bias)
     tokens = torch.addcmul(tokens, block.gamma_1, mixed)
-    hidden = linear(block.norm2(tokens).to(half), mlp.fc1.weight, mlp.fc1.bias, gelu=True)
-    hidden = linear(hidden, mlp.fc2.weight, mlp.fc2.bias).to(tokens.dtype)
+    hidden = linear(block.norm2(tokens).to(half), mlp.fc1.weight, mlp.fc1.bias, 'gelu')
+    hidden = linear(hidden, mlp.fc2.weight, mlp.fc2.bias)
     return torch.addcmul(tokens, block.gamma_2, hidden)
 
 

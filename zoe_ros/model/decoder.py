@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import DecoderConfig
-from zoe_ros.model.kernels import pointwise
+from zoe_ros.model.kernels import convolution, convolution_plus, pack_convolutions
 
 
 class Features(NamedTuple):
@@ -40,9 +40,13 @@ class DptDecoder(nn.Module):
             Fusion(width, skip=level < len(channels) - 1) for level in range(len(channels)))
         self.relative = RelativeHead(width, config.relative_channels, 2 // config.fine_stride)
 
+    def pack(self) -> None:
+        """Make it faster, for inference alone, see :func:`.kernels.pack_convolutions`."""
+        pack_convolutions(self)
+
     def forward(self, maps: list[torch.Tensor]) -> Features:
         """Decode the four maps of a backbone, finest first, at an input of multiples of 32."""
-        skips = [project(m) for project, m in zip(self.project, maps)]
+        skips = [convolution(m, project) for project, m in zip(self.project, maps)]
         path: torch.Tensor | None = None
         pyramid = []
         for level in reversed(range(len(skips))):
@@ -70,7 +74,7 @@ class Fusion(nn.Module):
             skip = path + self.skip_unit(skip)
         # Bilinear weights sum to one, so this 1 x 1 convolution commutes with the upsampling of
         # the original and costs a quarter of it here.
-        return upsample(pointwise(self.out_unit(skip), self.out_conv), scale=2)
+        return upsample(convolution(self.out_unit(skip), self.out_conv), scale=2)
 
 
 class ResidualUnit(nn.Module):
@@ -84,7 +88,8 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x + conv(relu(conv(relu(x))))."""
-        return self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True)).add_(x)
+        hidden = convolution(F.relu(x), self.conv1, relu=True)
+        return convolution_plus(hidden, self.conv2, x)
 
 
 class RelativeHead(nn.Module):
@@ -100,8 +105,9 @@ class RelativeHead(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the last features (b, c, H, W) and the relative depth (b, 1, H, W)."""
-        fine = F.relu(self.conv2(upsample(self.conv1(x), scale=self.scale)), inplace=True)
-        return fine, F.relu(self.conv3(fine.to(self.conv3.weight.dtype)))
+        wide = upsample(convolution(x, self.conv1), scale=self.scale)
+        fine = convolution(wide, self.conv2, relu=True)
+        return fine, convolution(fine.to(self.conv3.weight.dtype), self.conv3, relu=True)
 
 
 def upsample(x: torch.Tensor, *, scale: int | None = None,

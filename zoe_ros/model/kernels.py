@@ -12,21 +12,20 @@ _LOGITS_AT_A_TIME = 1 << 22
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None,
-           gelu: bool = False) -> torch.Tensor:
+           after: str = 'none') -> torch.Tensor:
     """
-    Return x W^T + b, through an exact GELU if asked.
+    Return x W^T + b, through an activation if asked.
 
     :param x: (..., i); :param weight: (o, i), as it is or by :func:`pack`; :param bias: (o,).
+    :param after: 'none', 'relu' or 'gelu' (the exact one).
     """
     if weight.is_mkldnn or _calls_onednn(x):
         # The same product as F.linear, a tenth faster than MKL's on AMD processors, and the
         # activation is applied before the result leaves the registers. Operands with gaps would
         # go through its reference code, a hundred times slower.
-        after: tuple[str, list[float], str] = ('gelu', [], 'none') if gelu else ('none', [], '')
         weight = weight if weight.is_mkldnn else weight.contiguous()
-        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, *after)
-    y = F.linear(x, weight, bias)
-    return F.gelu(y) if gelu else y
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, after, [], 'none')
+    return _activate(F.linear(x, weight, bias), after)
 
 
 def pack(layer: nn.Linear) -> None:
@@ -42,15 +41,102 @@ def pack(layer: nn.Linear) -> None:
         layer.weight = nn.Parameter(packed, requires_grad=False)
 
 
-def pointwise(x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
+def pointwise(x: torch.Tensor, weight: torch.Tensor,
+              bias: torch.Tensor | None = None, after: str = 'none') -> torch.Tensor:
     """
-    Return a 1 x 1 convolution with a bias, by :func:`linear` where x has its channels last.
+    Return a 1 x 1 convolution, by :func:`linear` where x has its channels last.
+
+    :param x: (b, c, h, w); :param weight: (o, c, 1, 1); :param bias: (o,).
+    :param after: as that of :func:`linear`.
+    """
+    if not (_calls_onednn(x) and x.is_contiguous(memory_format=torch.channels_last)):
+        return _activate(F.conv2d(x, weight, bias), after)
+    return linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, after).permute(0, 3, 1, 2)
+
+
+class PackedConv(nn.Module):
+    """
+    A convolution for inference on a CPU, with its weight as oneDNN multiplies by it.
+
+    The layout depends on the size of the map: it is that of the first one that comes, and others
+    cost what they would cost without.
+    """
+
+    def __init__(self, layer: nn.Conv2d, relu: bool = False) -> None:
+        """
+        Take over the weights of a layer.
+
+        :param relu: the result always goes through ReLU.
+        """
+        super().__init__()
+        self.weight = nn.Parameter(layer.weight.detach(), requires_grad=False)
+        self.bias = layer.bias
+        self.relu = relu
+        self._geometry = (
+            list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
+
+    def forward(self, x: torch.Tensor, relu: bool = False) -> torch.Tensor:
+        """See :func:`convolution`."""
+        x, weight = self._laid_out(x)
+        after = 'relu' if relu or self.relu else 'none'
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, weight, self.bias, *self._geometry, after, [], '')
+
+    def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """See :func:`convolution_plus`."""
+        x, weight = self._laid_out(x)
+        other = other.contiguous(memory_format=torch.channels_last)
+        return torch.ops.mkldnn._convolution_pointwise.binary(
+            x, other, weight, self.bias, *self._geometry, 'add', 1.0, None, [], '')
+
+    def _laid_out(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = self.weight
+        if not weight.is_mkldnn:
+            weight = torch.ops.mkldnn._reorder_convolution_weight(
+                weight, *self._geometry, list(x.shape))
+            self.weight = nn.Parameter(weight, requires_grad=False)
+        return x.contiguous(memory_format=torch.channels_last), weight
+
+
+def convolution(x: torch.Tensor, layer: nn.Module, relu: bool = False) -> torch.Tensor:
+    """
+    Return a convolution, through ReLU if asked.
 
     :param x: (b, c, h, w).
     """
-    if not (_calls_onednn(x) and x.is_contiguous(memory_format=torch.channels_last)):
-        return layer(x)
-    return linear(x.permute(0, 2, 3, 1), layer.weight.flatten(1), layer.bias).permute(0, 3, 1, 2)
+    if isinstance(layer, PackedConv):
+        return layer(x, relu)
+    return _activate(layer(x), 'relu' if relu else 'none')
+
+
+def convolution_plus(x: torch.Tensor, layer: nn.Module, other: torch.Tensor) -> torch.Tensor:
+    """
+    Return the sum of a convolution and another map.
+
+    :param x: (b, c, h, w); :param other: of the size of the result.
+    """
+    return layer.plus(x, other) if isinstance(layer, PackedConv) else layer(x).add_(other)
+
+
+def pack_convolutions(module: nn.Module) -> None:
+    """
+    Replace the convolutions of a module by what is faster on its device, for inference alone.
+
+    On a CPU that is :class:`PackedConv`; GPUs like channels last in memory, weights as well.
+    """
+    for parent in list(module.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.Conv2d):
+                setattr(parent, name, packed(layer))
+
+
+def packed(layer: nn.Conv2d, relu: bool = False) -> nn.Module:
+    """Return a convolution (and ReLU) as :func:`pack_convolutions` does."""
+    weight = layer.weight
+    if weight.device.type == 'cpu' and _onednn_convolves(weight.dtype):
+        return PackedConv(layer, relu)
+    layer.to(memory_format=torch.channels_last)
+    return nn.Sequential(layer, nn.ReLU(inplace=True)) if relu else layer
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
@@ -77,6 +163,12 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
             torch.baddbmm(part, q[image, some], k[image, some].transpose(1, 2), out=part)
             torch.bmm(part.softmax(dim=-1), v[image, some], out=out[image, some])
     return out
+
+
+def _activate(x: torch.Tensor, after: str) -> torch.Tensor:
+    if after == 'gelu':
+        return F.gelu(x)
+    return F.relu(x, inplace=True) if after == 'relu' else x
 
 
 def _calls_onednn(x: torch.Tensor) -> bool:
@@ -114,3 +206,22 @@ def _onednn_works(dtype: torch.dtype, packed: bool = False) -> bool:
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
     return torch.allclose(y.float(), expected, rtol=4 * torch.finfo(dtype).eps, atol=1e-6)
+
+
+@functools.cache
+@torch.inference_mode()
+@torch.autocast('cpu', enabled=False)
+def _onednn_convolves(dtype: torch.dtype) -> bool:
+    """Try oneDNN's fused convolution once, as :func:`_onednn_works` does its product."""
+    layer = nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False)
+    layer.weight.copy_(torch.linspace(-1, 1, layer.weight.numel()).view_as(layer.weight))
+    layer.to(dtype)
+    x = torch.linspace(-1, 1, 4 * 6 * 10).view(1, 4, 6, 10).to(dtype)
+    expected = F.conv2d(x.float(), layer.weight.float(), stride=2, padding=1)
+    try:
+        pack = PackedConv(layer)
+        y, z = pack(x, relu=True), pack.plus(x, expected.to(dtype))
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False
+    return all(torch.allclose(found.float(), wanted, rtol=4 * torch.finfo(dtype).eps, atol=1e-5)
+               for found, wanted in ((y, F.relu(expected)), (z, 2 * expected)))

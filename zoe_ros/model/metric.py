@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from zoe_ros.model.config import HeadConfig, MetricConfig
 from zoe_ros.model.decoder import Features, upsample
 from zoe_ros.model.kernels import pointwise
-from zoe_ros.model.strips import in_strips, upsample_rows
+from zoe_ros.model.strips import in_strips, numbers_at_a_time, upsample_rows
 
 # The released weights were trained with these values, not with the 1000 that their configuration
 # names: the attractor function was called without it (trap T2).
@@ -100,7 +100,7 @@ class BinsHead(nn.Module):
 
     def forward(self, features: Features, embeddings: Embeddings) -> BinDistribution:
         """Return the distribution over depths at the resolution of ``features.fine``."""
-        return self._in_rows(self.centers(embeddings), features, embeddings,
+        return self._in_rows(self.centers(embeddings), self._share(embeddings), features,
                              slice(0, features.fine.shape[2]))
 
     def moments(self, features: Features, embeddings: Embeddings,
@@ -110,26 +110,32 @@ class BinsHead(nn.Module):
 
         All bins at full resolution exist for a few rows at a time only.
         """
-        centers = self.centers(embeddings)
+        centers, share = self.centers(embeddings), self._share(embeddings)
 
         def compute(rows: slice) -> torch.Tensor:
-            part = self._in_rows(centers, features, embeddings, rows)
+            part = self._in_rows(centers, share, features, rows)
             return torch.stack([part.mean(), part.deviation()] if deviation else [part.mean()], 1)
 
         batch, _, height, width = features.fine.shape
         found = in_strips(compute, (height, width), batch * centers.shape[1], centers.device)
         return found[:, 0], found[:, 1] if deviation else None
 
-    def _in_rows(self, centers: torch.Tensor, features: Features, embeddings: Embeddings,
+    def _share(self, embeddings: Embeddings) -> torch.Tensor:
+        """Return what the last embedding adds to the first layer of the distribution."""
+        distribution: Any = self.get_submodule(self._distribution)
+        return distribution.share(embeddings.levels[-1])
+
+    def _in_rows(self, centers: torch.Tensor, share: torch.Tensor, features: Features,
                  rows: slice) -> BinDistribution:
         """Return the distribution in some rows of the image, from centres [m] at any size."""
         size = (features.fine.shape[2], features.fine.shape[3])
-        parts = [features.fine[:, :, rows].to(centers.dtype),
-                 upsample_rows(embeddings.levels[-1], size, rows)]
+        fine = features.fine[:, :, rows].to(centers.dtype)
         if self.relative_input:
-            parts.insert(1, upsample_rows(features.relative, size, rows).to(centers.dtype))
-        probabilities = self.get_submodule(self._distribution)(torch.cat(parts, dim=1))
-        return BinDistribution(upsample_rows(centers, size, rows), probabilities)
+            relative = upsample_rows(features.relative, size, rows).to(centers.dtype)
+            fine = torch.cat([fine, relative], dim=1)
+        distribution: Any = self.get_submodule(self._distribution)
+        return BinDistribution(upsample_rows(centers, size, rows),
+                               distribution(fine, upsample_rows(share, size, rows)))
 
     def centers(self, embeddings: Embeddings) -> torch.Tensor:
         """Return bin centres (b, k, H/2, W/2) [m]."""
@@ -262,7 +268,33 @@ HEADS: dict[str, type[nn.Module]] = {
     'attractors': AttractorHead, 'splitter': SplitterHead, 'convolution': ConvolutionHead}
 
 
-class LogBinomial(nn.Module):
+class Distribution(nn.Module):
+    """
+    Probabilities over the bins of each pixel, by two layers over a fine and a coarser map.
+
+    Layers that see one pixel at a time commute with upsampling. So the first layer's share of the
+    coarser map is computed where that map is: it has a quarter of the pixels.
+    """
+
+    mlp: PixelMlp
+
+    def share(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Return what ``coarse`` (b, c, h, w) adds to the first layer, to be upsampled."""
+        first: Any = self.mlp[0]
+        return pointwise(coarse, first.weight[:, -coarse.shape[1]:])
+
+    def forward(self, fine: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """Return probabilities (b, bins, H, W) for a map (b, f, H, W) and the upsampled share."""
+        first: Any = self.mlp[0]
+        hidden = pointwise(fine, first.weight[:, :fine.shape[1]], first.bias).add_(share)
+        return self.probabilities(self.mlp(hidden, first=1).contiguous())
+
+    def probabilities(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return (b, bins, H, W) from the output of the two layers."""
+        raise NotImplementedError
+
+
+class LogBinomial(Distribution):
     """
     The conditional log-binomial (paper section 3.2; specification section 3.5).
 
@@ -280,20 +312,20 @@ class LogBinomial(nn.Module):
         # where all modes look alike, so that the bins learn depth and the modes nothing.
         self.mlp[2].get_parameter('bias').data.copy_(torch.tensor([0.0, 0.0, -3.0, 2.0]))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return probabilities (b, bins, H, W) for ``x`` (b, channels, H, W)."""
-        p = self.mlp(x).contiguous() + 1e-4
+    def probabilities(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return what :class:`Distribution` says, of two numbers for mode and temperature each."""
+        p = raw + 1e-4
         mode = p[:, 0:1] / (p[:, 0:1] + p[:, 1:2])
         temperature = p[:, 2:3] / (p[:, 2:3] + p[:, 3:4])
         temperature = MIN_TEMPERATURE + (MAX_TEMPERATURE - MIN_TEMPERATURE) * temperature
-        k = torch.arange(self.bins, device=x.device, dtype=x.dtype).view(1, -1, 1, 1)
-        log_p = torch.addcmul(log_binomial_coefficients(self.bins, x.device, x.dtype),
-                              k, mode.clamp(1e-4, 1).log())
-        log_p = log_p.addcmul(self.bins - 1 - k, (1 - mode).clamp(1e-4, 1).log())
-        return torch.softmax(log_p / temperature, dim=1)
+        # ln C(n, k) + k ln q + (n - k) ln(1 - q), without n ln(1 - q): all bins have that alike.
+        odds = mode.clamp(1e-4, 1).log() - (1 - mode).clamp(1e-4, 1).log()
+        k = torch.arange(self.bins, device=raw.device, dtype=raw.dtype).view(1, -1, 1, 1)
+        coefficients = log_binomial_coefficients(self.bins, raw.device, raw.dtype)
+        return torch.softmax(torch.addcmul(coefficients, k, odds).div_(temperature), dim=1)
 
 
-class SoftmaxBins(nn.Module):
+class SoftmaxBins(Distribution):
     """A free distribution over the bins, the alternative in the paper's section 4.4."""
 
     def __init__(self, channels: int, bottleneck_factor: int, bins: int) -> None:
@@ -303,9 +335,9 @@ class SoftmaxBins(nn.Module):
             nn.Conv2d(channels, channels // bottleneck_factor, 1), nn.GELU(),
             nn.Conv2d(channels // bottleneck_factor, bins, 1))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return probabilities (b, bins, H, W) for ``x`` (b, channels, H, W)."""
-        return torch.softmax(self.mlp(x).contiguous(), dim=1)
+    def probabilities(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return what :class:`Distribution` says, of one number for each bin."""
+        return torch.softmax(raw, dim=1)
 
 
 def log_binomial_coefficients(bins: int, device: torch.device,
@@ -334,14 +366,16 @@ def attract(bins: torch.Tensor, attractors: torch.Tensor, attraction: str = 'inv
     count = attractors.shape[1]
     one = bins.new_ones(1)
     shift = torch.zeros_like(bins)
-    # One attractor at a time: all at once would need n times the memory of the bins.
-    for i in range(count):
-        distance = attractors[:, i:i + 1] - bins
+    # All attractors at once would need n times the memory of the bins, one at a time many steps.
+    at_once = max(1, numbers_at_a_time(bins.device) // bins.numel())
+    for some in attractors.split(at_once, dim=1):
+        distance = some[:, :, None] - bins[:, None]                     # b n k h w
         if attraction == 'inverse':
             damping = torch.addcmul(one, distance, distance, value=ATTRACTOR_ALPHA)
-            shift = shift.addcdiv(distance, damping)
+            pulls = distance / damping
         else:
-            shift = shift.addcmul(distance, (-ATTRACTOR_ALPHA * distance.square()).exp())
+            pulls = distance * (-ATTRACTOR_ALPHA * distance.square()).exp()
+        shift += pulls[:, 0] if pulls.shape[1] == 1 else pulls.sum(dim=1)
     return bins + (shift / count if reduction == 'mean' else shift)
 
 
@@ -380,8 +414,13 @@ def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
 class PixelMlp(nn.Sequential):
     """Layers that see one pixel at a time: 1 x 1 convolutions and activations."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the last layer's output for (b, c, h, w)."""
-        for layer in self:
-            x = pointwise(x, layer) if isinstance(layer, nn.Conv2d) else layer(x)
+    def forward(self, x: torch.Tensor, first: int = 0) -> torch.Tensor:
+        """Return the last layer's output for (b, c, h, w), which goes into layer ``first``."""
+        layers = list(self)[first:]
+        for layer, following in zip(layers, [*layers[1:], None]):
+            if isinstance(layer, nn.Conv2d):
+                after = 'relu' if isinstance(following, nn.ReLU) else 'none'
+                x = pointwise(x, layer.weight, layer.bias, after)
+            elif not isinstance(layer, nn.ReLU):
+                x = layer(x)
         return x

@@ -7,9 +7,15 @@ import torch
 
 from zoe_ros.model.decoder import upsample
 
-# Numbers of the widest map within a strip: 2 MB in float32 for the caches of a CPU. A GPU wants
-# large maps: there it is the memory that is bounded, by 256 MB.
-_NUMBERS = {'cpu': 1 << 19, 'cuda': 1 << 26}
+
+def numbers_at_a_time(device: torch.device) -> int:
+    """
+    Return how many numbers of the widest map to work on at a time.
+
+    2 MB in float32, for the caches of a CPU. A GPU wants large maps: there it is the memory that
+    is bounded, by 64 MB, and one image of the published size is not cut.
+    """
+    return 1 << 24 if device.type == 'cuda' else 1 << 19
 
 
 def in_strips(compute: Callable[[slice], torch.Tensor], size: tuple[int, int], channels: int,
@@ -23,7 +29,7 @@ def in_strips(compute: Callable[[slice], torch.Tensor], size: tuple[int, int], c
     """
     if torch.is_grad_enabled():
         return compute(slice(0, size[0]))
-    step = max(1, _NUMBERS.get(device.type, 1 << 19) // (channels * size[1]))
+    step = max(1, numbers_at_a_time(device) // (channels * size[1]))
     first = compute(slice(0, min(step, size[0])))
     out = first.new_empty(*first.shape[:2], *size)
     out[:, :, :step] = first

@@ -69,8 +69,9 @@ class ZoeDepth(nn.Module):
         return self
 
     def pack(self) -> ZoeDepth:
-        """Make the backbone faster; its weights can neither be saved nor learn afterwards."""
+        """Make backbone and decoder faster; their weights can then neither be saved nor learn."""
         self.backbone.pack()
+        self.decoder.pack()
         return self
 
     def trunk(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = ()) -> Trunk:
