@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['settings', 'colormap', 'camera', 'routing', 'metrics', 'heap'],
+    ['settings', 'colormap', 'camera', 'routing', 'metrics', 'heap', 'transfer'],
     ['model.'],
     ['preprocess', 'refine', 'view', 'cloud', 'losses', 'network'],
     ['engine'],

@@ -10,6 +10,7 @@ import pytest
 from timm.models.beit import Beit
 import torch
 
+from zoe_ros.model import metric
 from zoe_ros.model.backbone import relative_position_bias, relative_position_index
 from zoe_ros.model.config import RELEASED, VARIANTS, ZoeConfig
 from zoe_ros.model.metric import attract, log_binomial_coefficients, LogBinomial
@@ -192,12 +193,17 @@ def test_attractors_by_hand():
     assert moved[1] == pytest.approx(3 + (-1.9 / 1084 - 2.5 / 1876) / 2)
 
 
-def test_attractors_agree_with_all_of_them_at_once():
+@pytest.mark.parametrize('at_once', [1, 2, 4, 5])
+def test_attractors_agree_with_all_of_them_at_once(at_once, monkeypatch):
+    """As many at a time as a CPU, and as GPUs, take."""
+    monkeypatch.setattr(metric, '_attractors_at_once', lambda bins: at_once)
     bins = made_up.tensor_for('bins', (2, 8, 3, 4)).exp()
     points = made_up.tensor_for('points', (2, 5, 3, 4)).exp()
     d = points[:, :, None] - bins[:, None]
     expected = bins + (d / (1 + 300 * d ** 2)).mean(dim=1)
     assert torch.allclose(attract(bins, points), expected, atol=1e-6)
+    expected = bins + (d * (-300 * d ** 2).exp()).sum(dim=1)
+    assert torch.allclose(attract(bins, points, 'exponential', 'sum'), expected, atol=1e-6)
 
 
 def test_bins_at_an_attractor_stay_and_others_come_nearer():

@@ -32,7 +32,7 @@ def smooth(camera):
 def test_the_training_camera_itself_sees_what_it_sees():
     view = TrainingView.between(NYU, INDOOR, SIZE, CPU)
     image = smooth(NYU)
-    seen = view.look(image)
+    seen = view.look(image).numpy()
     assert seen.shape == (*SIZE, 3)
     # The view is that image at the size of the network: pixel i there is pixel i * 640/512 here.
     expected = image[np.arange(0, 480, 1.25).astype(int)][:, np.arange(0, 640, 1.25).astype(int)]
@@ -42,7 +42,7 @@ def test_the_training_camera_itself_sees_what_it_sees():
 @pytest.mark.parametrize('camera', [WIDE, FISHEYE], ids=['plumb_bob', 'equidistant'])
 @pytest.mark.parametrize('head', [INDOOR, OUTDOOR], ids=['indoor', 'outdoor'])
 def test_each_network_pixel_looks_along_its_own_ray(camera, head):
-    seen = TrainingView.between(camera, head, SIZE, CPU).look(smooth(camera)).astype(float)
+    seen = TrainingView.between(camera, head, SIZE, CPU).look(smooth(camera)).numpy().astype(float)
     fx, fy, cx, cy = np.array(head.training_camera) * (SIZE[1], SIZE[0], SIZE[1], SIZE[0])
     x, y = np.meshgrid((np.arange(SIZE[1]) - cx) / fx, (np.arange(SIZE[0]) - cy) / fy)
     inside = seen[..., 2] > 199

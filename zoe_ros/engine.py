@@ -16,6 +16,7 @@ from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.network import Network
 from zoe_ros.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
 from zoe_ros.settings import ASPECTS, one_of, PRECISIONS, ROUTERS
+from zoe_ros.transfer import to_device, to_host
 
 log = logging.getLogger(__name__)
 
@@ -165,25 +166,26 @@ class DepthEstimator:
         :param images: each (h, w, 3) uint8 RGB.
         :raises TypeError, ValueError: an array is of another kind.
         """
-        predictions = []
-        for net in self.infer(images):
-            depth = to_depth(net.depth[None], net.plan)[0]
-            depth = torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
-            predictions.append(
-                DepthPrediction(depth.cpu().numpy(), net.head, net.head_probabilities))
-        return predictions
+        for image in images:
+            _check_image(image)
+        nets = self.infer(images)
+        depths = [to_depth(net.depth[None], net.plan)[0] for net in nets]
+        depths = [torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
+                  for depth in depths]
+        return [DepthPrediction(depth, net.head, net.head_probabilities)
+                for depth, net in zip(to_host(*depths), nets)]
 
     @torch.inference_mode()
-    def infer(self, images: Sequence[np.ndarray], choosers: Sequence[Chooser] | None = None,
+    def infer(self, images: Sequence[np.ndarray | torch.Tensor],
+              choosers: Sequence[Chooser] | None = None,
               deviation: bool = False) -> list[NetworkDepth]:
         """
         Run the network and leave depth on its device, at its size; see :meth:`predict_batch`.
 
+        :param images: each (h, w, 3) uint8 RGB, an array or a tensor on the estimator's device.
         :param choosers: for each image, what picks its head; by default the estimator's router.
         :param deviation: compute the standard deviation of depth, too.
         """
-        for image in images:
-            _check_image(image)
         plans = [self._plan(image) for image in images]
         choosers = choosers or [self._choose] * len(images)
         results: dict[int, NetworkDepth] = {}
@@ -194,14 +196,15 @@ class DepthEstimator:
             results.update(zip(rows, group))
         return [results[i] for i in range(len(images))]
 
-    def _plan(self, image: np.ndarray) -> SizePlan:
+    def _plan(self, image: np.ndarray | torch.Tensor) -> SizePlan:
         height, width = image.shape[:2]
         return plan_sizes((height, width), self.model.config.image_size, self.aspect, self.pad)
 
-    def _run(self, images: list[np.ndarray], plans: list[SizePlan], choosers: list[Chooser],
-             deviation: bool) -> list[NetworkDepth]:
-        pixels = torch.cat([to_pixels(self._upload(image)[None], plan)
-                            for image, plan in zip(images, plans)])
+    def _run(self, images: list[np.ndarray | torch.Tensor], plans: list[SizePlan],
+             choosers: list[Chooser], deviation: bool) -> list[NetworkDepth]:
+        there = [image if isinstance(image, torch.Tensor) else to_device(image, self.device)
+                 for image in images]
+        pixels = torch.cat([to_pixels(image[None], plan) for image, plan in zip(there, plans)])
         if self.flip:
             # The two passes are routed each on its own, as in the official code, and may differ
             # near the boundary; the answer tells the head of the image as it is.
@@ -220,14 +223,6 @@ class DepthEstimator:
             spread = None if spread is None else _average_mirrored(spread)
         return [NetworkDepth(depth[i], None if spread is None else spread[i], plan, *chosen[i])
                 for i, plan in enumerate(plans)]
-
-    def _upload(self, image: np.ndarray) -> torch.Tensor:
-        # np.array copies: torch refuses negative strides and warns of read-only messages.
-        pixels = torch.from_numpy(np.array(image, order='C'))
-        if self.device.type == 'cuda':
-            # From pinned memory the copy does not hold up the host.
-            return pixels.pin_memory().to(self.device, non_blocking=True)
-        return pixels
 
     def _choose(self, logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
         """Pick a head by the router for this image alone, or the one that is forced."""

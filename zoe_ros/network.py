@@ -3,8 +3,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 import logging
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +40,7 @@ class Network:
         """
         self._model = model
         self._biases = PositionBiases(model, position_memory)
-        self._graphs: OrderedDict[tuple[int, ...], _Graph] | None = (
-            OrderedDict() if next(model.parameters()).is_cuda else None)
-        self._lock = Lock()
+        self._graphs = _Graphs(model) if next(model.parameters()).is_cuda else None
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor, choose: Choose,
@@ -50,33 +50,16 @@ class Network:
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
         """
+        biases = self._biases.of(pixels)
         if self._graphs is not None:
             try:
-                return self._replay(self._graphs, pixels, choose, deviation)
+                return self._graphs.replay(pixels, biases, choose, deviation)
             except _GraphError as error:
                 _log.warning('without CUDA graphs, which is slower: %s', error)
                 self._graphs = None
-        trunk = self._model.trunk(pixels, self._biases.of(pixels))
-        return self._model.measure(trunk, choose(_host(trunk.logits)), deviation)
-
-    def _replay(self, graphs: OrderedDict[tuple[int, ...], _Graph], pixels: torch.Tensor,
-                choose: Choose, deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        # The tensors of a graph are written by its next replay: one call at a time.
-        with self._lock:
-            key = (*pixels.shape, deviation)
-            if key not in graphs:
-                while len(graphs) >= _GRAPHS:
-                    graphs.popitem(last=False)
-                graphs[key] = _Graph(self._model, pixels, self._biases.of(pixels), deviation)
-            graphs.move_to_end(key)
-            logits, depths, spreads = graphs[key](pixels)
-            heads = choose(_host(logits))
-            rows = [self._model.config.head_names.index(head) for head in heads]
-            picked = list(enumerate(rows))
-            depth = torch.stack([depths[head][i] for i, head in picked])
-            if not spreads:
-                return depth, None
-            return depth, torch.stack([spreads[head][i] for i, head in picked])
+        with _convolutions_for(self._model):
+            trunk = self._model.trunk(pixels, biases)
+            return self._model.measure(trunk, choose(_host(trunk.logits)), deviation)
 
 
 class PositionBiases:
@@ -139,42 +122,105 @@ class _GraphError(RuntimeError):
     """A graph could not be recorded; the text is the reason."""
 
 
+class _Graphs:
+    """
+    The graphs for the shapes of input seen last.
+
+    They share their memory, because no two of them run at a time and what one has computed is
+    copied before another runs.
+    """
+
+    def __init__(self, model: ZoeDepth) -> None:
+        """Start empty."""
+        self._model = model
+        self._kept: OrderedDict[tuple[int, ...], _Graph] = OrderedDict()
+        self._pool: Any = None
+        self._lock = Lock()
+
+    def replay(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor], choose: Choose,
+               deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Do what :class:`Network` does.
+
+        :raises _GraphError: see there.
+        """
+        # Streams and graphs are of the current device, which need not be the model's.
+        with self._lock, torch.cuda.device(pixels.device):
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            key = (*pixels.shape, deviation)
+            if key not in self._kept:
+                while len(self._kept) >= _GRAPHS:
+                    self._kept.popitem(last=False)
+                self._kept[key] = _Graph(self._model, pixels, biases, deviation, self._pool)
+            self._kept.move_to_end(key)
+            logits, depths, spreads = self._kept[key](pixels)
+            heads = choose(_host(logits))
+            rows = [self._model.config.head_names.index(head) for head in heads]
+            picked = list(enumerate(rows))
+            depth = torch.stack([depths[head][i] for i, head in picked])
+            if not spreads:
+                return depth, None
+            return depth, torch.stack([spreads[head][i] for i, head in picked])
+
+
 class _Graph:
     """Pixels of one shape to the router's logits, and to depth and deviation by each head."""
 
     def __init__(self, model: ZoeDepth, pixels: torch.Tensor, biases: Sequence[torch.Tensor],
-                 deviation: bool) -> None:
+                 deviation: bool, pool: Any) -> None:
         """Record the graph; it keeps the biases alive that it reads."""
-        self._model, self._biases, self._deviation = model, biases, deviation
+        self._biases = biases
         self._pixels = pixels.clone()
         try:
-            # Libraries choose their algorithms and workspaces at the first calls.
-            aside = torch.cuda.Stream()
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                for _ in range(2):
-                    self._compute()
-            torch.cuda.current_stream().wait_stream(aside)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._results = self._compute()
+            with _convolutions_for(model):
+                # Libraries choose their algorithms and workspaces at the first calls.
+                aside = torch.cuda.Stream()
+                aside.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(aside):
+                    for _ in range(2):
+                        by_all_heads(model, self._pixels, biases, deviation)
+                torch.cuda.current_stream().wait_stream(aside)
+                self._graph = torch.cuda.CUDAGraph()
+                # Other threads may use the device meanwhile.
+                with torch.cuda.graph(self._graph, pool, capture_error_mode='thread_local'):
+                    self._results = by_all_heads(model, self._pixels, biases, deviation)
         except RuntimeError as error:
             raise _GraphError(str(error).splitlines()[0]) from None
 
     def __call__(self, pixels: torch.Tensor) -> tuple[
             torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
-        """Return logits, depths and (if asked for) deviations, which hold until the next call."""
+        """Return what :func:`by_all_heads` does; it holds until the next call."""
         self._pixels.copy_(pixels)
         self._graph.replay()
         return self._results
 
-    def _compute(self) -> tuple[
-            torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
-        trunk = self._model.trunk(self._pixels, self._biases)
-        both = [self._model.measure(trunk, [head] * len(self._pixels), self._deviation)
-                for head in self._model.config.head_names]
-        return (trunk.logits, [depth for depth, _ in both],
-                [spread for _, spread in both if spread is not None])
+
+def by_all_heads(model: ZoeDepth, pixels: torch.Tensor, biases: Sequence[torch.Tensor],
+                 deviation: bool) -> tuple[
+        torch.Tensor | None, list[torch.Tensor], list[torch.Tensor]]:
+    """
+    Compute all that a graph holds; nothing in it waits for the device or comes from the host.
+
+    :return: the router's logits, depths and (if asked for) deviations by each head.
+    """
+    trunk = model.trunk(pixels, biases)
+    both = [model.measure(trunk, [head] * len(pixels), deviation)
+            for head in model.config.head_names]
+    return (trunk.logits, [depth for depth, _ in both],
+            [spread for _, spread in both if spread is not None])
+
+
+def _convolutions_for(model: ZoeDepth) -> AbstractContextManager[None]:
+    """
+    Let cuDNN try out which algorithm is the fastest, and keep float32 what was asked to be.
+
+    torch lets it round the factors of float32 convolutions to 10 bits (TF32). Beside half
+    precision that is plenty for what stays float32 there for its range.
+    """
+    half = next(model.backbone.parameters()).dtype != torch.float32
+    if next(model.parameters()).is_cuda:
+        return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=half)
+    return nullcontext()
 
 
 def _host(logits: torch.Tensor | None) -> np.ndarray | None:

@@ -33,6 +33,7 @@ from zoe_ros.preprocess import SizePlan
 from zoe_ros.refine import limit, refine, resize
 from zoe_ros.routing import HeadTracker
 from zoe_ros.settings import FrameSettings
+from zoe_ros.transfer import to_host
 from zoe_ros.view import TrainingView
 
 DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
@@ -73,7 +74,7 @@ class Prepared:
 
     header: Any
     image: np.ndarray
-    seen: np.ndarray
+    seen: np.ndarray | torch.Tensor
     view: TrainingView | None
     settings: FrameSettings
     choose: Chooser
@@ -147,14 +148,18 @@ class Pipeline:
         info = infos.find(header)
         camera, no_cloud = self._camera_of(info, image)
         values, deviations = self._to_image(net, camera, prepared.view, settings)
-        depth = values.cpu().numpy()
-        deviation = None if deviations is None else deviations.cpu().numpy()
+        unprojecting = perf_counter()
+        points = (None if camera is None or POINTS not in wanted
+                  else self._points(values, camera, settings))
+        unprojection = perf_counter() - unprojecting
+        depth, deviation, points = to_host(values, deviations, points)
         messages = self._depth_images(header, depth, deviation, net, info, settings, wanted)
         made = perf_counter()
-        seconds = {'decode': prepared.seconds, 'network': network_seconds, 'images': made - start}
-        if camera is not None and POINTS in wanted:
-            messages[POINTS] = self._cloud(header, image, values, camera, settings)
-            seconds['cloud'] = perf_counter() - made
+        seconds = {'decode': prepared.seconds, 'network': network_seconds,
+                   'images': made - start - unprojection}
+        if points is not None:
+            messages[POINTS] = self._cloud(header, image, points, settings)
+            seconds['cloud'] = unprojection + perf_counter() - made
         return Frame(image, depth, net.head, net.head_probabilities, messages, no_cloud, seconds)
 
     def measure(self, image: np.ndarray) -> tuple[np.ndarray, str]:
@@ -168,7 +173,7 @@ class Pipeline:
         self._tracker = HeadTracker()
         prepared = self._prepare(None, image, None, self.settings, 0.0, False, perf_counter())
         net = infer_together(self._estimator, [prepared])[0]
-        return self._to_image(net, None, None, self.settings)[0].cpu().numpy(), net.head
+        return to_host(self._to_image(net, None, None, self.settings)[0])[0], net.head
 
     def _prepare(self, header: Any, image: np.ndarray, camera: Camera | None,
                  settings: FrameSettings, stamp: float, deviation: bool,
@@ -254,14 +259,18 @@ class Pipeline:
         return messages
 
     @torch.inference_mode()
-    def _cloud(self, header: Any, image: np.ndarray, depth: torch.Tensor, camera: Camera,
-               settings: FrameSettings) -> Any:
+    def _points(self, depth: torch.Tensor, camera: Camera,
+                settings: FrameSettings) -> torch.Tensor:
         every = settings.point_cloud_downsample
         if self._unprojection is None or self._unprojection.every != every:
             self._unprojection = Unprojection.of(camera, every, depth.device)
-        points = self._unprojection(depth, settings.point_cloud_max_range)
+        return self._unprojection(depth, settings.point_cloud_max_range)
+
+    def _cloud(self, header: Any, image: np.ndarray, points: np.ndarray,
+               settings: FrameSettings) -> Any:
+        every = settings.point_cloud_downsample
         colors = image[::every, ::every] if settings.point_cloud_color else None
-        return cloud_message(self._types, header, points.cpu().numpy(), colors)
+        return cloud_message(self._types, header, points, colors)
 
 
 def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> list[NetworkDepth]:

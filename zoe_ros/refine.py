@@ -61,9 +61,13 @@ def resize(values: torch.Tensor, depth: torch.Tensor, size: tuple[int, int],
     # Numbers: torch takes these five times faster than truth values.
     cells = torch.sub(_extreme(depth, 2, torch.maximum), _extreme(depth, 2, torch.minimum),
                       alpha=1 + _EDGE).clamp_(min=0)
-    edge = _take(cells, rows.clamp(max=cells.shape[0] - 1),
-                 columns.clamp(max=cells.shape[1] - 1)).nonzero(as_tuple=True)
-    # There the nearest pixel counts, and they are few.
+    edges = _take(cells, rows.clamp(max=cells.shape[0] - 1),
+                  columns.clamp(max=cells.shape[1] - 1))
+    # There the nearest pixel counts.
+    if edges.is_cuda:
+        # To ask for their number would wait for the device; to compute all costs it nothing.
+        return torch.where(edges != 0, _take(values, rows.round(), columns.round()), linear)
+    edge = edges.nonzero(as_tuple=True)         # they are few
     linear[edge] = values[rows.round().long()[edge[0]], columns.round().long()[edge[1]]]
     return linear
 

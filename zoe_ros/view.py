@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from zoe_ros.camera import Camera
 from zoe_ros.model.config import HeadConfig
+from zoe_ros.transfer import to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +48,17 @@ class TrainingView:
                      torch.from_numpy(back).float().to(device))
         return TrainingView(*as_tensor)
 
-    def look(self, image: np.ndarray) -> np.ndarray:
-        """Return the image (H, W, 3) uint8 that the network shall see; black where nothing is."""
-        pixels = torch.from_numpy(np.array(image)).to(self.to_network.device)
+    def look(self, image: np.ndarray) -> torch.Tensor:
+        """
+        Return the image that the network shall see, black where nothing is.
+
+        :param image: (h, w, 3) uint8 RGB.
+        :return: (H, W, 3) uint8 RGB on the device of the tables.
+        """
+        pixels = to_device(image, self.to_network.device)
         seen = F.grid_sample(pixels.permute(2, 0, 1)[None].float(), self.to_network[None],
                              mode='bilinear', padding_mode='zeros', align_corners=True)
-        return seen[0].permute(1, 2, 0).round().to(torch.uint8).cpu().numpy()
+        return seen[0].permute(1, 2, 0).round().to(torch.uint8)
 
     def back(self, values: torch.Tensor, linear: bool) -> torch.Tensor:
         """

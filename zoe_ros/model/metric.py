@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from zoe_ros.model.config import HeadConfig, MetricConfig
 from zoe_ros.model.decoder import Features, upsample
 from zoe_ros.model.kernels import pointwise
-from zoe_ros.model.strips import in_strips, numbers_at_a_time, upsample_rows
+from zoe_ros.model.strips import in_strips, upsample_rows
 
 # The released weights were trained with these values, not with the 1000 that their configuration
 # names: the attractor function was called without it (trap T2).
@@ -134,8 +134,8 @@ class BinsHead(nn.Module):
             relative = upsample_rows(features.relative, size, rows).to(centers.dtype)
             fine = torch.cat([fine, relative], dim=1)
         distribution: Any = self.get_submodule(self._distribution)
-        return BinDistribution(upsample_rows(centers, size, rows),
-                               distribution(fine, upsample_rows(share, size, rows)))
+        probabilities = distribution(fine, upsample_rows(share, size, rows))
+        return BinDistribution(upsample_rows(centers, size, rows), probabilities)
 
     def centers(self, embeddings: Embeddings) -> torch.Tensor:
         """Return bin centres (b, k, H/2, W/2) [m]."""
@@ -285,9 +285,12 @@ class Distribution(nn.Module):
 
     def forward(self, fine: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         """Return probabilities (b, bins, H, W) for a map (b, f, H, W) and the upsampled share."""
+        return self.probabilities(self._raw(fine, share))
+
+    def _raw(self, fine: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         first: Any = self.mlp[0]
         hidden = pointwise(fine, first.weight[:, :fine.shape[1]], first.bias).add_(share)
-        return self.probabilities(self.mlp(hidden, first=1).contiguous())
+        return self.mlp(hidden, first=1).contiguous()
 
     def probabilities(self, raw: torch.Tensor) -> torch.Tensor:
         """Return (b, bins, H, W) from the output of the two layers."""
@@ -366,17 +369,22 @@ def attract(bins: torch.Tensor, attractors: torch.Tensor, attraction: str = 'inv
     count = attractors.shape[1]
     one = bins.new_ones(1)
     shift = torch.zeros_like(bins)
-    # All attractors at once would need n times the memory of the bins, one at a time many steps.
-    at_once = max(1, numbers_at_a_time(bins.device) // bins.numel())
-    for some in attractors.split(at_once, dim=1):
+    for some in attractors.split(_attractors_at_once(bins), dim=1):
         distance = some[:, :, None] - bins[:, None]                     # b n k h w
-        if attraction == 'inverse':
-            damping = torch.addcmul(one, distance, distance, value=ATTRACTOR_ALPHA)
-            pulls = distance / damping
+        if attraction == 'exponential':
+            shift += (distance * (-ATTRACTOR_ALPHA * distance.square()).exp()).sum(dim=1)
+            continue
+        damping = torch.addcmul(one, distance, distance, value=ATTRACTOR_ALPHA)
+        if some.shape[1] == 1:
+            shift.addcdiv_(distance[:, 0], damping[:, 0])
         else:
-            pulls = distance * (-ATTRACTOR_ALPHA * distance.square()).exp()
-        shift += pulls[:, 0] if pulls.shape[1] == 1 else pulls.sum(dim=1)
+            shift += (distance / damping).sum(dim=1)
     return bins + (shift / count if reduction == 'mean' else shift)
+
+
+def _attractors_at_once(bins: torch.Tensor) -> int:
+    """Return one for the caches of a CPU; GPUs take few large steps faster than many small."""
+    return max(1, (1 << 22) // bins.numel()) if bins.is_cuda else 1
 
 
 def spread(layer: nn.Module, far: float) -> None:

@@ -7,15 +7,10 @@ import torch
 
 from zoe_ros.model.decoder import upsample
 
-
-def numbers_at_a_time(device: torch.device) -> int:
-    """
-    Return how many numbers of the widest map to work on at a time.
-
-    2 MB in float32, for the caches of a CPU. A GPU wants large maps: there it is the memory that
-    is bounded, by 64 MB, and one image of the published size is not cut.
-    """
-    return 1 << 24 if device.type == 'cuda' else 1 << 19
+# Numbers of the widest map within a strip: 2 MB in float32 for the caches of a CPU. A GPU wants
+# large maps: there it is the memory that is bounded, by 64 MB, and one image of the published size
+# is not cut.
+_NUMBERS = {'cpu': 1 << 19, 'cuda': 1 << 24}
 
 
 def in_strips(compute: Callable[[slice], torch.Tensor], size: tuple[int, int], channels: int,
@@ -27,10 +22,10 @@ def in_strips(compute: Callable[[slice], torch.Tensor], size: tuple[int, int], c
     :param size: (H, W).
     :param channels: of the widest map that ``compute`` makes, times the batch.
     """
-    if torch.is_grad_enabled():
+    step = max(1, _NUMBERS.get(device.type, 1 << 19) // (channels * size[1]))
+    if torch.is_grad_enabled() or step >= size[0]:
         return compute(slice(0, size[0]))
-    step = max(1, numbers_at_a_time(device) // (channels * size[1]))
-    first = compute(slice(0, min(step, size[0])))
+    first = compute(slice(0, step))
     out = first.new_empty(*first.shape[:2], *size)
     out[:, :, :step] = first
     for start in range(step, size[0], step):
