@@ -34,3 +34,26 @@ def test_frames_cost_no_page_faults_unless_the_user_says_so():
         text=True, check=True, timeout=120).stdout) for how, choice in CHOICES.items()}
     assert faults['keep'] < 200         # of the 10,000 pages that a frame touches
     assert faults['own'] > 10 * max(faults['keep'], 10)
+
+
+HOLES = """
+import os, torch
+from zoe_ros.heap import keep_heap, trim_heap
+def resident():
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+keep_heap()
+blocks = [torch.ones(250_000) for _ in range(200)]
+blocks = blocks[1::2]       # the last one holds up what glibc would give back by itself
+before = resident()
+trim_heap()
+assert all(block.sum() == 250_000 for block in blocks)
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='malloc_trim is of glibc')
+def test_holes_are_given_back():
+    freed = int(subprocess.run([sys.executable, '-c', HOLES], capture_output=True, text=True,
+                               check=True, timeout=120).stdout)
+    assert 0.8 * 100e6 < freed < 1.2 * 100e6

@@ -390,8 +390,8 @@ def test_model_does_not_live_in_its_file(tiny, state, tmp_path, kind, happen):
 MEMORY = """
 import sys, threading, time
 import torch
-from zoe_ros.engine import find_config
-from zoe_ros.model.config import RELEASED, VARIANTS
+from zoe_ros.engine import DepthEstimator
+from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model
 
 def anonymous():
@@ -410,7 +410,10 @@ model = load_model(VARIANTS['nk'], sys.argv[1], dtype=getattr(torch, sys.argv[2]
 done.set()
 thread.join()
 print(max(peaks) - before, sum(p.numel() * p.element_size() for p in model.parameters()),
-      sum(p.numel() for p in model.parameters()))
+      sum(p.numel() for p in model.parameters()), end=' ')
+del model
+estimator = DepthEstimator.load('nk', sys.argv[1], precision=sys.argv[3])
+print(anonymous() - before)
 """
 
 
@@ -418,9 +421,11 @@ print(max(peaks) - before, sum(p.numel() * p.element_size() for p in model.param
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 def test_loading_takes_the_memory_of_one_model(official):
     with official('nk') as path:
-        for dtype, width in (('float32', 4), ('bfloat16', 2)):
-            said = subprocess.run([sys.executable, '-c', MEMORY, str(path), dtype], check=True,
-                                  capture_output=True, text=True).stdout
-            peak, size, count = map(int, said.split())
+        for dtype, precision, width in (('float32', 'fp32', 4), ('bfloat16', 'bf16', 2)):
+            said = subprocess.run([sys.executable, '-c', MEMORY, str(path), dtype, precision],
+                                  check=True, capture_output=True, text=True).stdout
+            peak, size, count, packed = map(int, said.split())
             assert size == pytest.approx(width * count, rel=0.01)
             assert 0.9 * size < peak < 1.25 * size
+            # Laid out anew for inference: still one of each, and no holes.
+            assert 0.9 * size < packed < 1.1 * size

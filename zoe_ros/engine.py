@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from zoe_ros.heap import trim_heap
 from zoe_ros.model.config import DEFAULT, VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights, SHIPPED
 from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
@@ -127,6 +128,7 @@ class DepthEstimator:
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)
         estimator.weights = path
+        trim_heap()
         return estimator
 
     def warm_up(self, size: tuple[int, int] | None = None) -> None:
@@ -138,6 +140,7 @@ class DepthEstimator:
         """
         height, width = size or self.model.config.image_size
         self.predict(np.zeros((height, width, 3), np.uint8))
+        trim_heap()
 
     def check_router(self, router: str) -> None:
         """Raise a ValueError unless ``router`` is 'auto' or a head that the model has."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from typing import Any
 
 # mallopt(3): numbers of the parameters, and the largest threshold for mmap that glibc takes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -24,9 +25,26 @@ def keep_heap() -> bool:
     """
     if any(name in os.environ for name in _OWN_CHOICE):
         return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):    # another C library, or another system
-        return False
+    mallopt = _of_glibc('mallopt')
     # Either threshold alone would fix the other at its small default.
-    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP) and mallopt(_TRIM_THRESHOLD, _KEPT))
+    return bool(mallopt and mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP)
+                and mallopt(_TRIM_THRESHOLD, _KEPT))
+
+
+def trim_heap() -> None:
+    """
+    Give back to the system what has been freed, also what lies between that which is in use.
+
+    For after a model has been loaded and laid out anew: each weight leaves a hole of its size
+    behind, some hundred megabytes of the largest model in all.
+    """
+    trim = _of_glibc('malloc_trim')
+    if trim:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):    # another C library, or another system
+        return None
