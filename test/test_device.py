@@ -1,12 +1,14 @@
 """
-What runs on a GPU, followed on torch's fake tensors: they have shapes and devices, but no numbers.
+What runs on a GPU; where there is none, followed on torch's fake tensors.
 
-They need no GPU. They refuse to mix devices, and to tell an answer that the host would wait for;
-what else is on the host is noted here.
+These have shapes and devices, but no numbers. They refuse to mix devices, and to tell an answer
+that the host would wait for; what else is on the host is noted here.
 """
 import weakref
 
+import bags
 import made_up
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,13 +21,17 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from zoe_ros import DepthEstimator
 from zoe_ros.cloud import Unprojection
+from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.network import by_all_heads, PositionBiases
+from zoe_ros.pipeline import CAMERA_INFO, DEPTH, Pipeline, POINTS, UNCERTAINTY
 from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.refine import limit, refine, resize
 from zoe_ros.settings import FrameSettings
+from zoe_ros.transfer import to_device, to_host
 
 CUDA = torch.device('cuda', 0)
 HALVES = [torch.float32, torch.bfloat16, torch.float16]
@@ -171,3 +177,53 @@ def test_the_watch_counts_what_is_held_at_a_time(fake):
         for _ in range(3):
             torch.empty(2000, device=CUDA).view(50, 40)
     assert watch.peak == 4 * 3000 and len(kept) == 1000
+
+
+# On a GPU.
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+
+
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=needs_gpu)])
+def test_there_and_back(device):
+    image = np.arange(240, dtype=np.uint8).reshape(8, 10, 3)
+    there = to_device(image[::-1, ::2], torch.device(device))
+    wide = to_device(image, torch.device(device))[..., 0].float()
+    image[:] = 0
+    back, nothing, column = to_host(there, None, wide.T[3])
+    assert there.device.type == device and nothing is None
+    assert back.shape == (8, 5, 3) and back[0, 0].tolist() == [210, 211, 212]
+    assert column.tolist() == [9 + 30 * row for row in range(8)]
+
+
+@needs_gpu
+@pytest.mark.parametrize('precision, tolerance', [('fp32', 1e-4), ('bf16', 5e-3), ('fp16', 5e-3)])
+def test_a_gpu_gives_the_depth_of_the_cpu(tiny_weights, photos, precision, tolerance):
+    host, device = (DepthEstimator.load('tiny', tiny_weights, device=name, precision=choice)
+                    for name, choice in (('cpu', 'fp32'), ('cuda', precision)))
+    images = [photos[0], photos[1], photos[0][:, ::-1]]
+    for a, b in zip(host.predict_batch(images), device.predict_batch(images)):
+        assert np.median(abs(a.depth - b.depth) / a.depth) < tolerance
+        assert (a.head, a.depth.shape) == (b.head, b.depth.shape)
+
+
+@needs_gpu
+@pytest.mark.parametrize('view', ['as_is', 'training'])
+def test_a_frame_on_a_gpu_is_that_of_the_cpu(tiny_weights, view):
+    frames = []
+    for name in ('cpu', 'cuda'):
+        infos = CameraInfoBuffer()
+        infos.add(bags.ROSBAGS.info(48, 64, k=(50, 0, 30.5, 0, 55, 25.25, 0, 0, 1)))
+        settings = FrameSettings(camera_view=view, edge_threshold=0.5, router_time_constant=0)
+        pipeline = Pipeline(DepthEstimator.load('tiny', tiny_weights, device=name),
+                            bags.ROSBAGS.types, settings, rectified=False)
+        frames.append(pipeline.process(bags.ROSBAGS.photo(bags.picture(48, 64)), infos,
+                                       (DEPTH, CAMERA_INFO, POINTS, UNCERTAINTY)))
+    host, device = frames
+    assert host.head == device.head and set(host.messages) == set(device.messages)
+    for name in (DEPTH, UNCERTAINTY):
+        a, b = (bags.depth_of(frame.messages[name]) for frame in frames)
+        close = np.isclose(a, b, rtol=1e-3, equal_nan=True)
+        assert close.mean() > 0.99
+    a, b = (bags.cloud_points(frame.messages[POINTS]) for frame in frames)
+    assert np.isclose(a, b, rtol=1e-3, equal_nan=True).mean() > 0.99

@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['settings', 'colormap', 'camera', 'routing', 'metrics', 'heap', 'transfer'],
+    ['settings', 'colormap', 'camera', 'routing', 'metrics', 'heap'],
     ['model.'],
+    ['transfer'],
     ['preprocess', 'refine', 'view', 'cloud', 'losses', 'network'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names
