@@ -116,7 +116,7 @@ def test_nothing_in_a_graph_is_on_the_host(kind, deviation, dtype):
         assert (map_.device, map_.shape, map_.dtype) == (CUDA, (3, 64, 96), torch.float32)
 
 
-@pytest.mark.parametrize('variant', ['mobile', 'n', 'nk'])
+@pytest.mark.parametrize('variant', ['mobile', 'n', 'k', 'nk'])
 def test_nothing_of_a_released_model_is_on_the_host(variant):
     model, mode = empty_model(variant, torch.bfloat16), FakeTensorMode()
     size = VARIANTS[variant].image_size
