@@ -113,14 +113,17 @@ def test_a_packed_model_computes_the_same(dtype):
         maps = model.encode(pixels)
     expected, _ = network(pixels, choose_by(model, 3))
     model.pack()
+    # A sum that is rounded to half precision once less is another.
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02
     with torch.inference_mode():
-        assert all(torch.equal(a, b) for a, b in zip(model.encode(pixels), maps))
+        for a, b in zip(model.encode(pixels), maps):
+            assert (a.float() - b.float()).norm() < tolerance * b.float().norm()
     packed = model.backbone.blocks[0].mlp.fc1.weight.is_mkldnn
     assert packed == kernels._onednn_works(dtype, packed=True)
-    packed = isinstance(model.decoder.relative.conv1, kernels.PackedConv)
-    assert packed == kernels._onednn_convolves(model.decoder.relative.conv1.weight.dtype)
-    # A sum that is rounded to bfloat16 once less is another.
-    tolerance = 1e-5 if dtype == torch.float32 else 0.02
+    for layer in (model.backbone.patch_embed, model.backbone.reassemble[3].resize,
+                  model.decoder.project[0], model.decoder.relative.conv1):
+        assert isinstance(layer, kernels.PackedConv) == kernels._onednn_convolves(
+            layer.weight.dtype)
     found = network(pixels, choose_by(model, 3))[0]
     assert (found - expected).norm() < tolerance * expected.norm()
     # Ready for gradients or not: there is no other product with such weights.

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import BackboneConfig
-from zoe_ros.model.kernels import attention, linear, pack, pack_convolutions
+from zoe_ros.model.kernels import attention, linear, pack, packed
 
 
 class BeitBackbone(nn.Module):
@@ -33,7 +33,7 @@ class BeitBackbone(nn.Module):
         self.patch = config.patch
         self.table_grid = config.table_grid
         self.taps = config.taps
-        self.patch_embed = beit.patch_embed.proj
+        self.patch_embed: Any = beit.patch_embed.proj
         self.cls_token = beit.cls_token
         self.blocks: Any = beit.blocks        # timm's Blocks, which mypy would take for Modules
         rows = (2 * config.table_grid - 1) ** 2 + 3
@@ -98,10 +98,12 @@ class BeitBackbone(nn.Module):
             attn = block.attn
             bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias]).detach()
             attn.qkv.bias = nn.Parameter(bias, requires_grad=False)
-            for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+            for layer in (attn.qkv, attn.proj, block.mlp.fc1, block.mlp.fc2):
                 pack(layer)
+        self.patch_embed = packed(self.patch_embed)
         for stage in self.reassemble:
-            pack_convolutions(stage.get_submodule('resize'))
+            if isinstance(stage.resize, nn.Conv2d):
+                stage.resize = packed(stage.resize)
 
     @property
     def used_blocks(self) -> int:
