@@ -3,11 +3,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import made_up
 import pytest
+import timm.layers
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros import DepthEstimator
+from zoe_ros.benchmark import made_up_model
 from zoe_ros.model import kernels
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.decoder import upsample
@@ -257,6 +259,27 @@ def test_packed_convolution(geometry, last, dtype):
                 (kernels.convolution(x, module[0], relu=True), expected.relu()),
                 (kernels.convolution_plus(x, module[0], other), expected + other.float())):
             torch.testing.assert_close(found.float(), wanted, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('layer', [
+    nn.Conv2d(4, 4, 3, padding='same'), nn.Conv2d(4, 4, 3, padding=1, padding_mode='reflect'),
+    timm.layers.Conv2dSame(4, 4, 3, stride=2)], ids=['same', 'reflect', 'timm'])
+@torch.no_grad()
+def test_what_pads_in_its_own_way_stays_as_it_is(layer):
+    x = made_up.tensor_for('x', (1, 4, 9, 12))
+    expected = layer(x).relu()
+    found = kernels.packed(layer, relu=True)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('variant', ['nk-swin2-t', 'mobile'])
+def test_a_packed_pyramid_computes_the_same(variant):
+    model = made_up_model(VARIANTS[variant])
+    pixels = pixels_of(VARIANTS[variant].image_size)
+    with torch.inference_mode():
+        expected, found = model.encode(pixels), model.pack().encode(pixels)
+    for a, b in zip(found, expected):
+        assert (a - b).norm() < 1e-5 * b.norm()
 
 
 def test_a_network_that_packs_while_others_wait():

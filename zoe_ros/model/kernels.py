@@ -133,7 +133,10 @@ def pack_convolutions(module: nn.Module) -> None:
 def packed(layer: nn.Conv2d, relu: bool = False) -> nn.Module:
     """Return a convolution (and ReLU) as :func:`pack_convolutions` does."""
     weight = layer.weight
-    if weight.device.type == 'cpu' and _onednn_convolves(weight.dtype):
+    # Some layers of timm find out at each call how to pad.
+    plain = (type(layer) is nn.Conv2d and not isinstance(layer.padding, str)
+             and layer.padding_mode == 'zeros')
+    if plain and weight.device.type == 'cpu' and _onednn_convolves(weight.dtype):
         return PackedConv(layer, relu)
     layer.to(memory_format=torch.channels_last)
     return nn.Sequential(layer, nn.ReLU(inplace=True)) if relu else layer
