@@ -175,8 +175,12 @@ class DepthEstimator:
         depths = [to_depth(net.depth[None], net.plan)[0] for net in nets]
         depths = [torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
                   for depth in depths]
-        return [DepthPrediction(depth, net.head, net.head_probabilities)
-                for depth, net in zip(to_host(*depths), nets)]
+        arrays = to_host(*depths)
+        if self.device.type == 'cuda':
+            # Who keeps many of them shall not hold pinned memory, of which there is little.
+            arrays = [array.copy() for array in arrays]
+        return [DepthPrediction(array, net.head, net.head_probabilities)
+                for array, net in zip(arrays, nets)]
 
     @torch.inference_mode()
     def infer(self, images: Sequence[np.ndarray | torch.Tensor],

@@ -127,7 +127,8 @@ class _Graphs:
     The graphs for the shapes of input seen last.
 
     They share their memory, because no two of them run at a time and what one has computed is
-    copied before another runs.
+    copied before another runs. Each keeps the position biases that it reads, whatever their limit
+    is: to record it anew would cost far more than they do.
     """
 
     def __init__(self, model: ZoeDepth) -> None:
@@ -181,8 +182,9 @@ class _Graph:
                         by_all_heads(model, self._pixels, biases, deviation)
                 torch.cuda.current_stream().wait_stream(aside)
                 self._graph = torch.cuda.CUDAGraph()
-                # Other threads may use the device meanwhile.
-                with torch.cuda.graph(self._graph, pool, capture_error_mode='thread_local'):
+                # A stream of this device, which torch's own need not be. Other threads may use the
+                # device meanwhile.
+                with torch.cuda.graph(self._graph, pool, aside, 'thread_local'):
                     self._results = by_all_heads(model, self._pixels, biases, deviation)
         except RuntimeError as error:
             raise _GraphError(str(error).splitlines()[0]) from None

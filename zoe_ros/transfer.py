@@ -28,7 +28,8 @@ def to_host(*values: torch.Tensor | None) -> list[Any]:
     """
     Return the arrays of tensors of one device; those of the CPU share their memory.
 
-    From a CUDA device all copies are under way before the host waits, once, for the last.
+    From a CUDA device all copies are under way before the host waits, once, for the last; the
+    arrays are pinned memory then, and not meant to be kept.
 
     :param values: a None stays None.
     """
