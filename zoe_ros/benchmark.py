@@ -21,7 +21,7 @@ from zoe_ros.model.config import BackboneConfig, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import Trunk, ZoeDepth
-from zoe_ros.network import PositionBiases
+from zoe_ros.network import Choose, PositionBiases
 from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.settings import BenchSettings, parse_size
 from zoe_ros.transfer import to_device, to_host
@@ -149,17 +149,14 @@ class _Stages:
             to_pixels(to_device(image, self._device)[None], self._plan)
             for image in self._images]))
         if self._device.type == 'cuda':
-            timed('network', lambda: self._network(pixels, self._choose)[0])
+            choose = _by_router(model, len(self._images))
+            timed('network', lambda: self._network(pixels, choose)[0])
         biases = self._biases.of(pixels)
         maps = timed('backbone', lambda: model.encode(pixels, biases))
         features = timed('decoder', lambda: model.decoder(maps))
         depth = timed('head', lambda: self._measured(model.survey(features)))
         timed('back to the image', lambda: to_host(to_depth(depth, self._plan)))
         return seconds
-
-    def _choose(self, logits: np.ndarray | None) -> list[str]:
-        return self._model.choose(
-            None if logits is None else torch.from_numpy(logits), len(self._images))
 
     def _measured(self, trunk: Trunk) -> torch.Tensor:
         model = self._model
@@ -178,8 +175,7 @@ def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
     head = config.head_names[0]
 
     def ours() -> torch.Tensor:
-        return estimator.network(pixels, lambda logits: model.choose(
-            None if logits is None else torch.from_numpy(logits), len(pixels)))[0]
+        return estimator.network(pixels, _by_router(model, len(pixels)))[0]
 
     def other() -> torch.Tensor:
         return theirs(pixel_values=pixels.to(dtype)).predicted_depth
@@ -259,6 +255,11 @@ def transformers_model(model: ZoeDepth, dtype: torch.dtype) -> Any:
     if wrong:
         raise ValueError(f'transformers {transformers.__version__} does not take {wrong[:3]}')
     return theirs.eval().to(next(model.parameters()).device)
+
+
+def _by_router(model: ZoeDepth, count: int) -> Choose:
+    return lambda logits: model.choose(
+        None if logits is None else torch.from_numpy(logits), count)
 
 
 def made_up_image() -> np.ndarray:
