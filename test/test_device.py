@@ -34,7 +34,7 @@ from zoe_ros.settings import FrameSettings
 from zoe_ros.transfer import to_device, to_host
 
 CUDA = torch.device('cuda', 0)
-HALVES = [torch.float32, torch.bfloat16, torch.float16]
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
 class Watch(TorchDispatchMode):
@@ -103,7 +103,7 @@ def run(model, mode, size, deviation, batch=1):
     return results, watch, biases.size
 
 
-@pytest.mark.parametrize('dtype', HALVES)
+@pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('deviation', [False, True])
 @pytest.mark.parametrize('kind', [{}, {'heads': ('outdoor',), 'bounded': True}])
 def test_nothing_in_a_graph_is_on_the_host(kind, deviation, dtype):

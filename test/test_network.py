@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from zoe_ros import DepthEstimator
 from zoe_ros.benchmark import made_up_model
 from zoe_ros.model import kernels
+from zoe_ros.model.backbone import encode
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.decoder import upsample
 from zoe_ros.model.hub import find_weights
@@ -108,6 +109,18 @@ def test_full_size_is_that_of_the_plain_model(official):
 # Packed weights.
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_a_packed_transformer_computes_the_same_to_the_bit(dtype):
+    model = made_up.tiny_model().set_precision(dtype)
+    backbone, bias = model.backbone, PositionBiases(model, 1.0).of(pixels_of((64, 96)))[0]
+    tokens = made_up.tensor_for('tokens', (3, 25, backbone.cls_token.shape[-1]))
+    expected = [encode(block, tokens, bias) for block in backbone.blocks]
+    backbone.pack()
+    for block, wanted in zip(backbone.blocks, expected, strict=True):
+        assert torch.equal(encode(block, tokens, bias), wanted)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 def test_a_packed_model_computes_the_same(dtype):
     model, pixels = made_up.tiny_model().set_precision(dtype), pixels_of((64, 96), 3)
     network = Network(model, 1.0)
@@ -181,10 +194,10 @@ def test_depth_does_not_depend_on_what_is_kept(memory, photos):
 def test_warm_up_leaves_nothing_to_the_first_frame(photos):
     estimator = DepthEstimator(made_up.tiny_model())
     estimator.warm_up()
-    kept = estimator.network._biases.size
+    kept = estimator.network.biases.size
     assert kept
     estimator.predict(photos[0])
-    assert estimator.network._biases.size == kept
+    assert estimator.network.biases.size == kept
 
 
 # Strips.

@@ -21,7 +21,7 @@ from zoe_ros.model.config import BackboneConfig, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import Trunk, ZoeDepth
-from zoe_ros.network import Choose, PositionBiases
+from zoe_ros.network import Choose
 from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.settings import BenchSettings, parse_size
 from zoe_ros.transfer import to_device, to_host
@@ -100,6 +100,8 @@ def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
     first = perf_counter() - start
     for _ in range(_WARM_UP - 1):
         estimator.predict_batch(images)
+    # Before anything is measured that takes memory of its own.
+    memory = _memory(device)
     stages = _Stages(estimator, images)
     frames, peaks = [], []
     times: dict[str, list[float]] = {}
@@ -123,7 +125,7 @@ def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
         'share_of_peak': round(float(np.median(
             [flops / sum(seconds) / top for *seconds, top in zip(
                 *(times[name] for name in parts), peaks)])), 3),
-        'memory_mb': _memory(device)}
+        'memory_mb': memory}
 
 
 class _Stages:
@@ -134,7 +136,6 @@ class _Stages:
         self._plan = plan_sizes(IMAGE, self._model.config.image_size, 'stretch', pad=False)
         self._device = estimator.device
         self._images = images
-        self._biases = PositionBiases(self._model, 1.0)
 
     def run(self) -> dict[str, float]:
         """Return the seconds of each stage, none of them overlapping."""
@@ -151,7 +152,7 @@ class _Stages:
         if self._device.type == 'cuda':
             choose = _by_router(model, len(self._images))
             timed('network', lambda: self._network(pixels, choose)[0])
-        biases = self._biases.of(pixels)
+        biases = self._network.biases.of(pixels)
         maps = timed('backbone', lambda: model.encode(pixels, biases))
         features = timed('decoder', lambda: model.decoder(maps))
         depth = timed('head', lambda: self._measured(model.survey(features)))

@@ -30,6 +30,8 @@ class Network:
     On a CPU that is the model itself. On a GPU everything from pixels to the depth by each head is
     recorded once for each shape and replayed: no step waits for Python, and the only wait for the
     device is for the answer. Choosing a head afterwards costs less than stopping to ask.
+
+    :ivar biases: the position biases that are kept between frames.
     """
 
     def __init__(self, model: ZoeDepth, position_memory: float) -> None:
@@ -39,7 +41,7 @@ class Network:
         :param position_memory: [GiB] that position biases may take, see :class:`PositionBiases`.
         """
         self._model = model
-        self._biases = PositionBiases(model, position_memory)
+        self.biases = PositionBiases(model, position_memory)
         self._graphs = _Graphs(model) if next(model.parameters()).is_cuda else None
 
     @torch.inference_mode()
@@ -50,7 +52,7 @@ class Network:
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
         """
-        biases = self._biases.of(pixels)
+        biases = self.biases.of(pixels)
         if self._graphs is not None:
             try:
                 return self._graphs.replay(pixels, biases, choose, deviation)

@@ -222,8 +222,8 @@ def _onednn_convolves(dtype: torch.dtype) -> bool:
     x = torch.linspace(-1, 1, 4 * 6 * 10).view(1, 4, 6, 10).to(dtype)
     expected = F.conv2d(x.float(), layer.weight.float(), stride=2, padding=1)
     try:
-        pack = PackedConv(layer)
-        y, z = pack(x, relu=True), pack.plus(x, expected.to(dtype))
+        fused = PackedConv(layer)
+        y, z = fused(x, relu=True), fused.plus(x, expected.to(dtype))
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
     return all(torch.allclose(found.float(), wanted, rtol=4 * torch.finfo(dtype).eps, atol=1e-5)
