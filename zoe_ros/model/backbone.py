@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import BackboneConfig
-from zoe_ros.model.kernels import attention, linear, pack, packed
+from zoe_ros.model.kernels import add_norm, attention, linear, pack, packed
 
 
 class BeitBackbone(nn.Module):
@@ -20,8 +20,12 @@ class BeitBackbone(nn.Module):
     timm gives the transformer blocks. The relative position tables are ours: timm resizes them by
     another rule than the one that the released weights were trained with (trap T12), so the blocks
     are built without tables and each gets its bias as an argument. Their parameters are computed
-    with by :func:`encode`.
+    with by :func:`attend` and :func:`transform`.
+
+    :ivar fused: a GPU runs it, see :meth:`.zoedepth.ZoeDepth.fuse`.
     """
+
+    fused = False
 
     def __init__(self, config: BackboneConfig) -> None:
         """Build the encoder with timm's initialisation and position tables of zeros."""
@@ -72,14 +76,26 @@ class BeitBackbone(nn.Module):
         tokens = tokens.to(self.blocks[0].gamma_1.dtype)
         index = None
         maps: list[torch.Tensor] = []
-        for i in range(self.used_blocks):
+        blocks = self.blocks[:self.used_blocks]
+        half = self.position_tables[0].dtype
+        tokens, normed = add_norm(tokens, None, None, blocks[0].norm1, half, self.fused)
+        for i, block in enumerate(blocks):
             if i < len(biases):
                 bias = biases[i]
             else:
                 if index is None:
                     index = relative_position_index(*grid, device=pixels.device)
                 bias = self.position_bias(i, grid, index)
-            tokens = encode(self.blocks[i], tokens, bias)
+            # The sum that runs through all blocks, its norms and scales are float32 in any
+            # precision: it would be rounded to bfloat16 48 times otherwise, and depth with it.
+            tokens, normed = add_norm(tokens, attend(block, normed, bias), block.gamma_1,
+                                      block.norm2, half, self.fused)
+            update = transform(block, normed)
+            if i + 1 < len(blocks):
+                tokens, normed = add_norm(tokens, update, block.gamma_2, blocks[i + 1].norm1, half,
+                                          self.fused)
+            else:
+                tokens = torch.addcmul(tokens, block.gamma_2, update)
             if i in self.taps:
                 maps.append(self.reassemble[len(maps)](tokens, grid))
         return maps
@@ -116,29 +132,28 @@ class BeitBackbone(nn.Module):
         return relative_position_bias(self.position_tables[block], self.table_grid, grid, index)
 
 
-def encode(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+def attend(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """
-    Run a transformer block of BEiT (section 1.2): attention, then an MLP, both scaled and added.
+    Return what the attention of a block of BEiT adds to the tokens, before its scale (section 1.2).
 
-    The sum that runs through all blocks, its norms and scales are float32 in any precision: it
-    would be rounded to bfloat16 48 times otherwise, and depth with it.
-
-    :param block: of timm.
-    :param tokens: (b, n, c) float32; :param bias: (1, heads, n, n) on the logits of attention.
+    :param block: of timm; :param tokens: (b, n, c), normed.
+    :param bias: (1, heads, n, n) on the logits.
     """
-    attn, mlp = block.attn, block.mlp
-    half = attn.qkv.weight.dtype
+    attn = block.attn
     shift = attn.qkv.bias
     if shift is None:
         shift = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
-    qkv = linear(block.norm1(tokens).to(half), attn.qkv.weight, shift)
+    qkv = linear(tokens, attn.qkv.weight, shift)
     q, k, v = qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)    # b heads n d
     mixed = attention(q, k, v, bias).transpose(1, 2).flatten(2)
-    mixed = linear(mixed, attn.proj.weight, attn.proj.bias)
-    tokens = torch.addcmul(tokens, block.gamma_1, mixed)
-    hidden = linear(block.norm2(tokens).to(half), mlp.fc1.weight, mlp.fc1.bias, 'gelu')
-    hidden = linear(hidden, mlp.fc2.weight, mlp.fc2.bias)
-    return torch.addcmul(tokens, block.gamma_2, hidden)
+    return linear(mixed, attn.proj.weight, attn.proj.bias)
+
+
+def transform(block: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """Return what the MLP of a block adds to the tokens (b, n, c), normed, before its scale."""
+    mlp = block.mlp
+    hidden = linear(tokens, mlp.fc1.weight, mlp.fc1.bias, 'gelu')
+    return linear(hidden, mlp.fc2.weight, mlp.fc2.bias)
 
 
 class Reassemble(nn.Module):
@@ -218,4 +233,7 @@ def relative_position_bias(table: torch.Tensor, table_grid: int, grid: tuple[int
     resized = F.interpolate(square.float(), size=(rows, cols), mode='bilinear')
     resized = resized.flatten(2)[0].to(table.dtype)                 # heads rows*cols
     full = torch.cat([resized, table[-3:].T], dim=1)
-    return full[:, index].unsqueeze(0)
+    # The fused attention of GPUs reads rows that start at multiples of eight numbers.
+    count = index.shape[1]
+    padded = F.pad(index, (0, -count % 8))
+    return full[:, padded].unsqueeze(0)[..., :count]

@@ -18,13 +18,14 @@ class Features(NamedTuple):
     :param bottleneck: (b, f, H/32, W/32), the projected coarsest map.
     :param pyramid: four maps (b, f, ., .) at strides 16, 8, 4 and 2, coarse to fine.
     :param fine: (b, r, H/s, W/s), the last features of the relative head; s is ``fine_stride``.
-    :param relative: (b, 1, H/s, W/s), relative inverse depth, not negative, without a scale.
+    :param relative: (b, 1, H/s, W/s), relative inverse depth, not negative, without a scale; None
+        where a model for inference leaves it out, because its heads do not read it.
     """
 
     bottleneck: torch.Tensor
     pyramid: tuple[torch.Tensor, ...]
     fine: torch.Tensor
-    relative: torch.Tensor
+    relative: torch.Tensor | None
 
 
 class DptDecoder(nn.Module):

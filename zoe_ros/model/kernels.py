@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from zoe_ros.model import cuda, fused as fused_kernels
+
 # Logits of attention that are worked on at a time: 8 MB in bfloat16, which caches hold.
 _LOGITS_AT_A_TIME = 1 << 22
 
@@ -25,7 +27,33 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
         # go through its reference code, a hundred times slower.
         weight = weight if weight.is_mkldnn else weight.contiguous()
         return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, after, [], 'none')
+    if (after != 'none' and bias is not None and x.is_cuda and not torch.is_grad_enabled()
+            and cuda.activates_products(x.device, x.dtype, after)):
+        # The activation is applied before the result leaves the registers, here too.
+        rows = torch._addmm_activation(
+            bias, x.reshape(-1, x.shape[-1]), weight.T, use_gelu=after == 'gelu')
+        return rows.unflatten(0, x.shape[:-1])
     return _activate(F.linear(x, weight, bias), after)
+
+
+def add_norm(tokens: torch.Tensor, update: torch.Tensor | None, scale: torch.Tensor | None,
+             norm: nn.LayerNorm, dtype: torch.dtype,
+             fused: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Return tokens + scale * update, and its layer norm in ``dtype``.
+
+    :param tokens: (b, n, c); :param update: the same, or None; :param scale: (c,), or None.
+    :param fused: by one kernel, see :mod:`zoe_ros.model.fused`.
+    """
+    if fused:
+        # Without a scale the sum is that of a post-norm transformer, which goes on with the norm.
+        keep = update is not None and scale is not None
+        total, normed = fused_kernels.add_norm(
+            tokens, update, scale, norm.weight, norm.bias, norm.eps, dtype, keep)
+        return total if keep else tokens, normed
+    if update is not None:
+        tokens = tokens + update if scale is None else torch.addcmul(tokens, scale, update)
+    return tokens, norm(tokens).to(dtype)
 
 
 def pack(layer: nn.Linear) -> None:
@@ -150,6 +178,8 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
     :param q, k, v: (b, heads, n, d); :param bias: (1, heads, n, n) of the same type.
     :return: (b, heads, n, d).
     """
+    if q.is_cuda and not torch.is_grad_enabled():
+        return cuda.attention(q, k, v, bias)
     if not _prefers_products(q):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     b, heads, n, d = q.shape

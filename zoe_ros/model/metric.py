@@ -92,7 +92,7 @@ class BinsHead(nn.Module):
         super().__init__()
         self.relative_input = config.relative_input
         self.min_depth, self.max_depth = head.depth_range
-        self._distribution = config.distribution
+        self._kind = config.distribution
         kind = LogBinomial if config.distribution == 'log_binomial' else SoftmaxBins
         self.add_module(config.distribution, kind(
             fine_channels + int(config.relative_input) + config.embedding_dim,
@@ -120,10 +120,14 @@ class BinsHead(nn.Module):
         found = in_strips(compute, (height, width), batch * centers.shape[1], centers.device)
         return found[:, 0], found[:, 1] if deviation else None
 
+    def distribution(self) -> Distribution:
+        """Return the part that makes probabilities; checkpoints know it by its kind's name."""
+        module: Any = self.get_submodule(self._kind)
+        return module
+
     def _share(self, embeddings: Embeddings) -> torch.Tensor:
         """Return what the last embedding adds to the first layer of the distribution."""
-        distribution: Any = self.get_submodule(self._distribution)
-        return distribution.share(embeddings.levels[-1])
+        return self.distribution().share(embeddings.levels[-1])
 
     def _in_rows(self, centers: torch.Tensor, share: torch.Tensor, features: Features,
                  rows: slice) -> BinDistribution:
@@ -133,8 +137,7 @@ class BinsHead(nn.Module):
         if self.relative_input:
             relative = upsample_rows(features.relative, size, rows).to(centers.dtype)
             fine = torch.cat([fine, relative], dim=1)
-        distribution: Any = self.get_submodule(self._distribution)
-        probabilities = distribution(fine, upsample_rows(share, size, rows))
+        probabilities = self.distribution()(fine, upsample_rows(share, size, rows))
         return BinDistribution(upsample_rows(centers, size, rows), probabilities)
 
     def centers(self, embeddings: Embeddings) -> torch.Tensor:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import logging
 from typing import Any, NamedTuple
 
 import torch
@@ -10,9 +11,12 @@ from torch import nn
 from zoe_ros.model.backbone import BeitBackbone
 from zoe_ros.model.config import PyramidConfig, ZoeConfig
 from zoe_ros.model.decoder import DptDecoder, Features, upsample
+from zoe_ros.model.fuse import fuse
 from zoe_ros.model.metric import Embeddings, MetricBins
 from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.router import Router
+
+_log = logging.getLogger(__name__)
 
 
 class Trunk(NamedTuple):
@@ -69,9 +73,18 @@ class ZoeDepth(nn.Module):
         return self
 
     def pack(self) -> ZoeDepth:
-        """Make backbone and decoder faster; their weights can then neither be saved nor learn."""
+        """
+        Make it faster, for inference alone: its weights can then neither be saved nor learn.
+
+        A GPU gets fused kernels, if they give the same numbers on it; 'meta' stands for one.
+        """
         self.backbone.pack()
-        self.decoder.pack()
+        device = next(self.parameters()).device
+        if device.type == 'cpu':
+            self.decoder.pack()
+        elif reason := fuse(self, probe=device.type == 'cuda'):
+            _log.warning('without fused kernels, which is slower: %s', reason)
+            self.decoder.pack()
         return self
 
     def trunk(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = ()) -> Trunk:

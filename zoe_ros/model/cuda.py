@@ -1,0 +1,135 @@
+"""
+What this machine's GPU, driver and libraries do best, found by trying it once.
+
+The trials run when a model is loaded or a new shape is recorded. torch's fake tensors name a CUDA
+device that need not exist: for them everything is taken to work.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import functools
+import logging
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+_log = logging.getLogger(__name__)
+
+_Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+_aten = torch.ops.aten
+# Called by their own names: to choose among them in torch's way is a setting of the process, which
+# another thread may change at the same time.
+_ATTENTIONS: dict[str, _Attention] = {
+    'cudnn': lambda q, k, v, bias: _aten._scaled_dot_product_cudnn_attention(
+        q, k, v, bias, False)[0],
+    'efficient': lambda q, k, v, bias: _aten._scaled_dot_product_efficient_attention(
+        q, k, v, bias, False)[0],
+    'torch': lambda q, k, v, bias: F.scaled_dot_product_attention(q, k, v, attn_mask=bias),
+    'math': lambda q, k, v, bias: _aten._scaled_dot_product_attention_math(q, k, v, bias)[0]}
+_REPEATS = 5
+
+
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+              bias: torch.Tensor) -> torch.Tensor:
+    """Return softmax(q k^T / sqrt(d) + bias) v by what is fastest for this shape, see kernels."""
+    if torch.cuda.is_available():
+        name = attention_backend(q.device, q.dtype, tuple(q.shape), bias.stride(-2))
+    else:
+        name = 'efficient'          # fake tensors
+    return _ATTENTIONS[name](q, k, v, bias)
+
+
+@functools.cache
+@torch.inference_mode()
+def attention_backend(device: torch.device, dtype: torch.dtype, shape: tuple[int, ...],
+                      row: int) -> str:
+    """
+    Return the name of the attention that is right on this device, and the fastest.
+
+    :param shape: of q (b, heads, n, d); :param row: numbers from one row of the bias to the next.
+    """
+    batch, heads, tokens, dim = shape
+    generator = torch.Generator(device).manual_seed(0)
+    random = functools.partial(torch.randn, device=device, generator=generator)
+    qkv = random(batch, tokens, 3, heads, dim).to(dtype).permute(2, 0, 3, 1, 4)
+    bias = random(1, heads, tokens, row).to(dtype)[..., :tokens]
+    expected = _ATTENTIONS['math'](*(x.float() for x in qkv), bias.float())
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    times: dict[str, float] = {}
+    for name, candidate in _ATTENTIONS.items():
+        try:
+            found = candidate(*qkv, bias)
+            off = (found.float() - expected).norm() / expected.norm()
+            if float(off) < tolerance:
+                times[name] = _milliseconds(lambda call=candidate: call(*qkv, bias), device)
+        except RuntimeError:
+            continue
+    return min(times, key=times.__getitem__) if times else 'torch'
+
+
+def _milliseconds(work: Callable[[], Any], device: torch.device) -> float:
+    """Return the shortest of a few times."""
+    with torch.cuda.device(device):
+        times = []
+        for _ in range(_REPEATS):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            work()
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end))
+        return min(times)
+
+
+@functools.cache
+@torch.inference_mode()
+def activates_products(device: torch.device, dtype: torch.dtype, after: str) -> bool:
+    """
+    Tell whether a product may apply an activation itself.
+
+    The library's GELU is the approximation by tanh. In half precision that is nearer to the exact
+    one than a second rounding of the product (measured, L2: 0.0017 beside 0.0024); in float32 it
+    is not good enough.
+    """
+    if after == 'gelu' and dtype == torch.float32:
+        return False
+    if not torch.cuda.is_available():
+        return True                 # fake tensors
+    x = torch.linspace(-1, 1, 64 * 32, device=device).view(64, 32).to(dtype)
+    weight = torch.linspace(-1, 1, 48 * 32, device=device).view(48, 32).to(dtype)
+    bias = torch.linspace(-1, 1, 48, device=device).to(dtype)
+    product = F.linear(x.double(), weight.double(), bias.double())
+    expected = F.gelu(product) if after == 'gelu' else F.relu(product)
+    try:
+        found = torch._addmm_activation(bias, x, weight.T, use_gelu=after == 'gelu')
+    except (AttributeError, RuntimeError):
+        return False
+    off = (found.double() - expected).norm() / expected.norm()
+    return bool(off < 4 * torch.finfo(dtype).eps)
+
+
+@contextmanager
+def convolutions(tf32: bool, benchmark: bool) -> Iterator[None]:
+    """
+    Say how cuDNN convolves: whether it tries out its algorithms, and how it rounds float32.
+
+    torch lets it round the factors of float32 convolutions to 10 bits (TF32). Beside half
+    precision that is plenty; where float32 was asked for, it is not.
+    """
+    cudnn: Any = torch.backends.cudnn
+    # torch 2.9 has a second name for the same choice, and refuses the first once a process has
+    # used the second.
+    owner, name, wanted = (
+        (cudnn.conv, 'fp32_precision', 'tf32' if tf32 else 'ieee')
+        if hasattr(getattr(cudnn, 'conv', None), 'fp32_precision')
+        else (cudnn, 'allow_tf32', tf32))
+    before = getattr(owner, name), cudnn.benchmark
+    setattr(owner, name, wanted)
+    cudnn.benchmark = benchmark
+    try:
+        yield
+    finally:
+        setattr(owner, name, before[0])
+        cudnn.benchmark = before[1]

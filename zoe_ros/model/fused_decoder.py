@@ -1,0 +1,97 @@
+"""The DPT decoder for inference on a GPU: biases, sums and ReLUs in as few kernels as can be."""
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from zoe_ros.model import fused
+from zoe_ros.model.decoder import DptDecoder, Features, Fusion, RelativeHead, ResidualUnit
+from zoe_ros.model.fused import first, last
+
+
+class FusedDecoder(nn.Module):
+    """Stands in for :class:`DptDecoder`, whose weights it takes over; channels last in memory."""
+
+    def __init__(self, decoder: DptDecoder, relative: bool) -> None:
+        """
+        Take over a decoder.
+
+        :param relative: somebody reads the relative depth; else it is left out.
+        """
+        super().__init__()
+        self.project = decoder.project
+        self.fusion = nn.ModuleList(FusedFusion(fusion) for fusion in decoder.fusion)
+        self.relative = FusedRelativeHead(decoder.relative, relative)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, maps: list[torch.Tensor]) -> Features:
+        """Do what :meth:`DptDecoder.forward` does."""
+        skips = [project(m) for project, m in zip(self.project, maps)]
+        path: torch.Tensor | None = None
+        pyramid = []
+        for level in reversed(range(len(skips))):
+            path = self.fusion[level](skips[level], path)
+            pyramid.append(path)
+        fine, relative = self.relative(pyramid[-1])
+        return Features(skips[-1], tuple(pyramid), fine, relative)
+
+
+class FusedFusion(nn.Module):
+    """See :class:`Fusion`."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        """Take over a block."""
+        super().__init__()
+        self.skip_unit = fusion.skip_unit
+        self.out_unit = fusion.out_unit
+        self.register_buffer('weight', fusion.out_conv.weight.detach().flatten(1).contiguous())
+        self.register_buffer('bias', fusion.out_conv.bias.detach())
+
+    def forward(self, skip: torch.Tensor, path: torch.Tensor | None) -> torch.Tensor:
+        """Return the refined map at twice the size of ``skip``."""
+        activated = F.relu(skip)
+        if self.skip_unit is not None and path is not None:
+            skip, activated = _refine(self.skip_unit, skip, activated, path)
+        refined, _ = _refine(self.out_unit, skip, activated)
+        out = F.linear(last(refined), self.weight, self.bias)
+        return first(fused.upsample(out, 2 * out.shape[1], 2 * out.shape[2], None))
+
+
+def _refine(unit: ResidualUnit, x: torch.Tensor, activated: torch.Tensor,
+            path: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Run a residual unit on x, whose relu is known, and add the path to the result.
+
+    :return: the sum, and (if there is a path) relu of it.
+    """
+    hidden = fused.conv_relu(activated, unit.conv1.weight, unit.conv1.bias, 1)
+    convolved = F.conv2d(hidden, unit.conv2.weight, None, padding=1)
+    total, activated = fused.add_residual(
+        last(convolved), unit.conv2.bias, last(x), None if path is None else last(path),
+        path is not None)
+    return first(total), first(activated) if path is not None else activated
+
+
+class FusedRelativeHead(nn.Module):
+    """See :class:`RelativeHead`."""
+
+    def __init__(self, head: RelativeHead, relative: bool) -> None:
+        """Take over a head; without ``relative`` there is no last layer."""
+        super().__init__()
+        self.scale = head.scale
+        self.conv1, self.conv2 = head.conv1, head.conv2
+        self.conv3 = head.conv3 if relative else None
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the last features (b, c, H, W) and the relative depth (b, 1, H, W) or None."""
+        # In the precision of its own weights, see DptDecoder.
+        x = F.conv2d(x.to(self.conv1.weight.dtype), self.conv1.weight, None, padding=1)
+        # The weights of the upsampling sum to one: the bias may be added on its way.
+        wide = fused.upsample(last(x), self.scale * x.shape[2], self.scale * x.shape[3],
+                              self.conv1.bias)
+        fine = fused.conv_relu(first(wide), self.conv2.weight, self.conv2.bias, 1)
+        if self.conv3 is None:
+            return fine, None
+        weight, bias = self.conv3.weight.flatten(1), self.conv3.bias
+        return fine, first(F.relu(F.linear(last(fine).to(weight.dtype), weight, bias)))

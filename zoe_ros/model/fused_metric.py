@@ -1,0 +1,148 @@
+"""The metric bins module for inference on a GPU: the same numbers from a tenth of the kernels."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from zoe_ros.model import fused
+from zoe_ros.model.decoder import Features
+from zoe_ros.model.fused import first, last
+from zoe_ros.model.metric import (
+    ATTRACTOR_ALPHA,
+    AttractorHead,
+    Embeddings,
+    log_binomial_coefficients,
+    MAX_TEMPERATURE,
+    MetricBins,
+    middles,
+    MIN_TEMPERATURE,
+    shares,
+)
+
+
+class FusedMetric(nn.Module):
+    """
+    Stands in for :meth:`MetricBins.embed` and, for heads of attractors, :meth:`MetricBins.moments`.
+
+    The bins of a full-size map never exist in memory: a kernel makes depth and deviation of them
+    while they are in its registers.
+    """
+
+    def __init__(self, metric: MetricBins, tf32: bool) -> None:
+        """
+        Take over the weights of a module.
+
+        :param tf32: products may round their factors to 10 bits, as is right beside a backbone in
+            half precision.
+        """
+        super().__init__()
+        self.tf32 = tf32
+        self.plain = metric
+        self.bottleneck = _Pointwise(metric.bottleneck)
+        self.seed_embedding = PixelMlp(metric.seed_embedding, tf32)
+        self.embeddings = nn.ModuleList(PixelMlp(net, tf32) for net in metric.embeddings)
+        self.heads = nn.ModuleDict({
+            name: FusedHead(head, tf32) for name, head in metric.heads.items()
+            if isinstance(head, AttractorHead)})
+
+    def embed(self, features: Features) -> Embeddings:
+        """Do what :meth:`MetricBins.embed` does."""
+        bottleneck = self.bottleneck(last(features.bottleneck).to(self.bottleneck.weight.dtype))
+        return Embeddings(
+            first(bottleneck), first(self.seed_embedding(bottleneck)),
+            tuple(first(net(last(x))) for net, x in zip(self.embeddings, features.pyramid)))
+
+    def moments(self, head: str, features: Features, embeddings: Embeddings,
+                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Do what :meth:`MetricBins.moments` does."""
+        chosen: Any = self.heads[head] if head in self.heads else self.plain.heads[head]
+        return chosen.moments(features, embeddings, deviation)
+
+
+class FusedHead(nn.Module):
+    """A head of attractors over either distribution, see :class:`AttractorHead`."""
+
+    def __init__(self, head: AttractorHead, tf32: bool) -> None:
+        """Take over the weights of a head; ``tf32`` as in :class:`FusedMetric`."""
+        super().__init__()
+        self.tf32 = tf32
+        self.bounded = head.bounded
+        self.span = [head.min_depth, head.max_depth]
+        self.exponential, self.mean = head.attraction == 'exponential', head.reduction == 'mean'
+        self.seed_bins = PixelMlp(head.seed_bins, tf32)
+        # Of a bounded layer's pairs of channels only the first of each has an effect (trap T4).
+        self.attractors = nn.ModuleList(
+            PixelMlp(net, tf32, stride=2 if head.bounded else 1) for net in head.attractors)
+        distribution: Any = head.distribution()
+        layer1, layer2 = distribution.mlp[0], distribution.mlp[2]
+        dim = head.attractors[0][0].in_channels
+        weight = layer1.weight.detach().flatten(1)                      # hidden, f (+1) + c
+        fine = weight.shape[1] - dim - int(head.relative_input)
+        self.register_buffer('weight1', weight[:, :fine].T.contiguous())
+        self.register_buffer(
+            'weight_relative', weight[:, fine].contiguous() if head.relative_input else None)
+        self.register_buffer('weight_share', weight[:, -dim:].contiguous())
+        self.register_buffer('bias1', layer1.bias.detach())
+        self.register_buffer('weight2', layer2.weight.detach().flatten(1).contiguous())
+        self.register_buffer('bias2', layer2.bias.detach())
+        bins = getattr(distribution, 'bins', None)
+        self.register_buffer('coefficients', None if bins is None else log_binomial_coefficients(
+            bins, weight.device, weight.dtype).flatten())
+
+    def moments(self, features: Features, embeddings: Embeddings,
+                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Do what :meth:`MetricBins.moments` does, by this head."""
+        levels = [last(x) for x in embeddings.levels]
+        bins = self._seed(last(embeddings.bottleneck))
+        previous = last(embeddings.seed)
+        for level, (net, embedding) in enumerate(zip(self.attractors, levels)):
+            sorts = self.bounded and level == len(levels) - 1
+            bins = fused.attract_level(
+                embedding, previous, bins, net.weight1, net.bias1, net.weight2, net.bias2,
+                self.bounded, self.exponential, self.mean, self.span if sorts else [],
+                ATTRACTOR_ALPHA, self.tf32)
+            previous = embedding
+        found = fused.bin_moments(
+            last(features.fine), F.linear(levels[-1], self.weight_share), bins,
+            None if self.weight_relative is None else features.relative, self.weight1,
+            self.weight_relative, self.bias1, self.weight2, self.bias2, self.coefficients,
+            [MIN_TEMPERATURE, MAX_TEMPERATURE], deviation, self.tf32)
+        return found[0], found[1] if deviation else None
+
+    def _seed(self, bottleneck: torch.Tensor) -> torch.Tensor:
+        """Return the seed bins (b, h, w, k), in the unit of :meth:`AttractorHead._seed`."""
+        raw = self.seed_bins(bottleneck)
+        return last(middles(shares(first(raw)))) if self.bounded else F.softplus(raw)
+
+
+class PixelMlp(nn.Module):
+    """Two 1 x 1 convolutions with a ReLU between them, as one kernel."""
+
+    def __init__(self, net: nn.Module, tf32: bool, stride: int = 1) -> None:
+        """Take over the weights of a :class:`.metric.PixelMlp`, of every n-th output."""
+        super().__init__()
+        self.tf32 = tf32
+        layers: Any = net
+        for name, layer, every in (('1', layers[0], 1), ('2', layers[2], stride)):
+            weight = layer.weight.detach().flatten(1)[::every]
+            self.register_buffer(f'weight{name}', weight.T.contiguous())
+            self.register_buffer(f'bias{name}', layer.bias.detach()[::every].contiguous())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (b, h, w, o) float32 for (b, h, w, i) of any precision."""
+        return fused.pixel_mlp(x, self.weight1, self.bias1, self.weight2, self.bias2, self.tf32)
+
+
+class _Pointwise(nn.Module):
+    """One 1 x 1 convolution as a product, which adds its bias by itself."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.register_buffer('weight', layer.weight.detach().flatten(1).contiguous())
+        self.register_buffer('bias', None if layer.bias is None else layer.bias.detach())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight, self.bias)
