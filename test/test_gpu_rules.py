@@ -84,11 +84,14 @@ def test_bias_of_a_convolution_is_added_by_a_kernel_of_its_own():
     assert (total['weights'], total['flops']) == (4 * 135, 2 * 640 * 27)
 
 
-def test_input_of_a_convolution_is_copied_to_the_layout_of_the_weight():
-    x, weight = make(2, 3, 8, 8), make(5, 3, 3, 3).to(memory_format=torch.channels_last)
-    assert cost(F.conv2d, x, weight) == (2, 4 * (2 * 384 + 384 + 135 + 2 * 5 * 36))
-    last = x.to(memory_format=torch.channels_last)
-    assert cost(lambda: F.relu(F.conv2d(last, weight)).permute(0, 2, 3, 1).contiguous())[0] == 2
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_input_of_a_convolution_is_copied_to_the_layout_of_the_weight(dtype):
+    last = {'memory_format': torch.channels_last}
+    x, weight = make(1, 3, 8, 8, dtype=dtype), make(5, 3, 3, 3, dtype=dtype).to(**last)
+    assert cost(F.conv2d, x, weight) == (2, dtype.itemsize * (2 * 192 + 192 + 135 + 5 * 36))
+    x = x.to(**last)
+    # The result has its channels last as well, so that what follows is a view.
+    assert cost(lambda: F.conv2d(x, weight).permute(0, 2, 3, 1).contiguous())[0] == 1
 
 
 def test_mask_of_attention_is_padded_where_its_rows_are_not_aligned():
