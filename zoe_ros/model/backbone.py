@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from zoe_ros.model.config import BackboneConfig
 from zoe_ros.model.kernels import add_norm, attention, linear, pack, packed
 
+# The fused attention of GPUs reads rows of a bias that start at multiples of so many numbers.
+_ROW = 8
+
 
 class BeitBackbone(nn.Module):
     """
@@ -131,6 +134,12 @@ class BeitBackbone(nn.Module):
         """Return the bias of a block, see :func:`relative_position_bias`."""
         return relative_position_bias(self.position_tables[block], self.table_grid, grid, index)
 
+    def bias_bytes(self, grid: tuple[int, int]) -> int:
+        """Return the size of a bias that :meth:`position_bias` makes, its padding included."""
+        tokens = 1 + grid[0] * grid[1]
+        table = self.position_tables[0]
+        return table.shape[1] * tokens * (tokens + -tokens % _ROW) * table.element_size()
+
 
 def attend(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """
@@ -233,7 +242,6 @@ def relative_position_bias(table: torch.Tensor, table_grid: int, grid: tuple[int
     resized = F.interpolate(square.float(), size=(rows, cols), mode='bilinear')
     resized = resized.flatten(2)[0].to(table.dtype)                 # heads rows*cols
     full = torch.cat([resized, table[-3:].T], dim=1)
-    # The fused attention of GPUs reads rows that start at multiples of eight numbers.
     count = index.shape[1]
-    padded = F.pad(index, (0, -count % 8))
+    padded = F.pad(index, (0, -count % _ROW))
     return full[:, padded].unsqueeze(0)[..., :count]

@@ -7,15 +7,13 @@ device that need not exist: for them everything is taken to work.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 import functools
-import logging
+from threading import Lock
 from typing import Any
 
 import torch
 from torch.nn import functional as F
-
-_log = logging.getLogger(__name__)
 
 _Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 _aten = torch.ops.aten
@@ -110,26 +108,45 @@ def activates_products(device: torch.device, dtype: torch.dtype, after: str) -> 
     return bool(off < 4 * torch.finfo(dtype).eps)
 
 
-@contextmanager
-def convolutions(tf32: bool, benchmark: bool) -> Iterator[None]:
-    """
-    Say how cuDNN convolves: whether it tries out its algorithms, and how it rounds float32.
+class _Rounding:
+    """How cuDNN rounds float32: a setting of the process, which threads of ours share."""
 
-    torch lets it round the factors of float32 convolutions to 10 bits (TF32). Beside half
-    precision that is plenty; where float32 was asked for, it is not.
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._before: Any = None
+
+    @contextmanager
+    def __call__(self, tf32: bool) -> Iterator[None]:
+        cudnn: Any = torch.backends.cudnn
+        # torch 2.9 has a second name for the same choice, and refuses the first once a process
+        # has used the second.
+        owner, name, wanted = (
+            (cudnn.conv, 'fp32_precision', 'tf32' if tf32 else 'ieee')
+            if hasattr(getattr(cudnn, 'conv', None), 'fp32_precision')
+            else (cudnn, 'allow_tf32', tf32))
+        with self._lock:
+            if not self._users:
+                self._before = getattr(owner, name)
+            self._users += 1
+            setattr(owner, name, wanted)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    setattr(owner, name, self._before)
+
+
+_rounding = _Rounding()
+
+
+def convolutions(tf32: bool) -> AbstractContextManager[None]:
     """
-    cudnn: Any = torch.backends.cudnn
-    # torch 2.9 has a second name for the same choice, and refuses the first once a process has
-    # used the second.
-    owner, name, wanted = (
-        (cudnn.conv, 'fp32_precision', 'tf32' if tf32 else 'ieee')
-        if hasattr(getattr(cudnn, 'conv', None), 'fp32_precision')
-        else (cudnn, 'allow_tf32', tf32))
-    before = getattr(owner, name), cudnn.benchmark
-    setattr(owner, name, wanted)
-    cudnn.benchmark = benchmark
-    try:
-        yield
-    finally:
-        setattr(owner, name, before[0])
-        cudnn.benchmark = before[1]
+    Say how cuDNN rounds the factors of float32 convolutions.
+
+    torch lets it round them to 10 bits (TF32). Beside half precision that is plenty; where float32
+    was asked for, it is not.
+    """
+    return _rounding(tf32)

@@ -47,7 +47,14 @@ class DptDecoder(nn.Module):
 
     def forward(self, maps: list[torch.Tensor]) -> Features:
         """Decode the four maps of a backbone, finest first, at an input of multiples of 32."""
-        skips = [convolution(m, project) for project, m in zip(self.project, maps)]
+        return self.fuse(self.skips(maps))
+
+    def skips(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Bring the maps to one width; the last is the bottleneck."""
+        return [convolution(m, project) for project, m in zip(self.project, maps)]
+
+    def fuse(self, skips: list[torch.Tensor]) -> Features:
+        """Do the rest of :meth:`forward`."""
         path: torch.Tensor | None = None
         pyramid = []
         for level in reversed(range(len(skips))):

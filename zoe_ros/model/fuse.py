@@ -33,7 +33,7 @@ def fuse(model: Any, probe: bool = True) -> str:
     decoder = FusedDecoder(model.decoder, relative=model.config.metric.relative_input)
     if probe:
         try:
-            with cuda.convolutions(metric.tf32, benchmark=False):
+            with cuda.convolutions(metric.tf32):
                 for stage, difference, tolerance in _differences(model, metric, decoder):
                     if not difference < tolerance:
                         return f'{stage} is off by {difference:.2g} (relative L2)'
@@ -67,8 +67,10 @@ def _differences(model: Any, metric: FusedMetric,
     for a, b in zip(found.pyramid, plain.pyramid):
         yield 'the decoder', _off(a, b), tolerance
     exact = 1e-2 if metric.tf32 else 1e-4
-    embeddings = model.metric.embed(plain)
-    for a, b in zip(metric.embed(plain).levels, embeddings.levels):
+    bottleneck = model.metric.project(plain.bottleneck)
+    yield 'the bottleneck', _off(metric.project(plain.bottleneck), bottleneck), exact
+    embeddings = model.metric.embed(plain, bottleneck)
+    for a, b in zip(metric.embed(plain, bottleneck).levels, embeddings.levels):
         yield 'the embedding', _off(a, b), exact
     for name in metric.heads:
         for a, b in zip(metric.moments(name, plain, embeddings, True),

@@ -214,7 +214,8 @@ if DEFINED:
     @conv_relu.register_fake
     def _conv_relu_fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,
                         padding: int) -> torch.Tensor:
-        return F.conv2d(x, weight, None, padding=padding)
+        return torch.empty_like(F.conv2d(x, weight, None, padding=padding),
+                                memory_format=torch.channels_last)
 
 
 def last(x: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,14 @@ class FusedDecoder(nn.Module):
 
     def forward(self, maps: list[torch.Tensor]) -> Features:
         """Do what :meth:`DptDecoder.forward` does."""
-        skips = [project(m) for project, m in zip(self.project, maps)]
+        return self.fuse(self.skips(maps))
+
+    def skips(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Do what :meth:`DptDecoder.skips` does."""
+        return [project(m) for project, m in zip(self.project, maps)]
+
+    def fuse(self, skips: list[torch.Tensor]) -> Features:
+        """Do what :meth:`DptDecoder.fuse` does."""
         path: torch.Tensor | None = None
         pyramid = []
         for level in reversed(range(len(skips))):

@@ -48,11 +48,14 @@ class FusedMetric(nn.Module):
             name: FusedHead(head, tf32) for name, head in metric.heads.items()
             if isinstance(head, AttractorHead)})
 
-    def embed(self, features: Features) -> Embeddings:
+    def project(self, bottleneck: torch.Tensor) -> torch.Tensor:
+        """Do what :meth:`MetricBins.project` does."""
+        return first(self.bottleneck(last(bottleneck).to(self.bottleneck.weight.dtype)))
+
+    def embed(self, features: Features, bottleneck: torch.Tensor) -> Embeddings:
         """Do what :meth:`MetricBins.embed` does."""
-        bottleneck = self.bottleneck(last(features.bottleneck).to(self.bottleneck.weight.dtype))
         return Embeddings(
-            first(bottleneck), first(self.seed_embedding(bottleneck)),
+            bottleneck, first(self.seed_embedding(last(bottleneck))),
             tuple(first(net(last(x))) for net, x in zip(self.embeddings, features.pyramid)))
 
     def moments(self, head: str, features: Features, embeddings: Embeddings,

@@ -49,8 +49,8 @@ class MetricBins(nn.Module):
     """
     The parts that all heads share, and the heads (paper section 3.2, specification section 3).
 
-    :meth:`embed` runs once per image; the router reads its bottleneck; a head turns the embeddings
-    into a distribution over depths.
+    :meth:`project` and :meth:`embed` run once per image; the router reads what the first returns;
+    a head turns the embeddings into a distribution over depths.
     """
 
     def __init__(self, config: MetricConfig, features: int, fine_channels: int) -> None:
@@ -64,10 +64,17 @@ class MetricBins(nn.Module):
         self.heads = nn.ModuleDict(
             {head.name: kind(config, head, features, fine_channels) for head in config.heads})
 
-    def embed(self, features: Features) -> Embeddings:
-        """Project the decoder's features to bin embeddings, in the precision of this module."""
+    def project(self, bottleneck: torch.Tensor) -> torch.Tensor:
+        """Return what the router and the seed bins see of the decoder's bottleneck."""
+        return self.bottleneck(bottleneck.to(self.bottleneck.weight.dtype))
+
+    def embed(self, features: Features, bottleneck: torch.Tensor) -> Embeddings:
+        """
+        Project the decoder's features to bin embeddings, in the precision of this module.
+
+        :param bottleneck: from :meth:`project`.
+        """
         wide = self.bottleneck.weight.dtype
-        bottleneck = self.bottleneck(features.bottleneck.to(wide))
         return Embeddings(
             bottleneck, self.seed_embedding(bottleneck),
             tuple(net(x.to(wide)) for net, x in zip(self.embeddings, features.pyramid)))

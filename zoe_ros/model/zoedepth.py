@@ -23,7 +23,7 @@ class Trunk(NamedTuple):
     """
     All that is computed before a head is chosen.
 
-    :param logits: (b, heads) of the router; None where the model has a single head.
+    :param logits: (b, heads) of the router; None where there is none, or nobody asks it.
     """
 
     features: Features
@@ -87,14 +87,31 @@ class ZoeDepth(nn.Module):
             self.decoder.pack()
         return self
 
-    def trunk(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = ()) -> Trunk:
+    def trunk(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = (),
+              route: bool = True, side_stream: Any = None) -> Trunk:
         """
         Compute what all heads share, and the router's logits.
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
         :param biases: position biases that are known already, see :class:`BeitBackbone`.
+        :param route: somebody asks the router.
+        :param side_stream: a CUDA stream where the router runs beside the decoder.
         """
-        return self.survey(self.decoder(self.encode(pixels, biases)))
+        skips = self.decoder.skips(self.encode(pixels, biases))
+        bottleneck = self.metric.project(skips[-1])
+        router = self.router if route else None
+        logits = None
+        if router is not None and side_stream is not None:
+            side_stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side_stream):
+                logits = router(bottleneck)
+        features = self.decoder.fuse(skips)
+        embeddings = self.metric.embed(features, bottleneck)
+        if router is not None and side_stream is not None:
+            torch.cuda.current_stream().wait_stream(side_stream)
+        elif router is not None:
+            logits = router(bottleneck)
+        return Trunk(features, embeddings, logits)
 
     def encode(self, pixels: torch.Tensor,
                biases: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
@@ -106,9 +123,9 @@ class ZoeDepth(nn.Module):
 
     def survey(self, features: Features) -> Trunk:
         """Compute from the decoder's features what all heads share, and the router's logits."""
-        embeddings = self.metric.embed(features)
-        logits = None if self.router is None else self.router(embeddings.bottleneck)
-        return Trunk(features, embeddings, logits)
+        bottleneck = self.metric.project(features.bottleneck)
+        return Trunk(features, self.metric.embed(features, bottleneck),
+                     None if self.router is None else self.router(bottleneck))
 
     def measure(self, trunk: Trunk, heads: Sequence[str],
                 deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
