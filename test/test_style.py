@@ -6,7 +6,7 @@ import sys
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = [str(ROOT / name) for name in ('zoe_ros', 'launch', 'scripts', 'test', 'setup.py')]
+SOURCES = [str(ROOT / name) for name in ('zoe_ros', 'launch', 'scripts', 'bench', 'test', 'setup.py')]
 
 
 @pytest.mark.parametrize('command', [['ruff', 'check', '.'], ['mypy']], ids=['ruff', 'mypy'])
