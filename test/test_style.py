@@ -6,7 +6,8 @@ import sys
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = [str(ROOT / name) for name in ('zoe_ros', 'launch', 'scripts', 'bench', 'test', 'setup.py')]
+SOURCES = [str(ROOT / name)
+           for name in ('zoe_ros', 'launch', 'scripts', 'bench', 'test', 'setup.py')]
 
 
 @pytest.mark.parametrize('command', [['ruff', 'check', '.'], ['mypy']], ids=['ruff', 'mypy'])
@@ -25,5 +26,5 @@ def test_ament_flake8():
 
 def test_ament_pep257():
     pep257 = pytest.importorskip('ament_pep257.main', reason='comes with ROS or the extra "dev"')
-    assert pep257.main(argv=[str(ROOT / 'zoe_ros'), str(ROOT / 'launch'),
-                             str(ROOT / 'scripts')]) == 0
+    assert pep257.main(argv=[str(ROOT / name)
+                             for name in ('zoe_ros', 'launch', 'scripts', 'bench')]) == 0

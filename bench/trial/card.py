@@ -10,13 +10,13 @@ import subprocess
 import sys
 from typing import Any
 
+from bench.trial import models
+from bench.trial.record import Trial
 import made_up
 import torch
 from torch.nn import functional as F
 from torch.nn.attention import sdpa_kernel, SDPBackend
 
-from bench.trial import models
-from bench.trial.record import Trial
 from zoe_ros.transfer import to_device, to_host
 
 PACKAGES = ('torch', 'triton', 'timm', 'transformers', 'numpy', 'safetensors', 'rosbags',
@@ -50,11 +50,7 @@ def env(trial: Trial) -> None:
                    memory_mb=card.total_memory >> 20, cudnn=torch.backends.cudnn.version(),
                    capability=f'{card.major}.{card.minor}')
     with trial.attempt('copy'):
-        a = torch.empty(1 << (16 if trial.tiny else 29), device=trial.device).normal_()
-        b = torch.empty_like(a)
-        ms = trial.device_ms(lambda: b.copy_(a))
-        trial.fact('copy', tb_s=round(8e-9 * a.numel() / ms, 3))
-        del a, b
+        _copy(trial)
     side = 256 if trial.tiny else 8192
     for dtype in (torch.bfloat16, torch.float32):
         with trial.attempt('product'):
@@ -68,36 +64,52 @@ def env(trial: Trial) -> None:
         trial.fact('depth to host', **trial.timed(lambda: to_host(depth)))
 
 
+def _copy(trial: Trial) -> None:
+    a = torch.empty(1 << (16 if trial.tiny else 29), device=trial.device).normal_()
+    b = torch.empty_like(a)
+    ms = trial.device_ms(lambda: b.copy_(a))
+    trial.fact('copy', tb_s=round(8e-9 * a.numel() / ms, 3))
+
+
+@torch.inference_mode()
 def micro(trial: Trial) -> None:
     """Time the linear layers of the encoder, and the small operations between them."""
-    def per_call(work: Callable[[], Any]) -> float:
-        replay = trial.captured(lambda: [work() for _ in range(10)])
-        return round(1e3 * trial.device_ms(replay, 10), 2)
+    for rows in ROWS[:1] if trial.tiny else ROWS:
+        for inputs, outputs in ((32, 96),) if trial.tiny else LAYERS:
+            with trial.attempt('linear'):
+                _linear(trial, rows, inputs, outputs)
+    for rows in (769,) if trial.tiny else (769, 6152):
+        _between(trial, rows, 32 if trial.tiny else 1024)
 
-    def random(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
-        return torch.randn(shape, device=trial.device).to(dtype)
 
-    with torch.inference_mode():
-        for rows in ROWS[:1] if trial.tiny else ROWS:
-            for inputs, outputs in ((32, 96),) if trial.tiny else LAYERS:
-                with trial.attempt('linear'):
-                    x, w, c = random(rows, inputs), random(outputs, inputs), random(outputs)
-                    us = per_call(lambda x=x, w=w, c=c: F.linear(x, w, c))
-                    trial.fact(f'linear {inputs} to {outputs}', rows=rows, us=us,
-                               tflops=round(2e-6 * rows * inputs * outputs / us, 1))
-        width = 32 if trial.tiny else 1024
-        for rows in (769,) if trial.tiny else (769, 6152):
-            x, w, c = random(rows, width), random(4 * width, width) / 32, random(4 * width)
-            total, scale = (random(n, width, dtype=torch.float32) for n in (rows, 1))
-            for name, work in {
-                    'linear, gelu': lambda: F.gelu(F.linear(x, w, c)),
-                    'linear with gelu': lambda: torch._addmm_activation(
-                        c, x, w.t(), use_gelu=True),
-                    'norm, cast': lambda: F.layer_norm(
-                        total, (width,), scale[0], scale[0]).bfloat16(),
-                    'addcmul': lambda: torch.addcmul(total, scale, x)}.items():
-                with trial.attempt(name):
-                    trial.fact(name, rows=rows, us=per_call(work))
+def _linear(trial: Trial, rows: int, inputs: int, outputs: int) -> None:
+    x, w, c = (_random(trial, *shape) for shape in ((rows, inputs), (outputs, inputs), (outputs,)))
+    us = _microseconds(trial, lambda: F.linear(x, w, c))
+    trial.fact(f'linear {inputs} to {outputs}', rows=rows, us=us,
+               tflops=round(2e-6 * rows * inputs * outputs / us, 1))
+
+
+def _between(trial: Trial, rows: int, width: int) -> None:
+    x, w, c = (_random(trial, *shape)
+               for shape in ((rows, width), (4 * width, width), (4 * width,)))
+    total, scale = (_random(trial, *shape).float() for shape in ((rows, width), (width,)))
+    for name, work in {
+            'linear, gelu': lambda: F.gelu(F.linear(x, w, c)),
+            'linear with gelu': lambda: torch._addmm_activation(c, x, w.t(), use_gelu=True),
+            'norm, cast': lambda: F.layer_norm(total, (width,), scale, scale).bfloat16(),
+            'addcmul': lambda: torch.addcmul(total, scale, x)}.items():
+        with trial.attempt(name):
+            trial.fact(name, rows=rows, us=_microseconds(trial, work))
+
+
+def _random(trial: Trial, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, device=trial.device).bfloat16()
+
+
+def _microseconds(trial: Trial, work: Callable[[], Any]) -> float:
+    """Return the time of one call within a graph of ten [us]."""
+    replay = trial.captured(lambda: [work() for _ in range(10)])
+    return round(1e3 * trial.device_ms(replay, 10), 2)
 
 
 def attention(trial: Trial) -> None:
@@ -122,9 +134,7 @@ def _attention(trial: Trial, shape: tuple[int, int, int, int], dtype: torch.dtyp
     def race(way: str, work: Callable[[], torch.Tensor], expected: torch.Tensor = want) -> None:
         with trial.attempt(f'{name}, {way}'):
             error = float((work().double() - expected).norm() / expected.norm())
-            replay = trial.captured(lambda: [work() for _ in range(10)])
-            trial.fact(name, by=way, us=round(1e3 * trial.device_ms(replay, 10), 2),
-                       l2=float(f'{error:.1e}'))
+            trial.fact(name, by=way, us=_microseconds(trial, work), l2=float(f'{error:.1e}'))
 
     def by(backend: SDPBackend, mask: torch.Tensor | None) -> torch.Tensor:
         with sdpa_kernel(backend):

@@ -4,11 +4,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TextIO
 
-from torch.autograd import DeviceType
-from torch.profiler import profile as profiler, ProfilerActivity
-
 from bench.trial import models
 from bench.trial.record import Trial
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity
 
 FRAMES = 5
 ROWS = 60           # of the table in profile.txt
@@ -24,7 +24,7 @@ def profile(trial: Trial) -> None:
             with trial.attempt(f'batch {batch}'):
                 for _ in range(3):
                     est.predict_batch([image] * batch)
-                with profiler(activities=activities) as found:
+                with torch.profiler.profile(activities=activities) as found:
                     for _ in range(FRAMES):
                         est.predict_batch([image] * batch)
                     trial.synchronize()

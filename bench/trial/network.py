@@ -4,11 +4,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 import time
 
+from bench.trial import models
+from bench.trial.record import Trial
 import numpy as np
 import torch
 
-from bench.trial import models
-from bench.trial.record import Trial
 from zoe_ros import DepthEstimator
 from zoe_ros.transfer import to_device
 
@@ -72,29 +72,34 @@ def parity(trial: Trial) -> None:
             del est
 
 
+@torch.inference_mode()
 def race(trial: Trial) -> None:
     """Time whole calls at several batches, and the parts of the network alone."""
-    image = models.photo()
     for precision, batches in (('bf16', (1, 2, 4, 8, 16)), ('fp16', (1, 8)), ('fp32', (1,))):
-        with trial.attempt(f'race {precision}'), torch.inference_mode():
+        with trial.attempt(f'race {precision}'):
             est = models.estimator(trial, precision)
-            there = to_device(image, trial.device)
             for batch in batches[:2] if trial.tiny else batches:
-                if trial.cuda:
-                    torch.cuda.reset_peak_memory_stats()
-                # From bytes to metres on the host; from there to the network's depth on the device.
-                times = trial.timed(lambda est=est, n=batch: est.predict_batch([image] * n))
-                trial.fact(f'predict {precision}', batch=batch,
-                           images_s=round(1e3 * batch / times['p50_ms'], 1), **times,
-                           **trial.memory())
-                trial.fact(f'infer {precision}', batch=batch, **trial.timed(
-                    lambda est=est, n=batch: est.infer([there] * n)))
+                _calls(trial, est, precision, batch)
                 if batch in (1, 8) and precision == 'bf16':
-                    _parts(trial, est, there, batch)
+                    _parts(trial, est, batch)
             del est
 
 
-def _parts(trial: Trial, est: DepthEstimator, image: torch.Tensor, batch: int) -> None:
+def _calls(trial: Trial, est: DepthEstimator, precision: str, batch: int) -> None:
+    """Time from bytes to metres on the host, and from bytes to the network's depth on the GPU."""
+    if trial.cuda:
+        torch.cuda.reset_peak_memory_stats()
+    image = models.photo()
+    there = to_device(image, trial.device)
+    times = trial.timed(lambda: est.predict_batch([image] * batch))
+    trial.fact(f'predict {precision}', batch=batch,
+               images_s=round(1e3 * batch / times['p50_ms'], 1), **times, **trial.memory())
+    trial.fact(f'infer {precision}', batch=batch,
+               **trial.timed(lambda: est.infer([there] * batch)))
+
+
+def _parts(trial: Trial, est: DepthEstimator, batch: int) -> None:
+    image = to_device(models.photo(), trial.device)
     with models.convolutions(est):
         for name, work in models.parts(est, image, batch).items():
             with trial.attempt(f'{name}, batch {batch}'):

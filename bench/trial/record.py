@@ -4,15 +4,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 import statistics
 import time
 import traceback
 from typing import Any
 
-import torch
-
 from bench.trial.facts import write_fact
+import torch
 
 # Repetitions of what is timed, and the most that they may take together [s].
 _REPEAT = 50
@@ -107,7 +107,7 @@ class Trial:
             mark.record()
         self.synchronize()
         return statistics.median(
-            a.elapsed_time(b) for a, b in zip(marks, marks[1:])) / calls
+            a.elapsed_time(b) for a, b in pairwise(marks)) / calls
 
     def captured(self, work: Callable[[], Any]) -> Callable[[], Any]:
         """Return a function that replays ``work`` as a CUDA graph; on a CPU, ``work`` itself."""
