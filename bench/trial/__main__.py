@@ -136,6 +136,7 @@ class Runner:
         # Also what the step has started and left behind.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         write_fact(self._options.out, name, self._zero, ended=code,
                    s=round(time.time() - begin, 1))

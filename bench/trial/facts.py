@@ -11,6 +11,7 @@ WIDTH = 110
 # What a table that is read at a glance does without.
 HIDDEN = {'step', 'at', 'name', 'min_ms', 'p95_ms'}
 LONGEST = 11_000        # characters; where the end of the output is seen, it is 12,000 of them
+MOST = 12               # failures that are shown
 
 
 def write_fact(out: Path, step: str, zero: float, **values: Any) -> None:
@@ -29,6 +30,8 @@ def summary(results: Path, begin: int = 0) -> str:
     """
     Return the table: a line for each step, and in it a row for each name of facts.
 
+    Where that is too long, the longest rows end in '...'.
+
     :param results: results.jsonl; :param begin: the byte at which the trial began.
     """
     steps: dict[str, dict[str, list[str]]] = {}
@@ -45,15 +48,23 @@ def summary(results: Path, begin: int = 0) -> str:
                 failures.append(f'{step}, {fact["name"]}: {fact["error"]}'[:240])
             else:
                 rows.setdefault(fact['name'], []).append(_cell(fact))
-    lines = []
-    for step, rows in steps.items():
-        lines.append(f'{step}: {ends.get(step, "did not end")}')
-        for name, cells in rows.items():
-            lines += textwrap.wrap(f'{name}: ' + ' | '.join(cells), WIDTH, initial_indent='  ',
-                                   subsequent_indent='      ', break_on_hyphens=False)
-    lines += ['failed:', *(f'  {failure}' for failure in failures)] if failures else []
-    text = '\n'.join(lines)
-    return text if len(text) <= LONGEST else f'(cut) ...{text[-LONGEST:]}'
+    last = ['failed:', *(f'  {failure}' for failure in failures[:MOST])] if failures else []
+    for longest in (LONGEST, 1600, 1200, 800, 400, 200, 100):
+        lines = []
+        for step, rows in steps.items():
+            lines.append(f'{step}: {ends.get(step, "did not end")}')
+            for name, cells in rows.items():
+                lines += _row(f'{name}: ' + ' | '.join(cells), longest)
+        text = '\n'.join([*lines, *last])
+        if len(text) <= LONGEST:
+            return text
+    return text[-LONGEST:]
+
+
+def _row(text: str, longest: int) -> list[str]:
+    text = text if len(text) <= longest else f'{text[:longest]}...'
+    return textwrap.wrap(text, WIDTH, initial_indent='  ', subsequent_indent='    ',
+                         break_on_hyphens=False)
 
 
 def _cell(fact: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity
 
 FRAMES = 5
 ROWS = 60           # of the table in profile.txt
-TOP = 12            # kernels in the summary
+TOP = 10            # kernels in the summary
 
 
 def profile(trial: Trial) -> None:
@@ -57,4 +57,4 @@ def _in_order(trial: Trial, file: TextIO, batch: int,
     ranking = sorted(totals.items(), key=lambda item: -sum(item[1]))
     for name, durations in ranking[:TOP]:
         trial.fact(f'kernels, batch {batch}', us=round(sum(durations), 1), n=len(durations),
-                   kernel=name.removeprefix('void ')[:60])
+                   kernel=name.removeprefix('void ')[:50])
