@@ -26,7 +26,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from zoe_ros.engine import DTYPES
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.network import by_all_heads, PositionBiases
+from zoe_ros.network import by_heads, PositionBiases
 from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 
 CUDA = torch.device('cuda', 0)
@@ -35,7 +35,8 @@ CUDA = torch.device('cuda', 0)
 IMAGE, POSITION_MEMORY = (480, 640), 1.0
 # Whatever runs within these functions of a model is of that part; the innermost one counts.
 PARTS = {
-    'encode': 'encoder', 'decoder.forward': 'decoder', 'metric.embed': 'embeddings',
+    'encode': 'encoder', 'decoder.skips': 'decoder', 'decoder.fuse': 'decoder',
+    'metric.project': 'embeddings', 'metric.embed': 'embeddings',
     'router.forward': 'router', 'measure': 'heads'}
 ENCODER = ('encoder: products', 'encoder: attention', 'encoder: norms, casts, elementwise')
 NETWORK = (*ENCODER, 'decoder', 'embeddings', 'router', 'heads', 'elsewhere')
@@ -192,7 +193,8 @@ def run_frame(count: Count, model: ZoeDepth, biases: Sequence[torch.Tensor], bat
     with count.within(AROUND):
         pixels = torch.cat([to_pixels(image[None], plan) for image in images])
         pixels = pixels.clone()                 # into the memory that the graph reads
-    _, depths, spreads = by_all_heads(model, pixels, biases, deviation)
+    found = by_heads(model, pixels, biases, deviation)
+    depths, spreads = list(found.depth.values()), list(found.deviation.values())
     with count.within(AROUND):
         for maps in (depths, spreads):
             if maps:

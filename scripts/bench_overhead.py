@@ -23,7 +23,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 import torch
 
-from zoe_ros.engine import DepthEstimator, force, NetworkDepth
+from zoe_ros.engine import DepthEstimator, NetworkDepth
 from zoe_ros.heap import keep_heap
 from zoe_ros.messages import CameraInfoBuffer, pack_array
 from zoe_ros.model.config import VARIANTS
@@ -31,6 +31,7 @@ from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.pipeline import CAMERA_INFO, DEPTH, Pipeline, POINTS
 from zoe_ros.preprocess import plan_sizes
 from zoe_ros.ros.channel import ROS_TYPES
+from zoe_ros.routing import FixedHead
 from zoe_ros.settings import FrameSettings
 
 WIDTH, HEIGHT = 640, 480
@@ -87,7 +88,7 @@ def main() -> None:
         estimator = DepthEstimator(ZoeDepth(config))
     pipeline = Pipeline(estimator, ROS_TYPES, FrameSettings(), rectified=False)
     plan = plan_sizes((HEIGHT, WIDTH), config.image_size, 'stretch', pad=False)
-    net = NetworkDepth(room(plan.net), None, plan, *force('indoor', config.head_names))
+    net = NetworkDepth(room(plan.net), None, plan, *FixedHead('indoor', config.head_names)(None))
     image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     message = Image(height=HEIGHT, width=WIDTH, encoding='rgb8', step=3 * WIDTH,
                     data=pack_array(image))

@@ -26,7 +26,7 @@ from zoe_ros.cloud import Unprojection
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.network import by_all_heads, PositionBiases
+from zoe_ros.network import by_heads, PositionBiases
 from zoe_ros.pipeline import CAMERA_INFO, DEPTH, Pipeline, POINTS, UNCERTAINTY
 from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.refine import limit, refine, resize
@@ -99,7 +99,7 @@ def run(model, mode, size, deviation, batch=1):
         biases = PositionBiases(model, 1.0)
         known = biases.of(pixels)
         with Watch() as watch:
-            results = by_all_heads(model, pixels, known, deviation)
+            results = by_heads(model, pixels, known, deviation)
     return results, watch, biases.size
 
 
@@ -112,7 +112,7 @@ def test_nothing_in_a_graph_is_on_the_host(kind, deviation, dtype):
     assert watch.on_host == []
     assert (logits is None) == (len(depths) == 1)
     assert len(spreads) == deviation * len(depths)
-    for map_ in (*depths, *spreads):
+    for map_ in (*depths.values(), *spreads.values()):
         assert (map_.device, map_.shape, map_.dtype) == (CUDA, (3, 64, 96), torch.float32)
 
 
@@ -122,7 +122,7 @@ def test_nothing_of_a_released_model_is_on_the_host(variant):
     size = VARIANTS[variant].image_size
     (_, depths, _), watch, _ = run(on_gpu(model, mode), mode, size, True)
     assert watch.on_host == []
-    assert depths[0].shape == (1, *size)
+    assert depths['outdoor' if 'outdoor' in depths else 'indoor'].shape == (1, *size)
 
 
 def test_memory_of_the_published_model():

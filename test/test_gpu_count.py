@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoe_ros.network import by_all_heads
+from zoe_ros.network import by_heads
 
 
 def test_tiny_model():
@@ -32,7 +32,7 @@ def test_flops_are_those_of_the_counter_of_torch():
     mode = FakeTensorMode()
     model = empty_model(config, torch.float32, mode)
     with mode, FlopCounterMode(display=False) as counter:
-        by_all_heads(model, torch.empty(3, 3, *config.image_size, device=CUDA), (), False)
+        by_heads(model, torch.empty(3, 3, *config.image_size, device=CUDA), (), False)
     count = count_frame(config, torch.float32, 3, False, Ceilings())
     assert count.total(*NETWORK)['flops'] == counter.get_total_flops()
 

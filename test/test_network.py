@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from zoe_ros import DepthEstimator
 from zoe_ros.benchmark import made_up_model
 from zoe_ros.model import kernels
-from zoe_ros.model.backbone import encode
+from zoe_ros.model.backbone import attend, transform
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.decoder import upsample
 from zoe_ros.model.hub import find_weights

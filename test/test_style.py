@@ -26,5 +26,5 @@ def test_ament_flake8():
 
 def test_ament_pep257():
     pep257 = pytest.importorskip('ament_pep257.main', reason='comes with ROS or the extra "dev"')
-    assert pep257.main(argv=[str(ROOT / 'zoe_ros'), str(ROOT / 'launch'),
-                             str(ROOT / 'scripts'), str(ROOT / 'bench')]) == 0
+    assert pep257.main(argv=[str(ROOT / name)
+                             for name in ('zoe_ros', 'launch', 'scripts', 'bench')]) == 0

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +18,9 @@ from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.network import Network
 from zoe_ros.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
+from zoe_ros.routing import Chooser, FixedHead, LikeliestHead
 from zoe_ros.settings import ASPECTS, one_of, PRECISIONS, ROUTERS
-from zoe_ros.transfer import to_device, to_host
+from zoe_ros.transfer import as_arrays, stack, start_to_host
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +58,6 @@ class NetworkDepth:
     plan: SizePlan
     head: str
     head_probabilities: dict[str, float]
-
-
-# The router's logits of an image (None where there is one head) -> head, and the probabilities.
-Chooser = Callable[[np.ndarray | None], tuple[str, dict[str, float]]]
 
 
 class DepthEstimator:
@@ -131,16 +130,39 @@ class DepthEstimator:
         trim_heap()
         return estimator
 
-    def warm_up(self, size: tuple[int, int] | None = None) -> None:
+    def warm_up(self, size: tuple[int, int] | None = None, batches: int = 1,
+                router: str = 'auto') -> None:
         """
-        Do what the first frame would have to do: kept tables, graphs, libraries' choices.
+        Do what the first frames would have to do: kept tables, graphs, libraries' choices.
 
         :param size: (height, width) of the images that will come [px]; with aspect 'stretch' and
-            no padding it does not matter.
+            no padding the network does not depend on it.
+        :param batches: a GPU gets ready for 1 to so many images at a time, each with and without
+            deviation.
+        :param router: as it will be asked for.
         """
         height, width = size or self.model.config.image_size
-        self.predict(np.zeros((height, width, 3), np.uint8))
+        image = np.zeros((height, width, 3), np.uint8)
+        self.expect((height, width), batches, router, wait=True)
+        # Twice: what is not recorded yet is recorded after the first.
+        for _ in range(1 if self.network.graphs is None else 2):
+            self.predict(image)
+            if self.network.graphs is not None:
+                self.network.graphs.wait()
         trim_heap()
+
+    def expect(self, size: tuple[int, int], batches: int = 1, router: str = 'auto',
+               wait: bool = False) -> None:
+        """
+        Let a GPU get ready for images of this size, beside its work; see :meth:`warm_up`.
+
+        :param wait: return when that is done.
+        """
+        heads = () if router == 'auto' else (router,)
+        net = plan_sizes(size, self.model.config.image_size, self.aspect, self.pad).net
+        for batch in range(1, batches + 1):
+            for deviation in (False, True):
+                self.network.prepare(batch * (2 if self.flip else 1), net, deviation, heads, wait)
 
     def check_router(self, router: str) -> None:
         """Raise a ValueError unless ``router`` is 'auto' or a head that the model has."""
@@ -172,10 +194,14 @@ class DepthEstimator:
         for image in images:
             _check_image(image)
         nets = self.infer(images)
-        depths = [to_depth(net.depth[None], net.plan)[0] for net in nets]
-        depths = [torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
-                  for depth in depths]
-        arrays = to_host(*depths)
+        found: dict[int, torch.Tensor | None] = {}
+        for plan in dict.fromkeys(net.plan for net in nets):
+            rows = [i for i, net in enumerate(nets) if net.plan == plan]
+            depth = torch.stack([nets[i].depth for i in rows])
+            found.update(zip(rows, self._run_on_device(
+                ('depth', plan), partial(_valid_depth, plan=plan), depth,
+                lambda depth: start_to_host(*depth))))
+        arrays = as_arrays([found[i] for i in range(len(nets))], self.device)
         if self.device.type == 'cuda':
             # Who keeps many of them shall not hold pinned memory, of which there is little.
             arrays = [array.copy() for array in arrays]
@@ -194,7 +220,7 @@ class DepthEstimator:
         :param deviation: compute the standard deviation of depth, too.
         """
         plans = [self._plan(image) for image in images]
-        choosers = choosers or [self._choose] * len(images)
+        choosers = choosers or [self.chooser()] * len(images)
         results: dict[int, NetworkDepth] = {}
         for size in dict.fromkeys(plan.net for plan in plans):
             rows = [i for i, plan in enumerate(plans) if plan.net == size]
@@ -209,9 +235,7 @@ class DepthEstimator:
 
     def _run(self, images: list[np.ndarray | torch.Tensor], plans: list[SizePlan],
              choosers: list[Chooser], deviation: bool) -> list[NetworkDepth]:
-        there = [image if isinstance(image, torch.Tensor) else to_device(image, self.device)
-                 for image in images]
-        pixels = torch.cat([to_pixels(image[None], plan) for image, plan in zip(there, plans)])
+        pixels = self._pixels(images, plans)
         if self.flip:
             # The two passes are routed each on its own, as in the official code, and may differ
             # near the boundary; the answer tells the head of the image as it is.
@@ -224,26 +248,49 @@ class DepthEstimator:
             chosen[:] = [chooser(row) for chooser, row in zip(choosers, rows)]
             return [head for head, _ in chosen]
 
-        depth, spread = self.network(pixels, choose, deviation)
+        known = {chooser.only for chooser in choosers}
+        heads = () if None in known else tuple(
+            name for name in self.model.config.head_names if name in known)
+        depth, spread = self.network(pixels, choose, deviation, heads)
         if self.flip:
             depth = _average_mirrored(depth)
             spread = None if spread is None else _average_mirrored(spread)
         return [NetworkDepth(depth[i], None if spread is None else spread[i], plan, *chosen[i])
                 for i, plan in enumerate(plans)]
 
-    def _choose(self, logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
-        """Pick a head by the router for this image alone, or the one that is forced."""
+    def _pixels(self, images: list[np.ndarray | torch.Tensor],
+                plans: list[SizePlan]) -> torch.Tensor:
+        """Bring images to the network's size, those of one kind together."""
+        if len(set(plans)) > 1 or len({isinstance(image, torch.Tensor) for image in images}) > 1:
+            return torch.cat([self._pixels([image], [plan])
+                              for image, plan in zip(images, plans)])
+        tensors = [image for image in images if isinstance(image, torch.Tensor)]
+        stacked = torch.stack(tensors) if tensors else stack(
+            [image for image in images if isinstance(image, np.ndarray)], self.device)
+        return self._run_on_device(
+            ('pixels', plans[0]), partial(to_pixels, plan=plans[0]), stacked,
+            torch.Tensor.clone)
+
+    def _run_on_device(self, key: tuple[Any, ...], work: Callable[[torch.Tensor], torch.Tensor],
+                       given: torch.Tensor, take: Callable[[torch.Tensor], Any]) -> Any:
+        """Do a small piece of work: by a graph on a GPU, which costs one launch."""
+        graphs = self.network.graphs
+        if graphs is None:
+            return take(work(given.to(self.device)))
+        return graphs.run(key, work, [given], take)
+
+    def chooser(self) -> Chooser:
+        """Return what picks a head by the router for an image alone, or the one that is forced."""
         names = self.model.config.head_names
-        if logits is None or self.router != 'auto':
-            return force(names[0] if logits is None else self.router, names)
-        exponents = np.exp(logits - logits.max())
-        return names[int(logits.argmax())], dict(
-            zip(names, (exponents / exponents.sum()).tolist()))
+        if len(names) == 1 or self.router != 'auto':
+            return FixedHead(names[0] if len(names) == 1 else self.router, names)
+        return LikeliestHead(names)
 
 
-def force(head: str, names: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """Return a head that is given, with certainty."""
-    return head, {name: float(name == head) for name in names}
+def _valid_depth(depth: torch.Tensor, plan: SizePlan) -> torch.Tensor:
+    """Bring network depth (b, H, W) to the image; NaN where it is none."""
+    depth = to_depth(depth, plan)
+    return torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
 
 
 def _average_mirrored(values: torch.Tensor) -> torch.Tensor:

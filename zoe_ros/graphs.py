@@ -18,6 +18,7 @@ _KEPT = 64
 Result = TypeVar('Result')
 # Static inputs -> whatever tensors; it must not wait for the device nor read from the host.
 Work = Callable[..., Any]
+Shape = tuple[tuple[int, ...], torch.dtype]
 
 
 class Graphs:
@@ -59,7 +60,8 @@ class Graphs:
             it. Runs on the stream of the graphs.
         :param announce: what is logged when this is to be recorded while others wait for frames.
         """
-        full = (key, *((tuple(x.shape), x.dtype) for x in inputs))
+        shapes = [(tuple(x.shape), x.dtype) for x in inputs]
+        full = (key, *shapes)
         with torch.cuda.device(self._device):
             caller = torch.cuda.current_stream()
             with self._running:
@@ -75,17 +77,23 @@ class Graphs:
                         there = [x.to(self._device, non_blocking=True) for x in inputs]
                         result = take(work(*there))
                 caller.wait_stream(self._stream)
-        if graph is None and self._submit(full, work, inputs) and announce:
+        if graph is None and self._submit(full, work, shapes) and announce:
             _log.info('recording %s; frames take the slower way until that is done', announce)
         return result
 
-    def record(self, key: Hashable, work: Work, inputs: Sequence[torch.Tensor]) -> None:
-        """Record some work now, and wait until that is done; see :meth:`run`."""
-        full = (key, *((tuple(x.shape), x.dtype) for x in inputs))
-        self._submit(full, work, inputs)
+    def prepare(self, key: Hashable, work: Work, shapes: Sequence[Shape],
+                wait: bool = False) -> None:
+        """
+        Record some work beside what goes on; see :meth:`run`.
+
+        :param shapes: shape and type of each input.
+        :param wait: return when that is done.
+        """
+        full = (key, *shapes)
+        self._submit(full, work, shapes)
         with self._books:
             pending = self._pending.get(full)
-        if pending is not None:
+        if wait and pending is not None:
             pending.result()
 
     def wait(self) -> None:
@@ -95,9 +103,8 @@ class Graphs:
         for one in pending:
             one.result()
 
-    def _submit(self, full: Hashable, work: Work, inputs: Sequence[torch.Tensor]) -> bool:
+    def _submit(self, full: Hashable, work: Work, shapes: Sequence[Shape]) -> bool:
         """Hand work to the recorder, unless it was recorded, is being recorded, or cannot be."""
-        shapes = [(tuple(x.shape), x.dtype) for x in inputs]
         with self._books:
             if full in self._kept or full in self._pending or full in self._failed:
                 return False
@@ -105,7 +112,7 @@ class Graphs:
         return True
 
     def _record(self, full: Hashable, work: Work,
-                shapes: Sequence[tuple[tuple[int, ...], torch.dtype]]) -> None:
+                shapes: Sequence[Shape]) -> None:
         graph = None
         try:
             with torch.inference_mode(), torch.cuda.device(self._device):

@@ -39,7 +39,7 @@ class Network:
         """
         self._model = model
         device = next(model.parameters()).device
-        on_gpu = device.type == 'cuda'
+        on_gpu = self._on_gpu = device.type == 'cuda'
         self.biases = PositionBiases(model, position_memory, evict=not on_gpu)
         self.graphs = Graphs(device) if on_gpu else None
         self._side_stream = torch.cuda.Stream(device) if on_gpu else None
@@ -57,21 +57,21 @@ class Network:
             asked: nothing is computed for others. Empty: all, and the router is asked.
         """
         if self.graphs is None:
-            trunk = self._model.trunk(pixels, self.biases.of(pixels), route=not heads)
-            return self._model.measure(trunk, choose(_host(trunk.logits)), deviation)
+            with self._convolutions():
+                trunk = self._model.trunk(pixels, self.biases.of(pixels), route=not heads)
+                return self._model.measure(trunk, choose(_host(trunk.logits)), deviation)
         height, width = pixels.shape[-2:]
         return self.graphs.run(
             self._key(heads, deviation), self._work(heads, deviation), [pixels],
             lambda found: _pick(found, choose),
             f'batches of {len(pixels)} at {width} x {height}' + ' with deviation' * deviation)
 
-    def record(self, batch: int, size: tuple[int, int], deviation: bool,
-               heads: Sequence[str] = ()) -> None:
-        """Get ready for a batch of pixels (b, 3, height, width); see :meth:`__call__`."""
+    def prepare(self, batch: int, size: tuple[int, int], deviation: bool,
+                heads: Sequence[str] = (), wait: bool = False) -> None:
+        """Get ready for pixels (batch, 3, height, width); see :meth:`__call__` and Graphs."""
         if self.graphs is not None:
-            self.graphs.record(
-                self._key(heads, deviation), self._work(heads, deviation),
-                [torch.empty(batch, 3, *size, device=next(self._model.parameters()).device)])
+            self.graphs.prepare(self._key(heads, deviation), self._work(heads, deviation),
+                                [((batch, 3, *size), torch.float32)], wait)
 
     def _key(self, heads: Sequence[str], deviation: bool) -> tuple[Any, ...]:
         return 'network', tuple(heads), deviation
@@ -90,7 +90,7 @@ class Network:
         return work
 
     def _convolutions(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.graphs is None else cuda.convolutions(self._tf32)
+        return cuda.convolutions(self._tf32) if self._on_gpu else nullcontext()
 
 
 class ByHead(NamedTuple):

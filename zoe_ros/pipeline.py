@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 import math
 import re
 from time import perf_counter
@@ -14,7 +15,7 @@ import torch
 from zoe_ros.camera import Camera
 from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize
-from zoe_ros.engine import Chooser, DepthEstimator, force, NetworkDepth
+from zoe_ros.engine import DepthEstimator, NetworkDepth
 from zoe_ros.messages import (
     camera_info_message,
     camera_of,
@@ -31,9 +32,9 @@ from zoe_ros.messages import (
 from zoe_ros.model.config import HeadConfig, ZoeConfig
 from zoe_ros.preprocess import SizePlan
 from zoe_ros.refine import limit, refine, resize
-from zoe_ros.routing import HeadTracker
+from zoe_ros.routing import Chooser, FixedHead, HeadTracker, TrackedHead
 from zoe_ros.settings import FrameSettings
-from zoe_ros.transfer import to_host
+from zoe_ros.transfer import as_arrays, start_to_host, to_host
 from zoe_ros.view import TrainingView
 
 DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
@@ -147,19 +148,18 @@ class Pipeline:
         self._head = net.head
         info = infos.find(header)
         camera, no_cloud = self._camera_of(info, image)
-        values, deviations = self._to_image(net, camera, prepared.view, settings)
-        unprojecting = perf_counter()
-        points = (None if camera is None or POINTS not in wanted
-                  else self._points(values, camera, settings))
-        unprojection = perf_counter() - unprojecting
-        depth, deviation, points = to_host(values, deviations, points)
+        scale = self._scale(net, camera, prepared.view, settings)
+        unprojection = (None if camera is None or POINTS not in wanted
+                        else self._unprojection_of(camera, settings))
+        depth, deviation, points, unprojecting = self._to_host(
+            net, scale, prepared.view, unprojection, settings)
         messages = self._depth_images(header, depth, deviation, net, info, settings, wanted)
         made = perf_counter()
         seconds = {'decode': prepared.seconds, 'network': network_seconds,
-                   'images': made - start - unprojection}
+                   'images': made - start - unprojecting}
         if points is not None:
             messages[POINTS] = self._cloud(header, image, points, settings)
-            seconds['cloud'] = unprojection + perf_counter() - made
+            seconds['cloud'] = unprojecting + perf_counter() - made
         return Frame(image, depth, net.head, net.head_probabilities, messages, no_cloud, seconds)
 
     def measure(self, image: np.ndarray) -> tuple[np.ndarray, str]:
@@ -173,18 +173,18 @@ class Pipeline:
         self._tracker = HeadTracker()
         prepared = self._prepare(None, image, None, self.settings, 0.0, False, perf_counter())
         net = infer_together(self._estimator, [prepared])[0]
-        return to_host(self._to_image(net, None, None, self.settings)[0])[0], net.head
+        scale = self._scale(net, None, None, self.settings)
+        return self._to_host(net, scale, None, None, self.settings)[0], net.head
 
     def _prepare(self, header: Any, image: np.ndarray, camera: Camera | None,
                  settings: FrameSettings, stamp: float, deviation: bool,
                  start: float) -> Prepared:
         names = self._estimator.model.config.head_names
-
-        def choose(logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
-            if logits is None or settings.router != 'auto':
-                return force(names[0] if logits is None else settings.router, names)
-            return self._tracker.choose(logits, names, stamp, settings.router_time_constant)
-
+        choose: Chooser
+        if len(names) == 1 or settings.router != 'auto':
+            choose = FixedHead(names[0] if len(names) == 1 else settings.router, names)
+        else:
+            choose = TrackedHead(self._tracker, names, stamp, settings.router_time_constant)
         view = None
         if settings.camera_view == 'training' and camera is not None:
             view = self._view(camera, self._head if settings.router == 'auto' else settings.router)
@@ -212,25 +212,44 @@ class Pipeline:
             self._camera, self._views, self._unprojection = camera, {}, None
         return self._camera, ''
 
-    @torch.inference_mode()
-    def _to_image(self, net: NetworkDepth, camera: Camera | None, view: TrainingView | None,
-                  settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Bring depth and deviation to the size of the image, with the user's choices applied."""
+    def _scale(self, net: NetworkDepth, camera: Camera | None, view: TrainingView | None,
+               settings: FrameSettings) -> float:
+        """Return the factor on the network's depth."""
         scale = settings.depth_scale
         # The training camera's view has the training camera's focal length.
         if settings.focal_correction and camera is not None and view is None:
             config = self._estimator.model.config
             scale *= focal_factor(camera, net.plan, head_config(config, net.head),
                                   config.image_size)
-        depth, deviation = refine(net.depth, net.deviation, settings, scale)
-        values = [v for v in (depth, deviation) if v is not None]
-        values = [_uncrop(v, depth, net.plan, settings.interpolation) for v in values]
-        if view is not None:
-            values = [view.back(v, settings.interpolation == 'linear') for v in values]
-        full = limit(values[0], settings)
-        if deviation is None:
-            return full, None
-        return full, torch.where(full.isfinite(), values[1], torch.nan)
+        return scale
+
+    @torch.inference_mode()
+    def _to_host(self, net: NetworkDepth, scale: float, view: TrainingView | None,
+                 unprojection: Unprojection | None, settings: FrameSettings) -> tuple[
+                     np.ndarray, np.ndarray | None, np.ndarray | None, float]:
+        """
+        Bring depth to the image and into space, and all of it to the host.
+
+        :return: depth, deviation and points, and the seconds that the points took; 0 where a GPU
+            makes them with the rest.
+        """
+        graphs = self._estimator.network.graphs
+        if graphs is not None:
+            inputs = [torch.tensor(scale, dtype=torch.float32).pin_memory(), net.depth]
+            arrays = as_arrays(graphs.run(
+                ('frame', net.plan, view, unprojection, settings),
+                partial(_on_device, plan=net.plan, view=view, unprojection=unprojection,
+                        settings=settings),
+                inputs if net.deviation is None else [*inputs, net.deviation],
+                lambda found: start_to_host(*found)), self._estimator.device)
+            return arrays[0], arrays[1], arrays[2], 0.0
+        values, deviations = _to_image(scale, net.depth, net.deviation, net.plan, view, settings)
+        start = perf_counter()
+        points = (None if unprojection is None
+                  else unprojection(values, settings.point_cloud_max_range))
+        seconds = perf_counter() - start
+        depth, deviation, cloud = to_host(values, deviations, points)
+        return depth, deviation, cloud, seconds
 
     def _depth_images(self, header: Any, depth: np.ndarray, deviation: np.ndarray | None,
                       net: NetworkDepth, info: Any | None, settings: FrameSettings,
@@ -258,19 +277,41 @@ class Pipeline:
             messages[CAMERA_INFO] = camera_info_message(types, header, info, size, scale)
         return messages
 
-    @torch.inference_mode()
-    def _points(self, depth: torch.Tensor, camera: Camera,
-                settings: FrameSettings) -> torch.Tensor:
+    def _unprojection_of(self, camera: Camera, settings: FrameSettings) -> Unprojection:
         every = settings.point_cloud_downsample
         if self._unprojection is None or self._unprojection.every != every:
-            self._unprojection = Unprojection.of(camera, every, depth.device)
-        return self._unprojection(depth, settings.point_cloud_max_range)
+            self._unprojection = Unprojection.of(camera, every, self._estimator.device)
+        return self._unprojection
 
     def _cloud(self, header: Any, image: np.ndarray, points: np.ndarray,
                settings: FrameSettings) -> Any:
         every = settings.point_cloud_downsample
         colors = image[::every, ::every] if settings.point_cloud_color else None
         return cloud_message(self._types, header, points, colors)
+
+
+def _to_image(scale: float | torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None,
+              plan: SizePlan, view: TrainingView | None,
+              settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Bring network depth and deviation to the image, with the user's choices applied."""
+    depth, deviation = refine(depth, deviation, settings, scale)
+    values = [v for v in (depth, deviation) if v is not None]
+    values = [_uncrop(v, depth, plan, settings.interpolation) for v in values]
+    if view is not None:
+        values = [view.back(v, settings.interpolation == 'linear') for v in values]
+    full = limit(values[0], settings)
+    if deviation is None:
+        return full, None
+    return full, torch.where(full.isfinite(), values[1], torch.nan)
+
+
+def _on_device(scale: torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None = None, *,
+               plan: SizePlan, view: TrainingView | None, unprojection: Unprojection | None,
+               settings: FrameSettings) -> tuple[torch.Tensor | None, ...]:
+    """Return what a GPU makes of a frame: depth, deviation and points, those that are wanted."""
+    values, deviations = _to_image(scale, depth, deviation, plan, view, settings)
+    return values, deviations, None if unprojection is None else unprojection(
+        values, settings.point_cloud_max_range)
 
 
 def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> list[NetworkDepth]:

@@ -15,12 +15,12 @@ _EDGE = 0.05
 
 
 def refine(depth: torch.Tensor, deviation: torch.Tensor | None, settings: FrameSettings,
-           scale: float) -> tuple[torch.Tensor, torch.Tensor | None]:
+           scale: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
     Scale depth and remove what is not trusted, at the size of the network.
 
     :param depth: (H, W) [m]; :param deviation: (H, W) [m], or None.
-    :param scale: factor on both.
+    :param scale: factor on both, a number or a tensor of one.
     :return: both, NaN where removed.
     """
     # An absurd focal length may leave 0, a point at the camera. Arithmetic, because truth values

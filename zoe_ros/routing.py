@@ -1,7 +1,8 @@
-"""Which head a video goes through: the router's evidence, averaged over time."""
+"""Which head an image goes through: one that is given, the router's, or its average over time."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +12,70 @@ _TAKE_OVER = 0.6
 _FORGET_AFTER = 5.0
 # A camera that stamps all its images alike still moves on [s].
 _SHORTEST_GAP = 0.01
+
+
+class Chooser(Protocol):
+    """
+    Chooses the head of one image.
+
+    :ivar only: the head, where it is known beforehand: then the router is not asked.
+    """
+
+    @property
+    def only(self) -> str | None:
+        """Return the head, where it is known beforehand."""
+
+    def __call__(self, logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
+        """
+        Return the head, and the probability of each.
+
+        :param logits: (heads,) by the router, in the model's order; None where it was not asked.
+        """
+
+
+class FixedHead:
+    """Chooses a head that is given, with certainty."""
+
+    def __init__(self, head: str, names: Sequence[str]) -> None:
+        """Choose ``head`` of the model's ``names``."""
+        self.only = head
+        self._names = names
+
+    def __call__(self, logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
+        """See :class:`Chooser`."""
+        return self.only, {name: float(name == self.only) for name in self._names}
+
+
+class LikeliestHead:
+    """Chooses the router's most probable head for this image alone."""
+
+    only = None
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Choose of the model's ``names``."""
+        self._names = names
+
+    def __call__(self, logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
+        """See :class:`Chooser`."""
+        assert logits is not None
+        return self._names[int(logits.argmax())], dict(zip(self._names, _softmax(logits).tolist()))
+
+
+class TrackedHead:
+    """Chooses a head by the evidence of a video up to this frame."""
+
+    only = None
+
+    def __init__(self, tracker: HeadTracker, names: Sequence[str], stamp: float,
+                 time_constant: float) -> None:
+        """Keep what :meth:`HeadTracker.choose` takes."""
+        self._tracker, self._names = tracker, names
+        self._stamp, self._time_constant = stamp, time_constant
+
+    def __call__(self, logits: np.ndarray | None) -> tuple[str, dict[str, float]]:
+        """See :class:`Chooser`."""
+        assert logits is not None
+        return self._tracker.choose(logits, self._names, self._stamp, self._time_constant)
 
 
 class HeadTracker:

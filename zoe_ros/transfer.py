@@ -1,6 +1,7 @@
 """Images to the device of the network, and what comes of them back to the host."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,19 +10,29 @@ import torch
 
 def to_device(image: np.ndarray, device: torch.device) -> torch.Tensor:
     """
-    Copy an image to a device.
-
-    To a CUDA device by pinned memory, so that the host does not wait; torch keeps that memory
-    for the next image.
+    Copy an image to a device, see :func:`stack`.
 
     :param image: uint8, of any strides; it may change as soon as this has returned.
     """
-    if device.type != 'cuda':
-        # np.array copies: torch refuses negative strides and warns of read-only messages.
-        return torch.from_numpy(np.array(image, order='C')).to(device)
-    pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
-    pinned.numpy()[...] = image
-    return pinned.to(device, non_blocking=True)
+    return stack([image], device)[0].to(device, non_blocking=True)
+
+
+def stack(images: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
+    """
+    Copy images of one size into one tensor on the host, ready for a device.
+
+    For a CUDA device it is pinned memory, from which the device copies while the host goes on;
+    torch keeps that memory for the next images.
+
+    :param images: each (h, w, 3) uint8, of any strides.
+    :return: (b, h, w, 3).
+    """
+    stacked = torch.empty(
+        (len(images), *images[0].shape), dtype=torch.uint8, pin_memory=device.type == 'cuda')
+    array = stacked.numpy()
+    for i, image in enumerate(images):
+        array[i] = image
+    return stacked
 
 
 def to_host(*values: torch.Tensor | None) -> list[Any]:
@@ -33,18 +44,20 @@ def to_host(*values: torch.Tensor | None) -> list[Any]:
 
     :param values: a None stays None.
     """
-    arrays: list[Any] = []
-    waits_for = None
-    for value in values:
-        if value is None:
-            arrays.append(None)
-        elif value.is_cuda:
-            pinned = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-            pinned.copy_(value, non_blocking=True)
-            arrays.append(pinned.numpy())
-            waits_for = value.device
-        else:
-            arrays.append(value.numpy())
-    if waits_for is not None:
-        torch.cuda.current_stream(waits_for).synchronize()
-    return arrays
+    found = [value for value in values if value is not None]
+    return as_arrays(start_to_host(*values), found[0].device if found else torch.device('cpu'))
+
+
+def start_to_host(*values: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """Begin the copies of :func:`to_host`; :func:`as_arrays` ends them."""
+    return [value if value is None or not value.is_cuda
+            else torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(
+                value, non_blocking=True)
+            for value in values]
+
+
+def as_arrays(values: Sequence[torch.Tensor | None], device: torch.device) -> list[Any]:
+    """Wait for the copies that :func:`start_to_host` began, and return them as arrays."""
+    if device.type == 'cuda':
+        torch.cuda.current_stream(device).synchronize()
+    return [None if value is None else value.numpy() for value in values]

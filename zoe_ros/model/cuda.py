@@ -50,18 +50,19 @@ def attention_backend(device: torch.device, dtype: torch.dtype, shape: tuple[int
     """
     batch, heads, tokens, dim = shape
     generator = torch.Generator(device).manual_seed(0)
-    random = functools.partial(torch.randn, device=device, generator=generator)
-    qkv = random(batch, tokens, 3, heads, dim).to(dtype).permute(2, 0, 3, 1, 4)
-    bias = random(1, heads, tokens, row).to(dtype)[..., :tokens]
-    expected = _ATTENTIONS['math'](*(x.float() for x in qkv), bias.float())
+    q, k, v = torch.randn(batch, tokens, 3, heads, dim, device=device, generator=generator).to(
+        dtype).permute(2, 0, 3, 1, 4)
+    bias = torch.randn(1, heads, tokens, row, device=device, generator=generator).to(
+        dtype)[..., :tokens]
+    expected = _ATTENTIONS['math'](q.float(), k.float(), v.float(), bias.float())
     tolerance = 1e-4 if dtype == torch.float32 else 2e-2
     times: dict[str, float] = {}
     for name, candidate in _ATTENTIONS.items():
         try:
-            found = candidate(*qkv, bias)
+            found = candidate(q, k, v, bias)
             off = (found.float() - expected).norm() / expected.norm()
             if float(off) < tolerance:
-                times[name] = _milliseconds(lambda call=candidate: call(*qkv, bias), device)
+                times[name] = _milliseconds(functools.partial(candidate, q, k, v, bias), device)
         except RuntimeError:
             continue
     return min(times, key=times.__getitem__) if times else 'torch'

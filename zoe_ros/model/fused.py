@@ -19,8 +19,9 @@ except ImportError:         # torch without Triton: macOS, Windows, some builds 
 # Whether operators can be defined at all: custom_op came with torch 2.4.
 DEFINED = triton is not None and hasattr(torch.library, 'custom_op')
 
-# Pixels of a program, in kernels that multiply matrices and in those that only move numbers.
-_BLOCK, _MOVED = 64, 16
+# Kernel -> pixels of a program, and its warps.
+_TILES = {'upsample': (16, 4), 'pixel_mlp': (64, 4), 'attract_level': (32, 4),
+          'bin_moments': (32, 4)}
 # Numbers of a program of an elementwise kernel.
 _NUMBERS = 1024
 
@@ -37,9 +38,11 @@ if DEFINED:
         count = out.shape[0] * height * width
         channels = x.shape[3]
         step = min(256, _pad(channels))
-        kernels.upsample[_grid(count, _MOVED)](
+        block, warps = _TILES['upsample']
+        kernels.upsample[_grid(count, block)](
             out, x, x if bias is None else bias, count, *_scales(x, height, width),
-            CHANNELS=channels, STEP=step, BIASED=bias is not None, BLOCK=_MOVED)
+            CHANNELS=channels, STEP=step, BIASED=bias is not None, BLOCK=block,
+            num_warps=warps)
         return out
 
     @upsample.register_fake
@@ -57,11 +60,12 @@ if DEFINED:
         out = _pixel_mlp_fake(x, weight1, bias1, weight2, bias2, tf32)
         count = out.numel() // out.shape[3]
         inputs, hidden = weight1.shape
-        kernels.pixel_mlp[_grid(count, _BLOCK)](
+        block, warps = _TILES['pixel_mlp']
+        kernels.pixel_mlp[_grid(count, block)](
             out, x, weight1, bias1, weight2, bias2, count,
             INPUTS=inputs, STEP=_step(inputs), HIDDEN=hidden, HIDDEN_PAD=_pad(hidden),
             OUTPUTS=out.shape[3], OUTPUTS_PAD=_pad(out.shape[3]), PRECISION=_precision(tf32),
-            BLOCK=_BLOCK, num_stages=2)
+            BLOCK=block, num_stages=2, num_warps=warps)
         return out
 
     @pixel_mlp.register_fake
@@ -89,14 +93,15 @@ if DEFINED:
         count = embedding.numel() // embedding.shape[3]
         (channels, hidden), attractors = weight1.shape, weight2.shape[1]
         low, high = span or (0.0, 1.0)
-        kernels.attract_level[_grid(count, _BLOCK)](
+        block, warps = _TILES['attract_level']
+        kernels.attract_level[_grid(count, block)](
             out, embedding, previous, bins, weight1, bias1, weight2, bias2, count,
             *_scales(bins, *embedding.shape[1:3]), low, high,
             CHANNELS=channels, STEP=_step(channels), HIDDEN=hidden, HIDDEN_PAD=_pad(hidden),
             ATTRACTORS=attractors, ATTRACTORS_PAD=_pad(attractors), BINS=bins.shape[3],
             BINS_PAD=_pad(bins.shape[3]), BOUNDED=bounded, EXPONENTIAL=exponential, MEAN=mean,
-            SORTED=bool(span), ALPHA=alpha, PRECISION=_precision(tf32), BLOCK=_BLOCK,
-            num_stages=2)
+            SORTED=bool(span), ALPHA=alpha, PRECISION=_precision(tf32), BLOCK=block,
+            num_stages=2, num_warps=warps)
         return out
 
     @attract_level.register_fake
@@ -127,7 +132,8 @@ if DEFINED:
         batch, height, width, channels = fine.shape
         out = centers.new_empty(1 + deviation, batch, height, width)
         hidden, bins, count = weight1.shape[1], centers.shape[3], batch * height * width
-        kernels.bin_moments[_grid(count, _BLOCK)](
+        block, warps = _TILES['bin_moments']
+        kernels.bin_moments[_grid(count, block)](
             out, fine, share, centers, fine if relative is None else relative.contiguous(),
             weight1, weight1 if weight_relative is None else weight_relative, bias1, weight2,
             bias2, bias2 if coefficients is None else coefficients, count,
@@ -135,7 +141,7 @@ if DEFINED:
             FINE=channels, FINE_PAD=_pad(channels), HIDDEN=hidden, HIDDEN_PAD=_pad(hidden),
             BINS=bins, BINS_PAD=_pad(bins), RELATIVE=relative is not None,
             LOG_BINOMIAL=coefficients is not None, DEVIATION=deviation,
-            PRECISION=_precision(tf32), BLOCK=_BLOCK)
+            PRECISION=_precision(tf32), BLOCK=block, num_warps=warps)
         return out
 
     @bin_moments.register_fake
