@@ -142,13 +142,8 @@ class DepthEstimator:
         :param router: as it will be asked for.
         """
         height, width = size or self.model.config.image_size
-        image = np.zeros((height, width, 3), np.uint8)
         self.expect((height, width), batches, router, wait=True)
-        # Twice: what is not recorded yet is recorded after the first.
-        for _ in range(1 if self.network.graphs is None else 2):
-            self.predict(image)
-            if self.network.graphs is not None:
-                self.network.graphs.wait()
+        self.predict(np.zeros((height, width, 3), np.uint8))
         trim_heap()
 
     def expect(self, size: tuple[int, int], batches: int = 1, router: str = 'auto',

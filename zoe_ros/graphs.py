@@ -25,14 +25,18 @@ class Graphs:
     """
     Records and replays work on one CUDA device, for several threads.
 
-    Work that is asked for the first time runs as it is, and is recorded meanwhile by a thread of
-    its own: nobody waits for that. What cannot be recorded always runs as it is; a failure belongs
-    to its key alone. All graphs run on one stream and share one memory, because no two of them run
-    at a time and what one has computed is taken before another runs.
+    Work that is asked for the first time is recorded by a thread of its own. What cannot be
+    recorded always runs as it is; a failure belongs to its key alone. All graphs run on one stream
+    and share one memory, because no two of them run at a time and what one has computed is taken
+    before another runs.
+
+    :ivar in_background: nobody waits for a recording, and new work runs as it is meanwhile. For
+        programs that never synchronise the whole device, which CUDA forbids during a recording.
     """
 
     def __init__(self, device: torch.device) -> None:
         """Start empty."""
+        self.in_background = False
         self._device = device
         self._stream = torch.cuda.Stream(device)
         self._pool: Any = None
@@ -58,10 +62,14 @@ class Graphs:
         :param inputs: on the device or on the host (pinned, so that nobody waits).
         :param take: turns what the work returned into what is kept: the next replay overwrites
             it. Runs on the stream of the graphs.
-        :param announce: what is logged when this is to be recorded while others wait for frames.
+        :param announce: what is logged when this is recorded in the background.
         """
         shapes = [(tuple(x.shape), x.dtype) for x in inputs]
         full = (key, *shapes)
+        if self._submit(full, work, shapes) and announce and self.in_background:
+            _log.info('recording %s; frames take the slower way until that is done', announce)
+        if not self.in_background:
+            self._wait_for(full)
         with torch.cuda.device(self._device):
             caller = torch.cuda.current_stream()
             with self._running:
@@ -77,8 +85,6 @@ class Graphs:
                         there = [x.to(self._device, non_blocking=True) for x in inputs]
                         result = take(work(*there))
                 caller.wait_stream(self._stream)
-        if graph is None and self._submit(full, work, shapes) and announce:
-            _log.info('recording %s; frames take the slower way until that is done', announce)
         return result
 
     def prepare(self, key: Hashable, work: Work, shapes: Sequence[Shape],
@@ -91,10 +97,8 @@ class Graphs:
         """
         full = (key, *shapes)
         self._submit(full, work, shapes)
-        with self._books:
-            pending = self._pending.get(full)
-        if wait and pending is not None:
-            pending.result()
+        if wait:
+            self._wait_for(full)
 
     def wait(self) -> None:
         """Wait until everything is recorded that has been asked for."""
@@ -102,6 +106,12 @@ class Graphs:
             pending = list(self._pending.values())
         for one in pending:
             one.result()
+
+    def _wait_for(self, full: Hashable) -> None:
+        with self._books:
+            pending = self._pending.get(full)
+        if pending is not None:
+            pending.result()
 
     def _submit(self, full: Hashable, work: Work, shapes: Sequence[Shape]) -> bool:
         """Hand work to the recorder, unless it was recorded, is being recorded, or cannot be."""

@@ -327,7 +327,7 @@ def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> l
         raise MessageError('size', str(error)) from None
     if estimator.device.type == 'cuda':
         # What fails on the device, and the time it takes, belongs to the network.
-        torch.cuda.synchronize(estimator.device)
+        torch.cuda.current_stream(estimator.device).synchronize()
     return results
 
 

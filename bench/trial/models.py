@@ -87,15 +87,6 @@ def graphs(est: DepthEstimator) -> int | None:
     return None if est.network.graphs is None else len(est.network.graphs)
 
 
-def settle(est: DepthEstimator, work: Callable[[], Any]) -> Any:
-    """Do some work until all graphs that it asks for are recorded; return its last result."""
-    for _ in range(2):
-        work()
-        if est.network.graphs is not None:
-            est.network.graphs.wait()
-    return work()
-
-
 @contextmanager
 def without_graphs(est: DepthEstimator) -> Iterator[None]:
     """Let the estimator launch each kernel by itself."""

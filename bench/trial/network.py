@@ -45,8 +45,7 @@ def parity(trial: Trial) -> None:
             est = models.estimator(trial, precision, aspect='keep')
             for name in models.PHOTOS:
                 want = models.reference(trial, name)
-                image = models.photo(name)
-                found = models.settle(est, lambda: est.predict(image)).depth[::2, ::2]  # noqa: B023
+                found = est.predict(models.photo(name)).depth[::2, ::2]
                 known = np.isfinite(found) & (want > 1e-3)
                 off = np.abs(found - want)[known]
                 trial.fact(f'golden {precision}', photo=name, graphs=models.graphs(est),
@@ -61,7 +60,7 @@ def parity(trial: Trial) -> None:
         with trial.attempt(f'graph against eager {precision}'):
             est = models.estimator(trial, precision)
             images = [models.photo(), models.photo()[:, ::-1]]
-            replayed = models.settle(est, lambda: est.infer(images, deviation=True))  # noqa: B023
+            replayed = est.infer(images, deviation=True)
             with models.without_graphs(est):
                 eager = est.infer(images, deviation=True)
             for name in ('depth', 'deviation'):
@@ -92,13 +91,12 @@ def _calls(trial: Trial, est: DepthEstimator, precision: str, batch: int) -> Non
         torch.cuda.reset_peak_memory_stats()
     image = models.photo()
     there = to_device(image, trial.device)
-    models.settle(est, lambda: est.predict_batch([image] * batch))
+    est.predict_batch([image] * batch)
     if trial.cuda:
         torch.cuda.reset_peak_memory_stats()
     times = trial.timed(lambda: est.predict_batch([image] * batch))
     trial.fact(f'predict {precision}', batch=batch,
                images_s=round(1e3 * batch / times['p50_ms'], 1), **times, **trial.memory())
-    models.settle(est, lambda: est.infer([there] * batch))
     trial.fact(f'infer {precision}', batch=batch,
                **trial.timed(lambda: est.infer([there] * batch)))
 

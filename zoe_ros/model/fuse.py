@@ -28,12 +28,11 @@ def fuse(model: Any, probe: bool = True) -> str:
     """
     if not fused.DEFINED:
         return 'torch has no Triton here'
-    half = _dtype(model.decoder.project)
-    metric = FusedMetric(model.metric, tf32=half != torch.float32)
+    metric = FusedMetric(model.metric)
     decoder = FusedDecoder(model.decoder, relative=model.config.metric.relative_input)
     if probe:
         try:
-            with cuda.convolutions(metric.tf32):
+            with cuda.convolutions(tf32=False):
                 for stage, difference, tolerance in _differences(model, metric, decoder):
                     if not difference < tolerance:
                         return f'{stage} is off by {difference:.2g} (relative L2)'
@@ -66,7 +65,7 @@ def _differences(model: Any, metric: FusedMetric,
     yield 'the decoder', _off(found.fine, plain.fine), tolerance
     for a, b in zip(found.pyramid, plain.pyramid):
         yield 'the decoder', _off(a, b), tolerance
-    exact = 1e-2 if metric.tf32 else 1e-4
+    exact = _TOLERANCES[torch.float32]
     bottleneck = model.metric.project(plain.bottleneck)
     yield 'the bottleneck', _off(metric.project(plain.bottleneck), bottleneck), exact
     embeddings = model.metric.embed(plain, bottleneck)

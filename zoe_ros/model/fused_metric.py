@@ -31,21 +31,15 @@ class FusedMetric(nn.Module):
     while they are in its registers.
     """
 
-    def __init__(self, metric: MetricBins, tf32: bool) -> None:
-        """
-        Take over the weights of a module.
-
-        :param tf32: products may round their factors to 10 bits, as is right beside a backbone in
-            half precision.
-        """
+    def __init__(self, metric: MetricBins) -> None:
+        """Take over the weights of a module."""
         super().__init__()
-        self.tf32 = tf32
         self.plain = metric
         self.bottleneck = _Pointwise(metric.bottleneck)
-        self.seed_embedding = PixelMlp(metric.seed_embedding, tf32)
-        self.embeddings = nn.ModuleList(PixelMlp(net, tf32) for net in metric.embeddings)
+        self.seed_embedding = PixelMlp(metric.seed_embedding)
+        self.embeddings = nn.ModuleList(PixelMlp(net) for net in metric.embeddings)
         self.heads = nn.ModuleDict({
-            name: FusedHead(head, tf32) for name, head in metric.heads.items()
+            name: FusedHead(head) for name, head in metric.heads.items()
             if isinstance(head, AttractorHead)})
 
     def project(self, bottleneck: torch.Tensor) -> torch.Tensor:
@@ -68,17 +62,16 @@ class FusedMetric(nn.Module):
 class FusedHead(nn.Module):
     """A head of attractors over either distribution, see :class:`AttractorHead`."""
 
-    def __init__(self, head: AttractorHead, tf32: bool) -> None:
-        """Take over the weights of a head; ``tf32`` as in :class:`FusedMetric`."""
+    def __init__(self, head: AttractorHead) -> None:
+        """Take over the weights of a head."""
         super().__init__()
-        self.tf32 = tf32
         self.bounded = head.bounded
         self.span = [head.min_depth, head.max_depth]
         self.exponential, self.mean = head.attraction == 'exponential', head.reduction == 'mean'
-        self.seed_bins = PixelMlp(head.seed_bins, tf32)
+        self.seed_bins = PixelMlp(head.seed_bins)
         # Of a bounded layer's pairs of channels only the first of each has an effect (trap T4).
         self.attractors = nn.ModuleList(
-            PixelMlp(net, tf32, stride=2 if head.bounded else 1) for net in head.attractors)
+            PixelMlp(net, stride=2 if head.bounded else 1) for net in head.attractors)
         distribution: Any = head.distribution()
         layer1, layer2 = distribution.mlp[0], distribution.mlp[2]
         dim = head.attractors[0][0].in_channels
@@ -106,13 +99,13 @@ class FusedHead(nn.Module):
             bins = fused.attract_level(
                 embedding, previous, bins, net.weight1, net.bias1, net.weight2, net.bias2,
                 self.bounded, self.exponential, self.mean, self.span if sorts else [],
-                ATTRACTOR_ALPHA, self.tf32)
+                ATTRACTOR_ALPHA)
             previous = embedding
         found = fused.bin_moments(
             last(features.fine), F.linear(levels[-1], self.weight_share), bins,
             None if self.weight_relative is None else features.relative, self.weight1,
             self.weight_relative, self.bias1, self.weight2, self.bias2, self.coefficients,
-            [MIN_TEMPERATURE, MAX_TEMPERATURE], deviation, self.tf32)
+            [MIN_TEMPERATURE, MAX_TEMPERATURE], deviation)
         return found[0], found[1] if deviation else None
 
     def _seed(self, bottleneck: torch.Tensor) -> torch.Tensor:
@@ -124,10 +117,9 @@ class FusedHead(nn.Module):
 class PixelMlp(nn.Module):
     """Two 1 x 1 convolutions with a ReLU between them, as one kernel."""
 
-    def __init__(self, net: nn.Module, tf32: bool, stride: int = 1) -> None:
+    def __init__(self, net: nn.Module, stride: int = 1) -> None:
         """Take over the weights of a :class:`.metric.PixelMlp`, of every n-th output."""
         super().__init__()
-        self.tf32 = tf32
         layers: Any = net
         for name, layer, every in (('1', layers[0], 1), ('2', layers[2], stride)):
             weight = layer.weight.detach().flatten(1)[::every]
@@ -136,7 +128,7 @@ class PixelMlp(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (b, h, w, o) float32 for (b, h, w, i) of any precision."""
-        return fused.pixel_mlp(x, self.weight1, self.bias1, self.weight2, self.bias2, self.tf32)
+        return fused.pixel_mlp(x, self.weight1, self.bias1, self.weight2, self.bias2)
 
 
 class _Pointwise(nn.Module):

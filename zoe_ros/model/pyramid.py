@@ -1,6 +1,7 @@
 """Backbones that give their own pyramid of feature maps: SwinV2, light convolutional networks."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import timm
@@ -21,8 +22,7 @@ class PyramidBackbone(nn.Module):
         super().__init__()
         self._made_of = (config, image_size)
         size: dict[str, Any] = {'img_size': image_size} if config.sized else {}
-        self.network = timm.create_model(
-            config.name, features_only=True, pretrained=False, **size)
+        self.network = _create(config.name, **size)
         # Some networks also give a map at stride 2.
         info: Any = self.network.feature_info
         self.levels: list[int] = [info.reduction().index(stride) for stride in (4, 8, 16, 32)]
@@ -69,3 +69,15 @@ class PyramidBackbone(nn.Module):
         if getattr(self.network, 'output_fmt', Format.NCHW) == Format.NHWC:
             chosen = [m.permute(0, 3, 1, 2).contiguous() for m in chosen]
         return chosen
+
+
+def _create(name: str, **options: Any) -> nn.Module:
+    """Build a network of timm with maps of several strides as its output."""
+    build = partial(timm.create_model, name, features_only=True, pretrained=False, **options)
+    try:
+        return build()
+    except NotImplementedError:
+        # Built on 'meta': some versions of timm compute widths by operations that torch has no
+        # such form of (torch 2.11 with timm 1.0.29).
+        with torch.device('cpu'):
+            return build().to('meta')
