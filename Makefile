@@ -15,7 +15,7 @@ help:                     ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(READY)            ## depth and clouds of the sample bag
-	$(BIN)/zoe run $(SAMPLE)
+	$(BIN)/zoe run $(SAMPLE) --variant mobile
 
 test: $(READY)            ## the whole test suite, lint and types included
 	$(BIN)/python -m pytest

@@ -28,7 +28,7 @@ setup(
     python_requires='>=3.10',
     install_requires=[
         'setuptools',
-        'huggingface_hub>=0.26',
+        'huggingface_hub>=1.1',
         'numpy>=1.21',
         'pillow>=9.0',
         'pyyaml>=5.4',

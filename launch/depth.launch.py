@@ -33,7 +33,7 @@ PARAMETER_ARGUMENTS = (
                 "'n' (indoor), 'k' (outdoor)"),
     ('weights', 'path of a checkpoint; without one those of the package, or fetched ones'),
     ('device', "'auto', 'cpu', 'cuda' or 'cuda:N'"),
-    ('precision', "'fp32', 'fp16' or 'bf16'"),
+    ('precision', "'auto', 'fp32', 'fp16' or 'bf16'"),
     ('router', "'auto', 'indoor' or 'outdoor'"),
     ('image_transport', "'raw' or 'compressed'"),
     ('autostart', "'true': configure and activate at start; 'false': a lifecycle manager does"),

@@ -87,7 +87,8 @@ def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[D
     for dataset in held_out:
         # With labels at inference the head is forced; one head needs no choice.
         estimator = DepthEstimator.load(
-            weights=path, device='cpu', router=dataset.domain if routing == 'labeled' else 'auto')
+            weights=path, device='cpu', precision='fp32',
+            router=dataset.domain if routing == 'labeled' else 'auto')
         for key, value in evaluate(estimator, dataset).figures.items():
             if key in ('REL', 'delta1', ROUTING):
                 figures[f'{dataset.domain} {key}'] = value

@@ -72,8 +72,8 @@ def main() -> None:
              '--output', str(run)], options.processes)
         start = ['--from', str(run / 'model.safetensors')]
     shipped = ship([options.folder / name / 'model.safetensors' for name in AVERAGED])
-    zoe(['eval', str(options.folder / 'world'), '--weights', str(shipped), '--output',
-         str(options.folder / 'evaluation')])
+    zoe(['eval', str(options.folder / 'world'), '--weights', str(shipped), '--precision', 'fp32',
+         '--output', str(options.folder / 'evaluation')])
 
 
 def zoe(arguments: list[str], processes: int = 1) -> None:

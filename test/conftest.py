@@ -41,8 +41,8 @@ def tiny_weights(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def tiny_estimator(tiny_weights):
-    """Return an estimator on the tiny model, with the default choices, on the CPU."""
-    return DepthEstimator.load('tiny', tiny_weights, device='cpu')
+    """Return an estimator on the tiny model, in fp32 on the CPU, the other choices by default."""
+    return DepthEstimator.load('tiny', tiny_weights, device='cpu', precision='fp32')
 
 
 @pytest.fixture(scope='session')

@@ -41,8 +41,9 @@ USUAL = ('depth/image', 'depth/camera_info', 'points')
 
 
 def tiny(model, **more):
-    """Return parameters of a node with the tiny model that takes raw images."""
-    return {'variant': 'tiny', 'weights': str(model), 'device': 'cpu', **more}
+    """Return parameters of a node with the tiny model in fp32 that takes raw images."""
+    return {'variant': 'tiny', 'weights': str(model), 'device': 'cpu', 'precision': 'fp32',
+            **more}
 
 
 def stamp(message, seconds):

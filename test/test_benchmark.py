@@ -9,6 +9,7 @@ import torch
 from zoe_ros import benchmark
 from zoe_ros.benchmark import bench, network_flops, transformers_model
 from zoe_ros.cli import main
+from zoe_ros.defaults import default_precision, describe
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.settings import BenchSettings
 
@@ -16,7 +17,7 @@ from zoe_ros.settings import BenchSettings
 @pytest.fixture(scope='module')
 def figures(tiny_weights):
     """Return the lines of a short run on the tiny model, and the last one's facts."""
-    lines = bench(BenchSettings('tiny', str(tiny_weights), device='cpu', batch=2, frames=3))
+    lines = bench(BenchSettings('tiny', str(tiny_weights), 'fp32', 'cpu', batch=2, frames=3))
     return lines, json.loads(lines[-1])
 
 
@@ -47,6 +48,7 @@ def test_without_weights_it_says_so(monkeypatch, capsys):
     assert 'the weights are made up: times are real, depths are not' in lines[1]
     facts = json.loads(lines[-1])
     assert facts['made_up_weights']
+    assert facts['precision'] == default_precision(describe(torch.device('cpu'))).name
     assert facts['size'] == [64, 128]
 
 

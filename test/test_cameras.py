@@ -10,8 +10,9 @@ SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
 def test_two_cameras_share_a_model_and_keep_their_own_heads(tiny_weights, tiny_estimator):
     frames = bag_frames(SAMPLE)
     with running_node('-p', "cameras:=['front', 'rear']", variant='tiny',
-                      weights=str(tiny_weights), device='cpu', image_transport='compressed',
-                      interpolation='linear', router_time_constant=0.0) as node, \
+                      weights=str(tiny_weights), device='cpu', precision='fp32',
+                      image_transport='compressed', interpolation='linear',
+                      router_time_constant=0.0) as node, \
             Client(of_camera(node, 'front')) as front, Client(of_camera(node, 'rear')) as rear:
         node.wait_for('waiting for images on')
         front.wait_for_match()

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from zoe_ros import DepthEstimator, DepthPrediction
-from zoe_ros.engine import find_config, resolve_device
+from zoe_ros.benchmark import made_up_model
+from zoe_ros.defaults import default_precision, describe, Hardware
+from zoe_ros.engine import DTYPES, find_config, resolve_device
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import WeightsError
 from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 
+CPU, GPU = Hardware('cpu'), Hardware('cuda', (9, 0))
 PHOTO_HEADS = ['indoor', 'indoor', 'outdoor', 'indoor']
 
 
@@ -281,7 +284,7 @@ def test_image_of_another_shape(tiny_estimator, shape):
 # Loading.
 
 @pytest.mark.parametrize('choices, words', [
-    ({'precision': 'fp64'}, "precision 'fp64' is not one of fp32, fp16, bf16"),
+    ({'precision': 'fp64'}, "precision 'fp64' is not one of auto, fp32, fp16, bf16"),
     ({'aspect': 'crop'}, "aspect 'crop' is not one of stretch, keep"),
     ({'router': 'kitti'}, "router 'kitti' is not one of auto, indoor, outdoor"),
     ({'device': 'gpu'}, "no device 'gpu': use 'auto', 'cpu', 'cuda' or 'cuda:N'"),
@@ -313,16 +316,25 @@ def test_missing_file_is_told_before_anything_else_is_tried(tmp_path):
         DepthEstimator.load('nk', tmp_path / 'missing.pt')
 
 
-def test_find_config(tiny_weights):
-    assert find_config('tiny', tiny_weights) == made_up.tiny_config()
-    assert find_config('tiny', str(tiny_weights)) == made_up.tiny_config()
+@pytest.mark.parametrize('hardware', [CPU, GPU], ids=['cpu', 'cuda'])
+def test_find_config(hardware, tiny_weights):
+    assert find_config('tiny', tiny_weights, hardware) == made_up.tiny_config()
+    assert find_config('tiny', str(tiny_weights), hardware) == made_up.tiny_config()
+    assert find_config('', tiny_weights, hardware) == made_up.tiny_config()
     for variant, config in VARIANTS.items():
-        assert find_config(variant) is config
+        assert find_config(variant, None, hardware) is config
+
+
+@pytest.mark.parametrize('hardware, variant, other', [
+    (CPU, 'mobile', 'nk'), (GPU, 'nk', 'mobile')])
+def test_without_a_variant_and_weights_the_device_decides(hardware, variant, other, caplog):
+    caplog.set_level('INFO', 'zoe_ros')
+    assert find_config('', None, hardware) is VARIANTS[variant]
+    line, = caplog.messages
+    assert line.startswith(f"variant '{variant}': ") and f"name variant '{other}'" in line
 
 
 def test_without_a_variant_the_weights_tell(tiny_weights):
-    assert find_config('') is VARIANTS['mobile']
-    assert find_config('', tiny_weights) == made_up.tiny_config()
     assert DepthEstimator.load(weights=tiny_weights, device='cpu').model.config.variant == 'tiny'
 
 
@@ -351,11 +363,31 @@ def test_cuda_device_beyond_the_last():
 @pytest.mark.parametrize('precision', ['fp16', 'bf16'])
 def test_half_precision_is_near(tiny_weights, tiny_estimator, photos, precision):
     half = DepthEstimator.load('tiny', tiny_weights, device='cpu', precision=precision)
+    assert (half.precision, tiny_estimator.precision) == (precision, 'fp32')
     for prediction, exact in zip(half.predict_batch(photos), tiny_estimator.predict_batch(photos)):
         assert prediction.head == exact.head
         assert prediction.depth.dtype == np.float32
         difference = np.abs(prediction.depth - exact.depth)
         assert 0 < np.median(difference) < 0.1 * np.median(exact.depth)
+
+
+def test_by_default_the_device_decides_about_the_precision(tiny_weights, photos, caplog):
+    caplog.set_level('INFO', 'zoe_ros')
+    chosen = DepthEstimator.load('tiny', tiny_weights, device='cpu')
+    name, reason = default_precision(describe(torch.device('cpu')))
+    assert chosen.precision == name
+    assert caplog.messages == [f'precision {name}: {reason}']
+    named = DepthEstimator.load('tiny', tiny_weights, device='cpu', precision=name)
+    assert len(caplog.messages) == 1, 'what is named needs no reason'
+    np.testing.assert_array_equal(chosen.predict(photos[0]).depth, named.predict(photos[0]).depth)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'bf16'])
+@pytest.mark.parametrize('variant', ['mobile', 'nk-swin2-t'])
+def test_a_packed_model_tells_its_precision(variant, precision):
+    model = made_up_model(VARIANTS[variant]).set_precision(DTYPES[precision])
+    assert DepthEstimator(model).precision == precision
+    assert DepthEstimator(model.pack()).precision == precision
 
 
 # Sharing.

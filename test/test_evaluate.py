@@ -5,9 +5,11 @@ import numpy as np
 from PIL import Image
 import pytest
 from scenes import Planes
+import torch
 
 from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError, EvalProtocol
+from zoe_ros.defaults import default_precision, describe
 from zoe_ros.evaluate import evaluate, ROUTING, TABLE, table, write_results
 from zoe_ros.metrics import depth_metrics, mean_metrics
 from zoe_ros.settings import WorldSettings
@@ -102,7 +104,9 @@ def test_the_commands_from_world_to_figures(tmp_path, capsys, monkeypatch):
     assert main(['eval', 'w', '--weights', 'run/model.safetensors', '--device', 'cpu']) == 0
     out = capsys.readouterr().out
     assert 'world-indoor' in out and 'world-outdoor' in out
-    assert (tmp_path / 'results' / 'latest' / TABLE).is_file()
+    settings = json.loads((tmp_path / 'results' / 'latest' / TABLE).read_text())['settings']
+    precision = default_precision(describe(torch.device('cpu'))).name
+    assert (settings['variant'], settings['precision']) == ('mobile', precision)
 
 
 @pytest.mark.parametrize('arguments, words', [

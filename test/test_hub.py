@@ -24,8 +24,11 @@ NOBODY = 'http://127.0.0.1:9'       # 'discard': nothing listens there
 
 # Fetches once for each line: a variant, and how large a file may grow [bytes], -1 without limit.
 CLIENT = """
-import json, resource, sys
+import io, json, logging, resource, sys
 from zoe_ros.model.hub import cached_weights, fetch_weights
+log = io.StringIO()
+logging.getLogger('zoe_ros').addHandler(logging.StreamHandler(log))
+logging.getLogger('zoe_ros').setLevel(logging.INFO)
 for line in sys.stdin:
     variant, limit = line.split()
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), -1))
@@ -34,6 +37,8 @@ for line in sys.stdin:
                   'cached': str(cached_weights(variant))}
     except Exception as error:
         answer = {'error': f'{type(error).__name__}: {error}'}
+    answer['log'] = log.getvalue().splitlines()
+    log.truncate(log.seek(0))
     print(json.dumps(answer), flush=True)
 """
 
@@ -203,6 +208,14 @@ def test_first_fetch_transfers_and_the_second_asks_nobody(hub, machine):
     assert len(hub.log) == 2
 
 
+def test_progress_is_logged_where_no_terminal_shows_it(machine):
+    begin, *steps = machine.fetch()['log']
+    assert begin == ('fetching the weights of ZoeD-M12-N (1.4 GB, once) from '
+                     'Intel/zoedepth-nyu')
+    assert steps == [f'fetched {done} of 26 MB' for done in (10, 21, 26)]
+    assert machine.fetch()['log'] == []
+
+
 @pytest.mark.parametrize('environment', [{}, {'HF_HUB_OFFLINE': '1'}], ids=['no hub', 'offline'])
 def test_cached_weights_need_no_network(hub, machine, environment):
     assert_fetched(machine.fetch())
@@ -277,14 +290,18 @@ def test_other_replies(hub, machine):
 
 def test_offline(tmp_path):
     with Machine(tmp_path, NOBODY, HF_HUB_OFFLINE='1') as machine:
-        assert_refused(machine.fetch(), ELSEWHERE + '(')
+        answer = machine.fetch('nk')
+        assert_refused(answer, ELSEWHERE.replace('M12-N', 'M12-NK') + '(')
+        assert answer['error'].endswith(
+            "or choose variant 'mobile', which comes with the package")
         assert machine.files() == []
 
 
 def test_no_hub(lonely):
     assert_refused(lonely.answer(), ELSEWHERE + (
         '(LocalEntryNotFoundError): connect once to fetch model.safetensors of '
-        'Intel/zoedepth-nyu (1.4 GB), or name a file that you have as weights'))
+        'Intel/zoedepth-nyu (1.4 GB), name a file that you have as weights, or choose variant '
+        "'mobile', which comes with the package"))
     assert lonely.files() == []
 
 

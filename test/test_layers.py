@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     ['settings', 'colormap', 'camera', 'routing', 'metrics', 'heap'],
     ['model.'],
-    ['transfer'],
+    ['transfer', 'defaults'],
     ['preprocess', 'refine', 'view', 'cloud', 'losses', 'network'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names

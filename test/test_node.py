@@ -35,9 +35,11 @@ from ros_support import (
 )
 from ros_support import stamp as stamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.bag import BagReader
+from zoe_ros.defaults import default_precision, describe
 from zoe_ros.messages import decode_image, nanoseconds, pack_array
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.parameters import DepthParameters
@@ -120,7 +122,7 @@ def camera_info(width, height, focal=300.0, stamp=1.5, frame='cam', d=(), p_foca
 def offline(bag, tiny_weights, output):
     """Run the bag offline; return what is on each topic of the results, in order."""
     folder = run(RunSettings(data=str(bag), output=str(output), variant='tiny',
-                             weights=str(tiny_weights), device='cpu'))
+                             weights=str(tiny_weights), device='cpu', precision='fp32'))
     return {topic: [message for _, message in found]
             for topic, found in read_bag(folder / 'bag').items()}
 
@@ -238,7 +240,8 @@ def test_without_camera_info_there_is_depth_and_no_cloud(tiny_weights, photos):
 
 
 REFUSED = [
-    ({'precision': 'fp64'}, "parameter 'precision' is 'fp64', not one of fp32, fp16, bf16"),
+    ({'precision': 'fp64'},
+     "parameter 'precision' is 'fp64', not one of auto, fp32, fp16, bf16"),
     ({'point_cloud_downsample': 0}, 'point_cloud_downsample out of range. Min: 1, Max: 64'),
     ({'point_cloud_downsample': 'four'}, "is 'four', not of type int"),
     ({'device': 'cuda:77'}, "no device 'cuda:77'"),
@@ -352,16 +355,16 @@ def ask_once(weights, photo, info=None, **parameters):
 def test_parameters_reach_the_estimator(tiny_weights):
     tall = picture(200, 130)
     found = []
-    for parameters in ({'aspect': 'keep', 'router': 'indoor'},
-                       {'precision': 'bf16', 'router': 'indoor'}, {'router': 'indoor'}):
+    for parameters in ({'precision': 'fp32', 'aspect': 'keep', 'router': 'indoor'},
+                       {'precision': 'bf16', 'router': 'indoor'},
+                       {'precision': 'fp32', 'router': 'indoor'}):
         chosen = DepthParameters(**parameters)
         estimator = DepthEstimator.load('tiny', tiny_weights, device='cpu',
                                         precision=chosen.precision, aspect=chosen.aspect)
         expected, _ = Pipeline(estimator, None, chosen, False).measure(tall)
         found.append(expected.tobytes())
-        if len(parameters) > 1:
-            depth, _ = ask_once(tiny_weights, tall, **parameters)
-            np.testing.assert_array_equal(depth, expected)
+        depth, _ = ask_once(tiny_weights, tall, **parameters)
+        np.testing.assert_array_equal(depth, expected)
     # ... and they matter.
     assert len(set(found)) == 3
 
@@ -377,6 +380,15 @@ def test_rectified_and_downsample_shape_the_cloud(tiny_weights, photos):
     u = np.arange(width)[::2] - width / 2
     np.testing.assert_allclose(rectified[..., 0], u / 250 * depth[::2, ::2], rtol=1e-5, atol=1e-6)
     assert not np.allclose(raw[::2, ::2, 0], u / 300 * depth[::2, ::2], rtol=1e-3, atol=1e-3)
+
+
+def test_the_precision_that_is_chosen_is_told(tiny_weights):
+    precision, reason = default_precision(describe(torch.device('cpu')))
+    parameters = tiny(tiny_weights, precision='auto', diagnostics_period=0.3)
+    with running_node(**parameters) as node, Client(node, outputs=()) as client:
+        node.wait_for(READY)
+        assert node.output.count(f'precision {precision}: {reason}') == 1
+        assert client.next_report()['model'] == f'ZoeD-tiny in {precision}'
 
 
 def test_a_bare_n_on_the_command_line_means_the_variant(tiny_weights):

@@ -35,7 +35,8 @@ def test_bag_runs_and_the_node_share_names_and_defaults():
 
 
 @pytest.mark.parametrize(('name', 'value', 'text'), [
-    ('precision', 'fp8', "parameter 'precision' is 'fp8', not one of fp32, fp16, bf16"),
+    ('precision', 'fp8',
+     "parameter 'precision' is 'fp8', not one of auto, fp32, fp16, bf16"),
     ('router', 'kitchen', "parameter 'router' is 'kitchen', not one of auto, indoor, outdoor"),
     ('point_cloud_downsample', 65, "'point_cloud_downsample' is 65, not within 1 ... 64"),
     ('point_cloud_downsample', 2.0, "'point_cloud_downsample' is 2.0, not of type int"),

@@ -104,7 +104,7 @@ def zoe(tmp_path, tiny_weights, capsys, news):
         capsys.readouterr()
         try:
             code = main(['run', '--variant', 'tiny', '--weights', str(weights), '--device', 'cpu',
-                         '--output', str(to), *map(str, arguments)])
+                         '--precision', 'fp32', '--output', str(to), *map(str, arguments)])
         except SystemExit as error:     # argparse
             code = error.code
         out, err = capsys.readouterr()
@@ -693,7 +693,8 @@ def test_only_damaged_photographs(zoe, tmp_path):
 
 def test_module_as_a_command(tmp_path, tiny_weights):
     path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(2))
-    done = command(path, '--variant', 'tiny', '--weights', tiny_weights, cwd=tmp_path)
+    done = command(path, '--variant', 'tiny', '--weights', tiny_weights, '--precision', 'fp32',
+                   cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, '')
     out = done.stdout.splitlines()
     assert out[0].startswith(f'{path} is a bag: 2 images on {RAW}')

@@ -74,7 +74,8 @@ def test_defaults_are_accepted_and_the_same_everywhere():
     for group in (FrameSettings(), ModelSettings()):
         for item in fields(group):
             assert getattr(run, item.name) == getattr(group, item.name) == item.default
-    assert ALL['precision'].metadata['choices'] == PRECISIONS == ('fp32', 'fp16', 'bf16')
+    assert ALL['precision'].metadata['choices'] == PRECISIONS == (
+        'auto', 'fp32', 'fp16', 'bf16')
     assert ALL['aspect'].metadata['choices'] == ASPECTS == ('stretch', 'keep')
     assert ALL['router'].metadata['choices'] == ROUTERS == ('auto', 'indoor', 'outdoor')
     # By default nothing is removed, scaled or cut.

@@ -1,15 +1,19 @@
 """The model that comes with the package: small, offline, and good on scenes that it never saw."""
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from zoe_ros import DepthEstimator
+from zoe_ros.defaults import default_precision, describe
 from zoe_ros.evaluate import evaluate, ROUTING
-from zoe_ros.model.config import DEFAULT, VARIANTS
+from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.hub import SHIPPED
 from zoe_ros.model.weights import open_checkpoint
 from zoe_ros.settings import WorldSettings
@@ -17,13 +21,13 @@ from zoe_ros.sources import open_datasets
 from zoe_ros.world.make import make_world
 
 ROOT = Path(__file__).resolve().parents[1]
-FILE = SHIPPED / f'{DEFAULT}.safetensors'
+FILE = SHIPPED / 'mobile.safetensors'
 
 
 @pytest.fixture(scope='module')
 def estimator():
-    """Return what a user gets who asks for nothing."""
-    return DepthEstimator.load(device='cpu')
+    """Return what a user gets on a CPU who asks for nothing, but exactly."""
+    return DepthEstimator.load(device='cpu', precision='fp32')
 
 
 @pytest.fixture(scope='module')
@@ -37,7 +41,7 @@ def held_out(tmp_path_factory):
 
 def test_the_file_is_small_and_says_what_it_is(estimator):
     assert FILE.stat().st_size <= 25e6
-    assert open_checkpoint(FILE).config == VARIANTS[DEFAULT] == estimator.model.config
+    assert open_checkpoint(FILE).config == VARIANTS['mobile'] == estimator.model.config
     assert estimator.weights == FILE
     assert 'no real photograph' in (SHIPPED / 'README.md').read_text()
 
@@ -69,6 +73,11 @@ def test_bfloat16_makes_little_difference(estimator, held_out):
         assert np.quantile(difference, 0.99) < 0.03
 
 
+def test_the_demo_needs_no_network_on_any_machine():
+    demo, = re.findall(r'^demo:.*\n((?:\t.*\n)+)', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+    assert '--variant mobile' in demo
+
+
 def test_depth_of_the_sample_without_a_network(tmp_path):
     done = subprocess.run(
         [sys.executable, '-m', 'zoe_ros.cli', 'run', ROOT / 'zoe_ros/data/sample', '--device',
@@ -76,5 +85,10 @@ def test_depth_of_the_sample_without_a_network(tmp_path):
         timeout=300, env={**os.environ, 'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path / 'no')})
     assert done.returncode == 0, done.stderr
     assert 'has seen no real photograph' in done.stdout
+    assert "variant 'mobile': " in done.stdout
+    config = yaml.safe_load((tmp_path / 'results/latest/config.yaml').read_text())
+    assert config['variant'] == 'mobile'
+    assert config['precision'] == default_precision(describe(torch.device('cpu'))).name
+    assert f'ZoeD-Mobile-NK in {config["precision"]} on cpu' in done.stdout
     assert (tmp_path / 'results/latest/overview.png').is_file()
     assert (tmp_path / 'results/latest/bag/metadata.yaml').is_file()

@@ -80,7 +80,7 @@ def test_both_stages_give_a_model_that_measures(tmp_path):
     first = train(settings(tmp_path / 'first', stage='relative', steps=20), DATA, config=CONFIG)
     second = train(settings(tmp_path / 'second', start=str(first), steps=200), DATA,
                    config=CONFIG)
-    estimator = DepthEstimator.load('tiny', second, device='cpu')
+    estimator = DepthEstimator.load('tiny', second, device='cpu', precision='fp32')
     for domain in ('indoor', 'outdoor'):
         errors = []
         for sample in (Planes(domain, 4, seed=1)[i] for i in range(4)):
@@ -264,9 +264,10 @@ def test_backbones_learn(variant, tmp_path):
     """One step at a small size, and the file loads; SwinV2 has buffers that no file holds."""
     path = train(settings(tmp_path / 'run', variant=variant, size='64x64', batch=2, steps=1,
                           learning_rate=1e-4), DATA)
-    estimator = DepthEstimator.load(variant, path, device='cpu')
-    assert estimator.model.config.image_size == (64, 64)
-    assert np.isfinite(estimator.predict(DATA[0][0].image).depth).all()
+    for precision in ('fp32', 'bf16'):
+        estimator = DepthEstimator.load(variant, path, device='cpu', precision=precision)
+        assert estimator.model.config.image_size == (64, 64)
+        assert np.isfinite(estimator.predict(DATA[0][0].image).depth).all()
 
 
 # --- bad input ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 
+from zoe_ros.defaults import Hardware
 from zoe_ros.engine import find_config
 from zoe_ros.model.config import RELEASED, VARIANTS
 from zoe_ros.model.layouts import OFFICIAL
@@ -150,7 +151,7 @@ def released(variant, folder):
 
 @pytest.mark.parametrize('variant', RELEASED)
 def test_a_released_file_tells_its_variant(tmp_path, variant):
-    assert find_config('', released(variant, tmp_path)) is VARIANTS[variant]
+    assert find_config('', released(variant, tmp_path), Hardware('cpu')) is VARIANTS[variant]
 
 
 @pytest.mark.parametrize('held, asked', list(itertools.permutations(RELEASED, 2)))
@@ -412,7 +413,7 @@ thread.join()
 print(max(peaks) - before, sum(p.numel() * p.element_size() for p in model.parameters()),
       sum(p.numel() for p in model.parameters()), end=' ')
 del model
-estimator = DepthEstimator.load('nk', sys.argv[1], precision=sys.argv[3])
+estimator = DepthEstimator.load('nk', sys.argv[1], 'cpu', sys.argv[3])
 print(anonymous() - before)
 """
 

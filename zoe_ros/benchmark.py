@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoe_ros.engine import DepthEstimator, DTYPES, find_config, resolve_device
+from zoe_ros.defaults import describe
+from zoe_ros.engine import DepthEstimator, DTYPES, find_config, find_precision, resolve_device
 from zoe_ros.model.config import BackboneConfig, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE
 from zoe_ros.model.weights import load_model
@@ -42,8 +43,10 @@ def bench(settings: BenchSettings) -> list[str]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = resolve_device(settings.device)
-    config = find_config(settings.variant, settings.weights or None)
+    hardware = describe(device)
+    config = find_config(settings.variant, settings.weights or None, hardware)
     config = replace(config, image_size=parse_size(settings.size) or config.image_size)
+    settings = replace(settings, precision=find_precision(settings.precision, hardware))
     dtype = DTYPES[settings.precision]
     model = (load_model(config, settings.weights, device, dtype) if settings.weights
              else made_up_model(config).to(device).set_precision(dtype))

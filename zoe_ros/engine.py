@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from zoe_ros.defaults import default_precision, default_variant, describe, Hardware
 from zoe_ros.heap import trim_heap
-from zoe_ros.model.config import DEFAULT, VARIANTS, ZoeConfig
+from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights, SHIPPED
 from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -91,7 +92,7 @@ class DepthEstimator:
 
     @classmethod
     def load(cls, variant: str = '', weights: str | Path | None = None, device: str = 'auto',
-             precision: str = 'fp32', aspect: str = 'stretch', pad: bool = False,
+             precision: str = 'auto', aspect: str = 'stretch', pad: bool = False,
              flip: bool = False, router: str = 'auto',
              position_memory: float = 1.0) -> DepthEstimator:
         """
@@ -99,11 +100,13 @@ class DepthEstimator:
 
         :param variant: 'mobile' (small, comes with the package), 'nk' (the published one with
             both heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in a
-            ``weights`` file of our own. Empty: what ``weights`` holds, or 'mobile'.
+            ``weights`` file of our own. Empty: what ``weights`` holds; without these 'nk' on a
+            CUDA device and 'mobile' on a CPU.
         :param weights: path of a checkpoint; without one those that come with the package, or
             the released ones, fetched once into the cache of the Hugging Face hub.
         :param device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda', 'cuda:1', ...
-        :param precision: of encoder and decoder: 'fp32', 'fp16' or 'bf16'.
+        :param precision: of encoder and decoder: 'fp32', 'fp16', 'bf16', or 'auto' for bf16 where
+            the device has products of it, else fp32.
         :param aspect: 'stretch' to the training resolution, or 'keep' the aspect ratio.
         :param pad: mirror a border around the image, as the official inference does.
         :param flip: average with the mirrored image, as the official inference does; twice the
@@ -118,17 +121,25 @@ class DepthEstimator:
         one_of('aspect', aspect, ASPECTS)
         one_of('router', router, ROUTERS)
         target = resolve_device(device)
-        config = find_config(variant, weights)
+        hardware = describe(target)
+        config = find_config(variant, weights, hardware)
         path = Path(weights) if weights else find_weights(config.variant)
         if path.parent == SHIPPED:
             log.warning('%s comes with the package and has seen no real photograph: for metres '
                         "in the real world take variant 'nk', or fine-tune it", config.title)
-        model = load_model(config, path, target, DTYPES[precision]).pack()
+        dtype = DTYPES[find_precision(precision, hardware)]
+        model = load_model(config, path, target, dtype).pack()
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)
         estimator.weights = path
         trim_heap()
         return estimator
+
+    @property
+    def precision(self) -> str:
+        """Name what encoder and decoder compute in: 'fp32', 'fp16' or 'bf16'."""
+        dtype = next(self.model.backbone.parameters()).dtype
+        return next(name for name, known in DTYPES.items() if known == dtype)
 
     def warm_up(self, size: tuple[int, int] | None = None, batches: int = 1,
                 router: str = 'auto') -> None:
@@ -294,9 +305,12 @@ def _average_mirrored(values: torch.Tensor) -> torch.Tensor:
     return (straight + mirrored.flip(-1)) / 2
 
 
-def find_config(variant: str, weights: str | Path | None = None) -> ZoeConfig:
+def find_config(variant: str, weights: str | Path | None, hardware: Hardware) -> ZoeConfig:
     """
-    Return the description of the model that ``variant`` names; empty: that the weights hold.
+    Return the description of the model that ``variant`` names.
+
+    An empty one means the model in the ``weights`` file; without that the default of the
+    hardware is taken, and the log says so.
 
     :raises ValueError: neither a known variant nor the model in the ``weights`` file.
     """
@@ -314,9 +328,20 @@ def find_config(variant: str, weights: str | Path | None = None) -> ZoeConfig:
                                f"not '{variant}'")
         if own is not None:
             return own
-    variant = variant or DEFAULT
+    if not variant:
+        variant, reason = default_variant(hardware)
+        log.info("variant '%s': %s", variant, reason)
     one_of('variant', variant, tuple(VARIANTS))
     return VARIANTS[variant]
+
+
+def find_precision(name: str, hardware: Hardware) -> str:
+    """Return the precision of that name; what 'auto' means is said in the log."""
+    if name != 'auto':
+        return name
+    precision, reason = default_precision(hardware)
+    log.info('precision %s: %s', precision, reason)
+    return precision
 
 
 def resolve_device(name: str) -> torch.device:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 import json
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,9 @@ def run_evaluation(settings: EvalSettings) -> Path:
     results = [evaluate(estimator, dataset, progress=True) for dataset in datasets]
     text = table(results, reference)
     folder = new_folder(Path(settings.output))
-    write_results(results, asdict(settings), folder)
+    taken = replace(settings, variant=estimator.model.config.variant,
+                    precision=estimator.precision)
+    write_results(results, asdict(taken), folder)
     (folder / 'table.txt').write_text(text + '\n')
     link_latest(folder)
     return folder

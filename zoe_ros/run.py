@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import json
 import logging
 from pathlib import Path
@@ -56,7 +56,8 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                  f'CameraInfo on {bag.info_topic}' if bag.info_topic
                  else 'no CameraInfo, so there will be no cloud')
         rectified = is_rectified(bag.topic)
-        pipeline = Pipeline(_load(settings), BAG_TYPES, settings, rectified)
+        estimator, settings = _load(settings)
+        pipeline = Pipeline(estimator, BAG_TYPES, settings, rectified)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
         with _reporting(folder, settings, found, bag.count) as report, \
@@ -87,7 +88,8 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
         photos = [path]
         read_photo(path)    # fail before the model is loaded
         log.info('%s is a photograph', path)
-    pipeline = Pipeline(_load(settings), BAG_TYPES, settings, rectified=False)
+    estimator, settings = _load(settings)
+    pipeline = Pipeline(estimator, BAG_TYPES, settings, rectified=False)
     folder = new_folder(Path(settings.output))
     with _reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
@@ -104,15 +106,16 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
     return folder
 
 
-def _load(settings: RunSettings) -> DepthEstimator:
-    """Load the estimator and say what was taken."""
+def _load(settings: RunSettings) -> tuple[DepthEstimator, RunSettings]:
+    """Load the estimator; return it with the settings in which the choices are made."""
     estimator = DepthEstimator.load(
         settings.variant, settings.weights or None, settings.device, settings.precision,
         settings.aspect, settings.pad, settings.flip)
     estimator.check_router(settings.router)
-    log.info('%s in %s on %s', estimator.model.config.title, settings.precision,
+    log.info('%s in %s on %s', estimator.model.config.title, estimator.precision,
              estimator.device)
-    return estimator
+    return estimator, replace(settings, variant=estimator.model.config.variant,
+                              precision=estimator.precision)
 
 
 def read_photo(path: Path) -> np.ndarray:

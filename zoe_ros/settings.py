@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PRECISIONS = ('fp32', 'fp16', 'bf16')
+PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
 ASPECTS = ('stretch', 'keep')
 ROUTERS = ('auto', 'indoor', 'outdoor')
 
@@ -73,15 +73,16 @@ class ModelSettings(Settings):
     variant: str = setting(
         '', "Model: 'mobile' (small, comes with the package), 'nk' (the published one with both "
             "heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in the "
-            "weights file. Empty: what that file holds, or 'mobile' without one.")
+            "weights file. Empty: what that file holds; without one 'nk' on a CUDA device and "
+            "'mobile' on a CPU.")
     weights: str = setting(
         '', 'Path of a checkpoint. Empty: what comes with the package, or the released weights of '
             'the variant, fetched once.')
     device: str = setting(
         'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = setting(
-        'fp32', 'Precision of encoder and decoder; the metric head stays in fp32.',
-        choices=PRECISIONS)
+        'auto', "Precision of encoder and decoder; the metric head stays in fp32. 'auto': bf16 "
+                'where the device has products of it, else fp32.', choices=PRECISIONS)
     aspect: str = setting(
         'stretch', "'stretch' the image to the training resolution (best metric accuracy, "
                    "constant cost) or 'keep' its aspect ratio.", choices=ASPECTS)
@@ -241,7 +242,8 @@ class BenchSettings(Settings):
     variant: str = setting('nk', 'Model.')
     weights: str = setting('', 'Path of a checkpoint. Empty: made-up weights, at the same cost.')
     precision: str = setting(
-        'fp32', 'Of encoder and decoder; the metric head stays in fp32.', choices=PRECISIONS)
+        'auto', "Of encoder and decoder; the metric head stays in fp32. 'auto': bf16 where the "
+                'device has products of it, else fp32.', choices=PRECISIONS)
     device: str = setting('auto', "'auto', 'cpu', 'cuda' or 'cuda:N'.")
     batch: int = setting(1, 'Images at a time.', low=1, high=4096)
     size: str = setting(

@@ -225,5 +225,3 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
 )}
 # Of these the authors publish weights.
 RELEASED = ('n', 'k', 'nk')
-# What runs where nothing is asked for.
-DEFAULT = 'mobile'

@@ -8,6 +8,7 @@ import re
 
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import logging as hub_logging
+from huggingface_hub.utils import tqdm
 
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import sha256_of, WeightsError
@@ -19,6 +20,7 @@ FILE = 'model.safetensors'
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'weights'
 _STORAGE_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+_SMALL = "choose variant 'mobile', which comes with the package"
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +61,33 @@ def fetch_weights(variant: str) -> Path:
     verbosity = hub_logging.get_verbosity()
     hub_logging.set_verbosity_error()   # what goes wrong is said below, once
     try:
-        path = Path(hf_hub_download(repository, FILE))
+        path = Path(hf_hub_download(repository, FILE, tqdm_class=_Progress))
     except Exception as error:  # the client lets those of its HTTP library through, too
         if getattr(error, 'errno', None) in _STORAGE_ERRORS:
             raise WeightsError(f'the weights of {title} could not be stored ({error}): make '
-                               'room, or set HF_HOME to a folder with 1.5 GB free') from None
+                               'room, set HF_HOME to a folder with 1.5 GB free, or '
+                               f'{_SMALL}') from None
         raise WeightsError(
             f'the weights of {title} are not on this machine and could not be fetched from the '
             f'Hugging Face hub ({type(error).__name__}): connect once to fetch {FILE} of '
-            f'{repository} (1.4 GB), or name a file that you have as weights') from None
+            f'{repository} (1.4 GB), name a file that you have as weights, or {_SMALL}') from None
     finally:
         hub_logging.set_verbosity(verbosity)
     _verify(path)
     return path
+
+
+class _Progress(tqdm):
+    """The bar of the client on a terminal; elsewhere, as under launch, a line for each tenth."""
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Count ``n`` more bytes."""
+        if self.disable and self.total and n:
+            tenths = 10 * self.n // self.total
+            self.n += n
+            if 10 * self.n // self.total > tenths:
+                log.info('fetched %.0f of %.0f MB', self.n / 1e6, self.total / 1e6)
+        return super().update(n)
 
 
 def _verify(path: Path) -> None:

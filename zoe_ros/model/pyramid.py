@@ -39,7 +39,7 @@ class PyramidBackbone(nn.Module):
         for name, buffer in list(self.named_buffers()):
             if buffer.is_meta:
                 owner, _, leaf = name.rpartition('.')
-                setattr(self.get_submodule(owner), leaf, fresh[name].to(device))
+                setattr(self.get_submodule(owner), leaf, fresh[name].to(device, buffer.dtype))
 
     def pack(self) -> None:
         """

@@ -80,10 +80,10 @@ class DepthNode(LifecycleNode):
         self._estimator = estimator
         self._channels = {name: Channel(self, name, chosen) for name in chosen.cameras}
         device, title = _device_name(estimator.device), estimator.model.config.title
-        self._facts = {'device': device, 'model': f'{title} in {chosen.precision}'}
+        self._facts = {'device': device, 'model': f'{title} in {estimator.precision}'}
         if estimator.weights is not None:
             self._facts['weights SHA-256'] = sha256_of(estimator.weights)
-        self.get_logger().info(f'{title} in {chosen.precision} on {device}')
+        self.get_logger().info(f'{title} in {estimator.precision} on {device}')
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
