@@ -1,5 +1,6 @@
 """What runs the model: kept position biases, strips, fused products; all as the plain model."""
 from concurrent.futures import ThreadPoolExecutor
+from threading import current_thread, Event, main_thread
 
 import made_up
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from zoe_ros import DepthEstimator
 from zoe_ros.benchmark import made_up_model
+from zoe_ros.graphs import Graphs
 from zoe_ros.model import kernels
 from zoe_ros.model.backbone import attend, transform
 from zoe_ros.model.config import VARIANTS
@@ -114,10 +116,13 @@ def test_a_packed_transformer_computes_the_same_to_the_bit(dtype):
     model = made_up.tiny_model().set_precision(dtype)
     backbone, bias = model.backbone, PositionBiases(model, 1.0).of(pixels_of((64, 96)))[0]
     tokens = made_up.tensor_for('tokens', (3, 25, backbone.cls_token.shape[-1]))
-    expected = [encode(block, tokens, bias) for block in backbone.blocks]
+    tokens = tokens.to(dtype)
+    expected = [(attend(block, tokens, bias), transform(block, tokens))
+                for block in backbone.blocks]
     backbone.pack()
-    for block, wanted in zip(backbone.blocks, expected, strict=True):
-        assert torch.equal(encode(block, tokens, bias), wanted)
+    for block, (mixed, hidden) in zip(backbone.blocks, expected, strict=True):
+        assert torch.equal(attend(block, tokens, bias), mixed)
+        assert torch.equal(transform(block, tokens), hidden)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
@@ -324,15 +329,87 @@ def test_attention_in_bfloat16(at_a_time, monkeypatch):
 
 # Graphs.
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='CUDA graphs need a CUDA device')
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(),
+                               reason='CUDA graphs need a CUDA device')
+
+
+@needs_gpu
 @pytest.mark.parametrize('deviation', [False, True])
 def test_a_graph_replays_what_the_model_computes(deviation):
     model = made_up.tiny_model()
     expected = Network(model, 1.0)(pixels_of((64, 96), 2), choose_by(model, 2), deviation)
-    network = Network(model.cuda(), 1.0)
+    network = Network(model.cuda().pack(), 1.0)
     for _ in range(3):
         network(pixels_of((64, 64)).cuda(), choose_by(model))       # another shape between
         depth, spread = network(pixels_of((64, 96), 2).cuda(), choose_by(model, 2), deviation)
         assert_close(depth.cpu(), expected[0], 1e-3)
         assert (spread is None) == (not deviation)
-    assert network._graphs is not None and len(network._graphs) == 2
+    assert len(network.graphs) == 2
+
+
+@needs_gpu
+def test_a_forced_head_has_a_graph_of_its_own():
+    model = made_up.tiny_model()
+    pixels = pixels_of((64, 96))
+    expected, _ = Network(model, 1.0)(pixels, lambda logits: ['outdoor'])
+    network = Network(model.cuda().pack(), 1.0)
+    asked = []
+    depth, _ = network(pixels.cuda(), lambda logits: asked.append(logits) or ['outdoor'],
+                       heads=['outdoor'])
+    assert_close(depth.cpu(), expected, 1e-3)
+    assert asked == [None]
+
+
+@needs_gpu
+def test_what_cannot_be_recorded_runs_as_it_is_and_costs_no_other_its_graph(caplog):
+    graphs = Graphs(torch.device('cuda'))
+    x = torch.arange(6.0).pin_memory()
+    for _ in range(2):
+        # It waits for the device, which no graph can.
+        assert graphs.run('bad', lambda t: t * t.sum().item(), [x], torch.Tensor.tolist) == [
+            0, 15, 30, 45, 60, 75]
+        assert graphs.run('good', lambda t: t + 1, [x], torch.Tensor.tolist)[0] == 1
+    assert len(graphs) == 1
+    assert caplog.text.count('without a CUDA graph') == 1
+
+
+@needs_gpu
+def test_nobody_waits_for_a_recording_in_the_background():
+    graphs = Graphs(torch.device('cuda'))
+    graphs.in_background = True
+    recording, go_on = Event(), Event()
+
+    def slow(x):
+        if current_thread() is not main_thread():
+            recording.set()
+            go_on.wait(10)
+        return x * 2
+
+    x = torch.ones(3, device='cuda')
+    assert graphs.run('slow', slow, [x], torch.Tensor.tolist) == [2, 2, 2]
+    assert recording.wait(10) and len(graphs) == 0
+    assert graphs.run('slow', slow, [x], torch.Tensor.tolist) == [2, 2, 2]
+    go_on.set()
+    graphs.wait()
+    assert len(graphs) == 1
+    assert graphs.run('slow', slow, [x + 1], torch.Tensor.tolist) == [4, 4, 4]
+
+
+@needs_gpu
+def test_callers_on_streams_of_their_own_do_not_disturb_each_other():
+    graphs = Graphs(torch.device('cuda'))
+
+    def work(x):
+        for _ in range(200):
+            x = x + 1
+        return x
+
+    def call(value):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            x = torch.full((1 << 20,), float(value), device='cuda')
+            found = graphs.run('work', work, [x], torch.Tensor.clone)
+            return float(found.min()), float(found.max())
+
+    with ThreadPoolExecutor(4) as pool:
+        for value, found in enumerate(pool.map(call, range(40))):
+            assert found == (value + 200, value + 200)

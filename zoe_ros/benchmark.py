@@ -156,9 +156,10 @@ class _Stages:
             choose = _by_router(model, len(self._images))
             timed('network', lambda: self._network(pixels, choose)[0])
         biases = self._network.biases.of(pixels)
-        maps = timed('backbone', lambda: model.encode(pixels, biases))
-        features = timed('decoder', lambda: model.decoder(maps))
-        depth = timed('head', lambda: self._measured(model.survey(features)))
+        with self._network.convolutions():
+            maps = timed('backbone', lambda: model.encode(pixels, biases))
+            features = timed('decoder', lambda: model.decoder(maps))
+            depth = timed('head', lambda: self._measured(model.survey(features)))
         timed('back to the image', lambda: to_host(to_depth(depth, self._plan)))
         return seconds
 
@@ -287,11 +288,15 @@ def _ms(seconds: Sequence[float]) -> float:
 
 
 def _memory(device: torch.device) -> dict[str, float]:
-    """Return the most memory [MB] that this process held, on the host and on the device."""
+    """
+    Return the memory [MB] of this process: the most it held on the host, and on the device now.
+
+    On a device that is all that torch holds for the process, the memory of graphs included.
+    """
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found: dict[str, float] = {'host': round(host)}
     if device.type == 'cuda':
-        found['device'] = round(torch.cuda.max_memory_allocated(device) / 2 ** 20)
+        found['device'] = round(torch.cuda.memory_reserved(device) / 2 ** 20)
     return found
 
 

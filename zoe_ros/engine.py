@@ -170,6 +170,15 @@ class DepthEstimator:
             for deviation in (False, True):
                 self.network.prepare(batch * (2 if self.flip else 1), net, deviation, heads, wait)
 
+    def record_in_background(self) -> None:
+        """
+        Let no frame wait for a graph from now on: new shapes take the slower way meanwhile.
+
+        For programs that never call ``torch.cuda.synchronize``, which fails during a recording.
+        """
+        if self.network.graphs is not None:
+            self.network.graphs.in_background = True
+
     def check_router(self, router: str) -> None:
         """Raise a ValueError unless ``router`` is 'auto' or a head that the model has."""
         one_of('router', router, ROUTERS)

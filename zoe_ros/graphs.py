@@ -14,6 +14,8 @@ _log = logging.getLogger(__name__)
 
 # Graphs that are kept. Each takes a few MB of its own; what they compute with, they share.
 _KEPT = 64
+# Announced graphs that wait for the recorder.
+_WAITING = 32
 
 Result = TypeVar('Result')
 # Static inputs -> whatever tensors; it must not wait for the device nor read from the host.
@@ -95,6 +97,8 @@ class Graphs:
         :param shapes: shape and type of each input.
         :param wait: return when that is done.
         """
+        if not wait and len(self._pending) >= _WAITING:
+            return      # what announces ever new sizes shall not fill the memory
         full = (key, *shapes)
         self._submit(full, work, shapes)
         if wait:
@@ -134,6 +138,9 @@ class Graphs:
             text = str(error).strip().splitlines()
             _log.warning('without a CUDA graph, which is slower: %s',
                          text[0] if text else type(error).__name__)
+        if not self.in_background:
+            # What trying out took; to give it back waits for the device.
+            torch.cuda.empty_cache()
         with self._books:
             del self._pending[full]
             if graph is None:

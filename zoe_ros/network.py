@@ -57,7 +57,7 @@ class Network:
             asked: nothing is computed for others. Empty: all, and the router is asked.
         """
         if self.graphs is None:
-            with self._convolutions():
+            with self.convolutions():
                 trunk = self._model.trunk(pixels, self.biases.of(pixels), route=not heads)
                 return self._model.measure(trunk, choose(_host(trunk.logits)), deviation)
         height, width = pixels.shape[-2:]
@@ -84,12 +84,13 @@ class Network:
                 # A graph keeps alive what it reads, and so does this function.
                 kept.append(self.biases.of(pixels))
             side = self._side_stream if torch.cuda.is_current_stream_capturing() else None
-            with self._convolutions():
+            with self.convolutions():
                 return by_heads(self._model, pixels, kept[0], deviation, heads, side)
 
         return work
 
-    def _convolutions(self) -> AbstractContextManager[None]:
+    def convolutions(self) -> AbstractContextManager[None]:
+        """Let cuDNN round float32 as this model's precision asks, see :func:`.cuda.convolutions`."""
         return cuda.convolutions(self._tf32) if self._on_gpu else nullcontext()
 
 

@@ -75,18 +75,28 @@ class Channel:
         self.images = 0
         self._inputs: list[MatchedSubscription] = []
         self._last_cloud: int | None = None
+        self._announced = (0, 0)
 
     def activate(self, estimator: DepthEstimator, parameters: DepthParameters,
-                 on_image: Callable[[Channel, Any], None], has_room: Callable[[], bool]) -> None:
+                 on_image: Callable[[Channel, Any], None], has_room: Callable[[], bool],
+                 on_size: Callable[[tuple[int, int]], None]) -> None:
         """
         Subscribe.
 
         :param on_image: is called with each image, in the executor's thread.
         :param has_room: asked before every image is taken, with the policy of that name.
+        :param on_size: is called with (height, width) [px] when CameraInfo announces a new size.
         """
         self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, self._rectified)
         self._parameters, self._last_cloud, self.images = parameters, None, 0
         infos = self.infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
+
+        def add_info(info: Any) -> None:
+            infos.add(info)
+            size = (info.height, info.width)
+            if size != self._announced and all(size):
+                self._announced = size
+                on_size(size)
 
         def count(message: Any) -> None:
             self.images += 1
@@ -95,7 +105,7 @@ class Channel:
         # One gate for both: a CameraInfo must not run ahead of the image that it belongs to.
         gate = Gate(has_room) if self._every else None
         self._inputs = [
-            MatchedSubscription(self._node, CameraInfo, f'{self._prefix}camera_info', infos.add,
+            MatchedSubscription(self._node, CameraInfo, f'{self._prefix}camera_info', add_info,
                                 10, gate),
             MatchedSubscription(self._node, self.kind, self.topic, count, 2, gate)]
 

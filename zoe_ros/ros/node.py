@@ -71,7 +71,9 @@ class DepthNode(LifecycleNode):
                 chosen.variant, chosen.weights or None, chosen.device, chosen.precision,
                 aspect=chosen.aspect)
             estimator.check_router(chosen.router)
-            estimator.warm_up()         # here, and not when the first frame is waited for
+            # Here, and not when the first frame is waited for.
+            estimator.warm_up(batches=len(chosen.cameras), router=chosen.router)
+            estimator.record_in_background()
         except (ValueError, OSError, RuntimeError) as error:
             self.get_logger().error(f'cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -94,7 +96,7 @@ class DepthNode(LifecycleNode):
         worker.start()
         for name, channel in self._channels.items():
             channel.activate(self._estimator, self.parameters, self._on_image,
-                             partial(worker.has_room, name))
+                             partial(worker.has_room, name), self._expect)
         self._periodic = [
             self.create_timer(self.parameters.diagnostics_period, self._diagnose),
             self.create_timer(_SILENCE, self._explain_silence)]
@@ -149,6 +151,11 @@ class DepthNode(LifecycleNode):
         if self._worker is not None and channel.wanted() and self._worker.put(
                 channel.name, message):
             self._journal.dropped('newer')
+
+    def _expect(self, size: tuple[int, int]) -> None:
+        """Let the device get ready for a camera's images (height, width), before they come."""
+        if self._estimator is not None:
+            self._estimator.expect(size, len(self._channels), self.parameters.router)
 
     def _on_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Take a set of changes as a whole, or none of them."""
