@@ -14,7 +14,8 @@ LAYERS = [
     ['settings', 'colormap', 'camera', 'routing', 'metrics', 'heap'],
     ['model.'],
     ['transfer', 'defaults'],
-    ['preprocess', 'refine', 'view', 'cloud', 'losses', 'network'],
+    ['preprocess', 'refine', 'view', 'cloud', 'losses', 'graphs'],
+    ['network'],
     ['engine'],
     [''],                               # zoe_ros itself: the version and the public names
     ['messages'],
@@ -28,17 +29,22 @@ LAYERS = [
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
-    ['config', 'layouts', 'kernels'],
+    ['config', 'layouts', 'cuda', 'triton_kernels'],
+    ['fused'],
+    ['kernels'],
     ['backbone', 'decoder', 'pyramid', 'router'],
-    ['strips'],
+    ['strips', 'fused_decoder'],
     ['metric'],
+    ['fused_metric'],
+    ['fuse'],
     ['zoedepth'],
     ['weights'],
     ['hub'],
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag'], 'huggingface_hub': ['model.hub'],
-         'timm': ['model.backbone', 'model.pyramid'], 'embreex': ['world.render']}
+         'timm': ['model.backbone', 'model.pyramid'], 'embreex': ['world.render'],
+         'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
     'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'sensor_msgs_py', 'ament_index_python',

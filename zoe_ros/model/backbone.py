@@ -143,7 +143,7 @@ class BeitBackbone(nn.Module):
 
 def attend(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """
-    Return what the attention of a block of BEiT adds to the tokens, before its scale (section 1.2).
+    Return what a block of BEiT adds to the tokens by attention, before its scale (section 1.2).
 
     :param block: of timm; :param tokens: (b, n, c), normed.
     :param bias: (1, heads, n, n) on the logits.

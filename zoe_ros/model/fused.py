@@ -1,5 +1,5 @@
 """
-What a CUDA device computes in one kernel where torch takes many: operators over the Triton kernels.
+Operators that a CUDA device computes in one kernel where torch takes many, over Triton.
 
 Each operator has a fake implementation, so that torch's fake tensors can follow it without a GPU.
 Maps are (b, h, w, c) here: the channels come last, as they lie in memory.
@@ -22,8 +22,8 @@ DEFINED = triton is not None and hasattr(torch.library, 'custom_op')
 # Kernel -> pixels of a program, and its warps.
 _TILES = {'upsample': (16, 4), 'pixel_mlp': (32, 4), 'attract_level': (32, 4),
           'bin_moments': (64, 4)}
-# Products of float32 by the matrix units, in three parts that keep the digits of float32: the heads
-# are float32 in any precision, because their values span too many orders of magnitude.
+# Products of float32 by the matrix units, in three parts that keep the digits of float32. The
+# heads are float32 in any precision: their values span too many orders of magnitude.
 _PRECISION = 'tf32x3'
 # Numbers of a program of an elementwise kernel.
 _NUMBERS = 1024
@@ -209,12 +209,11 @@ if DEFINED:
         return (torch.empty_like(convolved),
                 torch.empty_like(convolved) if activate else convolved.new_empty(0))
 
-
     @_op('zoe_ros::conv_relu', mutates_args=(),
          schema='(Tensor x, Tensor weight, Tensor bias, int padding) -> Tensor')
     def conv_relu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,
                   padding: int) -> torch.Tensor:
-        """Return relu of a convolution (b, c, h, w) of stride 1: cuDNN's, which fuses all three."""
+        """Return relu of a convolution (b, c, h, w) of stride 1, all of it by cuDNN at once."""
         if not x.is_cuda:
             return F.relu(F.conv2d(x, weight, bias, padding=padding))
         return torch.cudnn_convolution_relu(

@@ -1,6 +1,8 @@
 """The DPT decoder for inference on a GPU: biases, sums and ReLUs in as few kernels as can be."""
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -21,7 +23,8 @@ class FusedDecoder(nn.Module):
         """
         super().__init__()
         self.project = decoder.project
-        self.fusion = nn.ModuleList(FusedFusion(fusion) for fusion in decoder.fusion)
+        blocks: Any = decoder.fusion
+        self.fusion = nn.ModuleList(FusedFusion(block) for block in blocks)
         self.relative = FusedRelativeHead(decoder.relative, relative)
         self.to(memory_format=torch.channels_last)
 
@@ -47,13 +50,17 @@ class FusedDecoder(nn.Module):
 class FusedFusion(nn.Module):
     """See :class:`Fusion`."""
 
+    weight: torch.Tensor
+    bias: torch.Tensor
+
     def __init__(self, fusion: Fusion) -> None:
         """Take over a block."""
         super().__init__()
         self.skip_unit = fusion.skip_unit
         self.out_unit = fusion.out_unit
-        self.register_buffer('weight', fusion.out_conv.weight.detach().flatten(1).contiguous())
-        self.register_buffer('bias', fusion.out_conv.bias.detach())
+        layer: Any = fusion.out_conv
+        self.register_buffer('weight', layer.weight.detach().flatten(1).contiguous())
+        self.register_buffer('bias', layer.bias.detach())
 
     def forward(self, skip: torch.Tensor, path: torch.Tensor | None) -> torch.Tensor:
         """Return the refined map at twice the size of ``skip``."""

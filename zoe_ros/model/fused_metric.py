@@ -25,10 +25,11 @@ from zoe_ros.model.metric import (
 
 class FusedMetric(nn.Module):
     """
-    Stands in for :meth:`MetricBins.embed` and, for heads of attractors, :meth:`MetricBins.moments`.
+    Stands in for a :class:`MetricBins`, all but its :meth:`~MetricBins.forward`.
 
-    The bins of a full-size map never exist in memory: a kernel makes depth and deviation of them
-    while they are in its registers.
+    Heads of attractors are fused, heads of other kinds stay as they are. The bins of a full-size
+    map never exist in memory: a kernel makes depth and deviation of them while they are in its
+    registers.
     """
 
     def __init__(self, metric: MetricBins) -> None:
@@ -62,6 +63,8 @@ class FusedMetric(nn.Module):
 class FusedHead(nn.Module):
     """A head of attractors over either distribution, see :class:`AttractorHead`."""
 
+    weight_share: torch.Tensor
+
     def __init__(self, head: AttractorHead) -> None:
         """Take over the weights of a head."""
         super().__init__()
@@ -74,7 +77,8 @@ class FusedHead(nn.Module):
             PixelMlp(net, stride=2 if head.bounded else 1) for net in head.attractors)
         distribution: Any = head.distribution()
         layer1, layer2 = distribution.mlp[0], distribution.mlp[2]
-        dim = head.attractors[0][0].in_channels
+        embedding: Any = head.attractors[0]
+        dim = embedding[0].in_channels
         weight = layer1.weight.detach().flatten(1)                      # hidden, f (+1) + c
         fine = weight.shape[1] - dim - int(head.relative_input)
         self.register_buffer('weight1', weight[:, :fine].T.contiguous())
@@ -133,6 +137,9 @@ class PixelMlp(nn.Module):
 
 class _Pointwise(nn.Module):
     """One 1 x 1 convolution as a product, which adds its bias by itself."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from zoe_ros.model import cuda, fused as fused_kernels
+from zoe_ros.model import cuda
+from zoe_ros.model import fused as fused_kernels
 
 # Logits of attention that are worked on at a time: 8 MB in bfloat16, which caches hold.
 _LOGITS_AT_A_TIME = 1 << 22

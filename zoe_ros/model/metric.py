@@ -142,6 +142,7 @@ class BinsHead(nn.Module):
         size = (features.fine.shape[2], features.fine.shape[3])
         fine = features.fine[:, :, rows].to(centers.dtype)
         if self.relative_input:
+            assert features.relative is not None
             relative = upsample_rows(features.relative, size, rows).to(centers.dtype)
             fine = torch.cat([fine, relative], dim=1)
         probabilities = self.distribution()(fine, upsample_rows(share, size, rows))

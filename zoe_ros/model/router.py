@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ class Router(nn.Module):
     """
 
     fused = False
+    positions: torch.Tensor
 
     def __init__(self, config: RouterConfig, channels: int, choices: int) -> None:
         """Build a router over ``channels`` features between ``choices`` heads."""
