@@ -224,7 +224,8 @@ def test_a_frame_on_a_gpu_is_that_of_the_cpu(tiny_weights, view):
         infos = CameraInfoBuffer()
         infos.add(bags.ROSBAGS.info(48, 64, k=(50, 0, 30.5, 0, 55, 25.25, 0, 0, 1)))
         settings = FrameSettings(camera_view=view, edge_threshold=0.5, router_time_constant=0)
-        pipeline = Pipeline(DepthEstimator.load('tiny', tiny_weights, device=name),
+        estimator = DepthEstimator.load('tiny', tiny_weights, device=name, precision='fp32')
+        pipeline = Pipeline(estimator,
                             bags.ROSBAGS.types, settings, rectified=False)
         frames.append(pipeline.process(bags.ROSBAGS.photo(bags.picture(48, 64)), infos,
                                        (DEPTH, CAMERA_INFO, POINTS, UNCERTAINTY)))

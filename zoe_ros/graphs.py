@@ -138,6 +138,8 @@ class Graphs:
             text = str(error).strip().splitlines()
             _log.warning('without a CUDA graph, which is slower: %s',
                          text[0] if text else type(error).__name__)
+            # The memory that it was recording into stays in that state.
+            self._pool = None
         if not self.in_background:
             # What trying out took; to give it back waits for the device.
             torch.cuda.empty_cache()
