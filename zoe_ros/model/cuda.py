@@ -2,7 +2,7 @@
 What this machine's GPU, driver and libraries do best, found by trying it once.
 
 The trials run when a model is loaded or a new shape is recorded. torch's fake tensors name a CUDA
-device that need not exist: for them everything is taken to work.
+device that need not exist, and have no numbers to try: for them everything is taken to work.
 """
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 _Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -32,10 +33,8 @@ _REPEATS = 5
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
               bias: torch.Tensor) -> torch.Tensor:
     """Return softmax(q k^T / sqrt(d) + bias) v by what is fastest for this shape, see kernels."""
-    if torch.cuda.is_available():
-        name = attention_backend(q.device, q.dtype, tuple(q.shape), bias.stride(-2))
-    else:
-        name = 'efficient'          # fake tensors
+    name = 'efficient' if isinstance(q, FakeTensor) else attention_backend(
+        q.device, q.dtype, tuple(q.shape), bias.stride(-2))
     return _ATTENTIONS[name](q, k, v, bias)
 
 
@@ -82,20 +81,23 @@ def _milliseconds(work: Callable[[], Any], device: torch.device) -> float:
         return min(times)
 
 
-@functools.cache
-@torch.inference_mode()
-def activates_products(device: torch.device, dtype: torch.dtype, after: str) -> bool:
+def activates_products(x: torch.Tensor, after: str) -> bool:
     """
-    Tell whether a product may apply an activation itself.
+    Tell whether a product of x may apply an activation itself: 'relu' or 'gelu'.
 
     The library's GELU is the approximation by tanh. In half precision that is nearer to the exact
     one than a second rounding of the product (measured, L2: 0.0017 beside 0.0024); in float32 it
     is not good enough.
     """
-    if after == 'gelu' and dtype == torch.float32:
+    if after == 'gelu' and x.dtype == torch.float32:
         return False
-    if not torch.cuda.is_available():
-        return True                 # fake tensors
+    return isinstance(x, FakeTensor) or _activates_products(x.device, x.dtype, after)
+
+
+@functools.cache
+@torch.inference_mode()
+def _activates_products(device: torch.device, dtype: torch.dtype, after: str) -> bool:
+    """Try it once."""
     x = torch.linspace(-1, 1, 64 * 32, device=device).view(64, 32).to(dtype)
     weight = torch.linspace(-1, 1, 48 * 32, device=device).view(48, 32).to(dtype)
     bias = torch.linspace(-1, 1, 48, device=device).to(dtype)

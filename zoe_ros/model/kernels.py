@@ -29,7 +29,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
         weight = weight if weight.is_mkldnn else weight.contiguous()
         return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, after, [], 'none')
     if (after != 'none' and bias is not None and x.is_cuda and not torch.is_grad_enabled()
-            and cuda.activates_products(x.device, x.dtype, after)):
+            and cuda.activates_products(x, after)):
         # The activation is applied before the result leaves the registers, here too.
         rows = torch._addmm_activation(
             bias, x.reshape(-1, x.shape[-1]), weight.T, use_gelu=after == 'gelu')
