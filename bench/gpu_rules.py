@@ -11,8 +11,9 @@ The rules:
   what goes in twice is read once. Caches are left out: what one kernel has written is read from
   memory by the next one.
 * A matrix product and fused attention are one kernel each, whatever the library makes of them. The
-  bias of a product is added within (cuBLASLt); a mask of attention is first padded where its rows
-  do not start at multiples of eight numbers, and read once for the whole batch.
+  bias of a product is added within (cuBLASLt), as is an activation that is asked for; a mask of
+  attention is read once for the whole batch. Where torch chooses the kernel of attention, it first
+  pads a mask whose rows do not start at multiples of eight numbers.
 * A convolution by cuDNN is one kernel, with a copy before it if input or weight are in another
   layout than the one that torch chooses, and a kernel after it that adds the bias (`_convolution`
   in ATen/native/Convolution.cpp). Kernels that cuDNN itself starts beside are not known.
@@ -22,7 +23,7 @@ The rules:
 * A gather reads what it takes, and no more than there is.
 * An operator of this project (`zoe_ros::`) is one kernel.
 * FLOPs are those of products, convolutions and attention, by the registry of
-  torch.utils.flop_counter, and of operators of ours that are registered there.
+  torch.utils.flop_counter. Those of our operators are registered there below.
 * What no rule knows counts as one kernel that reads and writes all its tensors, and is listed.
 """
 from __future__ import annotations
@@ -35,10 +36,12 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
+
+from zoe_ros.model import fused
 
 OURS = 'zoe_ros'
-PRODUCTS = {'mm', 'addmm', 'bmm', '_scaled_mm', 'convolution'}
+PRODUCTS = {'mm', 'addmm', '_addmm_activation', 'bmm', '_scaled_mm', 'convolution'}
 ATTENTION = 'scaled_dot_product_attention'
 FREE = {'empty', 'empty_like', 'empty_strided', 'new_empty', 'new_empty_strided', '_unsafe_view'}
 ONE_KERNEL = PRODUCTS - {'convolution'} | {
@@ -186,6 +189,14 @@ def _attention(op: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
     return result, [*kernels, Kernel(f'aten.{ATTENTION}', inputs, [result], flops)]
 
 
+def _chosen_attention(op: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
+                      mask: torch.Tensor | None, *rest: Any, **options: Any) -> Any:
+    """Return result and kernel of fused attention that is called by its own name."""
+    result = op(q, k, v, mask, *rest, **options)
+    flops = sdpa_flop_count(q.shape, k.shape, v.shape)
+    return result, [Kernel(f'aten.{ATTENTION}', _tensors([q, k, v, mask]), [result[0]], flops)]
+
+
 def _padding(op: Any, x: torch.Tensor, *rest: Any) -> Any:
     result = op(x, *rest)
     return result, _padding_kernels(x, result)
@@ -236,8 +247,11 @@ def _encoder_layer(op: Any, x: torch.Tensor, width: int, heads: int, qkv: torch.
 
 
 SPECIAL: dict[str, Callable[..., Any]] = {
-    'convolution': _convolution, ATTENTION: _attention, 'constant_pad_nd': _padding,
-    'sort': _sort, 'index': _gather, '_transformer_encoder_layer_fwd': _encoder_layer}
+    'convolution': _convolution, ATTENTION: _attention,
+    '_scaled_dot_product_efficient_attention': _chosen_attention,
+    '_scaled_dot_product_cudnn_attention': _chosen_attention,
+    'constant_pad_nd': _padding, 'sort': _sort, 'index': _gather,
+    '_transformer_encoder_layer_fwd': _encoder_layer}
 
 
 def _name(op: Any) -> str:
@@ -254,3 +268,47 @@ def _named(op: Any, args: Any, kwargs: Any) -> list[tuple[Any, Any]]:
     return [*zip(arguments, args),
             *((argument, kwargs[argument.name]) for argument in arguments
               if argument.name in kwargs)]
+
+
+# Formulas of FLOPs get shapes for tensors.
+
+@register_flop_formula(torch.ops.aten._addmm_activation)
+def _addmm_activation_flops(bias: Any, x: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return 2 * prod(x) * weight[1]
+
+
+def _layers_flops(x: Any, weight1: Any, outputs: int) -> int:
+    """Return the FLOPs of two products for each row of x (..., i); weight1: (i, hidden)."""
+    inputs, hidden = weight1
+    return 2 * prod(x[:-1]) * hidden * (inputs + outputs)
+
+
+def _register() -> None:
+    """Register what our operators compute."""
+    ours = torch.ops.zoe_ros
+
+    @register_flop_formula(ours.pixel_mlp)
+    def _pixel_mlp(x: Any, weight1: Any, bias1: Any, weight2: Any, *_: Any, **__: Any) -> int:
+        return _layers_flops(x, weight1, weight2[1])
+
+    @register_flop_formula(ours.attract_level)
+    def _attract_level(embedding: Any, previous: Any, bins: Any, weight1: Any, bias1: Any,
+                       weight2: Any, *_: Any, **__: Any) -> int:
+        return _layers_flops(embedding, weight1, weight2[1])
+
+    @register_flop_formula(ours.bin_moments)
+    def _bin_moments(fine: Any, share: Any, centers: Any, relative: Any, weight1: Any,
+                     weight_relative: Any, bias1: Any, weight2: Any, *_: Any, **__: Any) -> int:
+        return _layers_flops(fine, weight1, weight2[0])
+
+    @register_flop_formula(ours.conv_relu)
+    def _conv_relu(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+        return 2 * prod(out_shape) * prod(weight[1:])
+
+    @register_flop_formula([ours.upsample, ours.add_norm, ours.add_residual])
+    def _none(*_: Any, **__: Any) -> int:
+        return 0
+
+
+if fused.DEFINED:
+    _register()

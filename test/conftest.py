@@ -1,9 +1,16 @@
 """What several test files share: made-up models and photographs; and a DDS domain of our own."""
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 import os
 from pathlib import Path
 import random
+
+# Without a GPU Triton's interpreter runs the kernels. Triton asks for it when it is imported, and
+# zoe_ros imports it: so this stands before the first import of zoe_ros, for the whole process.
+# Nothing else of the suite runs Triton; what compiles its kernels does so in another process.
+if not import_module('torch').cuda.is_available():
+    os.environ['TRITON_INTERPRET'] = '1'
 
 import made_up
 import pytest

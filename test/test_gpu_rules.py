@@ -6,6 +6,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+from zoe_ros.model import fused
+
 
 def make(*shape, dtype=torch.float32):
     """Return a tensor on a GPU that need not exist; it has no numbers."""
@@ -105,6 +107,51 @@ def test_mask_of_attention_is_padded_where_its_rows_are_not_aligned():
     assert cost(F.scaled_dot_product_attention, q, q, q, bare)[0] == 3
     # Heads side by side: what follows is a view.
     assert cost(lambda: F.scaled_dot_product_attention(q, q, q).transpose(1, 2).flatten(2))[0] == 1
+
+
+def test_attention_that_is_called_by_name_takes_the_mask_as_it_is():
+    q = make(2, 4, 5, 16, dtype=torch.bfloat16)
+    mask = make(1, 4, 5, 8, dtype=torch.bfloat16)[..., :5]
+    for kind in ('efficient', 'cudnn'):
+        packet = getattr(torch.ops.aten, f'_scaled_dot_product_{kind}_attention')
+        count = counted(packet, q, q, q, mask, False, biases=[mask])
+        total = count.total('elsewhere')
+        assert (total['kernels'], total['flops']) == (1, 2 * 2 * (2 * 4) * 5 * 5 * 16)
+        assert (total['biases'], total['rest']) == (2 * 4 * 5 * 5, 2 * 2 * 2 * 4 * 5 * 16)
+        assert not count.watch.unknown
+
+
+def test_product_with_its_activation():
+    x, weight, bias = make(4, 8), make(16, 8), make(16)
+    count = counted(lambda: torch._addmm_activation(bias, x, weight.T, use_gelu=True),
+                    weights=[weight, bias])
+    total = count.total('elsewhere')
+    assert (total['kernels'], total['flops']) == (1, 2 * 4 * 16 * 8)
+    assert (total['weights'], total['rest']) == (4 * (128 + 16), 4 * (32 + 64))
+    assert not count.watch.unknown
+
+
+@pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')
+def test_flops_of_our_operators_are_those_of_the_products_in_them():
+    x, w1, b1, w2, b2 = make(2, 3, 5, 8), make(8, 6), make(6), make(6, 7), make(7)
+    coarse, bins, pixels = make(2, 2, 3, 8), make(2, 2, 3, 9), 2 * 3 * 5
+    for run, flops in (
+            (lambda: fused.pixel_mlp(x, w1, b1, w2, b2), 2 * pixels * 6 * (8 + 7)),
+            (lambda: fused.attract_level(x, coarse, bins, w1, b1, w2, b2, False, False, True, [],
+                                         300.0), 2 * pixels * 6 * (8 + 7)),
+            (lambda: fused.bin_moments(x, make(2, 2, 3, 6), bins, None, w1, None, b1, make(4, 6),
+                                       make(4), make(9), [0.1, 9.0], True),
+             2 * pixels * 6 * (8 + 4)),
+            (lambda: fused.conv_relu(make(2, 8, 3, 5), make(4, 8, 3, 3), make(4), 1),
+             2 * pixels * 4 * 8 * 9),
+            (lambda: fused.upsample(x, 6, 10, None), 0),
+            (lambda: fused.add_residual(x, make(8), x, None, True), 0),
+            (lambda: fused.add_norm(coarse[0], None, None, make(8), make(8), 1e-6, torch.float32,
+                                    False), 0)):
+        count = counted(run)
+        total = count.total('elsewhere')
+        assert (total['kernels'], total['flops']) == (1, flops)
+        assert not (count.watch.without_flops or count.watch.unknown)
 
 
 def test_layer_of_an_encoder():

@@ -195,11 +195,11 @@ if DEFINED:
         """Return the sum of maps (b, h, w, c) and a bias (c,), and (if asked) relu of it."""
         convolved, skip = convolved.contiguous(), skip.contiguous()
         total, activated = _add_residual_fake(convolved, bias, skip, path, activate)
-        count = convolved.numel()
-        kernels.add_residual[_grid(count, _NUMBERS)](
+        channels = convolved.shape[3]
+        kernels.add_residual[_grid(convolved.numel(), _NUMBERS)](
             total, activated, convolved, bias, skip,
-            skip if path is None else path.contiguous(), count, CHANNELS=convolved.shape[3],
-            JOINS=path is not None, ACTIVATES=activate, BLOCK=_NUMBERS)
+            skip if path is None else path.contiguous(), convolved.numel() // channels,
+            CHANNELS=channels, JOINS=path is not None, ACTIVATES=activate, BLOCK=_NUMBERS)
         return total, activated
 
     @add_residual.register_fake

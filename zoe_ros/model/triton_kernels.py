@@ -3,13 +3,17 @@ The kernels of a CUDA device, in Triton; :mod:`zoe_ros.model.fused` calls them.
 
 All maps have their channels last in memory: (b, h, w, c), one row of channels for each pixel. A
 program works on a block of pixels, counted through the whole batch. Channel counts are constants
-of a kernel, padded to the powers of two that Triton needs; sizes of maps are not, so that a new
-size of image compiles nothing. Tests run these kernels on a CPU, by Triton's interpreter.
+of a kernel, padded to the powers of two that Triton needs; sizes of maps are not, nor whether
+they are multiples of 16, so that a new size of image compiles nothing. Tests run these kernels on
+a CPU, by Triton's interpreter.
 """
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+# Arguments that are numbers of pixels: Triton would compile anew for those divisible by 16, or 1.
+_SIZES = ['count', 'height', 'width', 'rows', 'columns']
 
 
 @triton.jit
@@ -74,7 +78,7 @@ def _softplus(x):
     return tl.where(x > 20, x, exact)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def upsample(out, source, bias, count, height, width, scale_y, scale_x, rows, columns,
              CHANNELS: tl.constexpr, STEP: tl.constexpr, BIASED: tl.constexpr,
              BLOCK: tl.constexpr):
@@ -111,7 +115,7 @@ def _hidden(source, previous, a, b, c, d, wy, wx, pixel, inside, weight, bias,
     return tl.maximum(total + _vector(bias, unit, HIDDEN)[None, :], 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def pixel_mlp(out, source, weight1, bias1, weight2, bias2, count,
               INPUTS: tl.constexpr, STEP: tl.constexpr, HIDDEN: tl.constexpr,
               HIDDEN_PAD: tl.constexpr, OUTPUTS: tl.constexpr, OUTPUTS_PAD: tl.constexpr,
@@ -128,7 +132,7 @@ def pixel_mlp(out, source, weight1, bias1, weight2, bias2, count,
     tl.store(out + at, values, mask=inside[:, None] & (channel < OUTPUTS)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def attract_level(out, embedding, previous, bins, weight1, bias1, weight2, bias2, count, height,
                   width, scale_y, scale_x, rows, columns, low, high,
                   CHANNELS: tl.constexpr, STEP: tl.constexpr, HIDDEN: tl.constexpr,
@@ -177,7 +181,7 @@ def attract_level(out, embedding, previous, bins, weight1, bias1, weight2, bias2
     tl.store(out + at, centers, mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def bin_moments(out, fine, share, centers, relative, weight1, weight_relative, bias1, weight2,
                 bias2, coefficients, count, height, width, scale_y, scale_x, rows, columns,
                 min_temperature, max_temperature,
@@ -272,17 +276,18 @@ def add_norm(total, normed, tokens, update, scale, weight, bias, eps,
     tl.store(normed + at, y.to(normed.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def add_residual(total, activated, convolved, bias, skip, path, count,
                  CHANNELS: tl.constexpr, JOINS: tl.constexpr, ACTIVATES: tl.constexpr,
                  BLOCK: tl.constexpr):
     """
     Write the sum of a convolution, its bias, its input, and (JOINS) the path from below.
 
-    ACTIVATES: write relu of the sum, too, which the next convolution reads.
+    ACTIVATES: write relu of the sum, too, which the next convolution reads. A program works on a
+    block of numbers, not of pixels; ``count`` is that of the pixels all the same.
     """
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = at < count
+    mask = at < count.to(tl.int64) * CHANNELS
     x = tl.load(convolved + at, mask=mask, other=0).to(tl.float32)
     x += tl.load(bias + at % CHANNELS, mask=mask, other=0).to(tl.float32)
     x += tl.load(skip + at, mask=mask, other=0).to(tl.float32)
