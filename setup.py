@@ -71,6 +71,7 @@ setup(
             'flake8-import-order',
             'flake8-quotes',
             'ruff',
+            'scikit-image>=0.19',      # the sources of the sample bag's pictures
             'transformers>=4.50',
             'types-PyYAML',
             'types-tqdm',
