@@ -1,8 +1,11 @@
 """Documentation that others point to: citations in the code, and links between pages."""
+from dataclasses import fields
 from pathlib import Path
 import re
 
 import pytest
+
+from zoe_ros.ros.parameters import DepthParameters
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -61,3 +64,16 @@ def test_links_lead_somewhere(page):
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
+
+
+def test_answers_advise_what_exists():
+    text = re.sub(r'\s+', ' ', (ROOT / 'docs' / 'answers.md').read_text())
+    accepted = {item.name: item for item in fields(DepthParameters)}
+    advised = re.findall(r'`([a-z_]+): ([^`]+)`', text)
+    assert len(advised) >= 10
+    for name, value in advised:
+        kind = type(accepted[name].default)
+        given = value == 'true' if kind is bool else kind(value.strip("'"))
+        DepthParameters(**{name: given})
+    for path in re.findall(r'`(config/[\w/.]+)`', text):
+        assert (ROOT / path).exists(), path
