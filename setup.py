@@ -5,12 +5,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = 'zoe_ros'
+# colcon build --symlink-install runs a link to this file, from its build folder.
+ROOT = Path(__file__).resolve().parent
 
 setup(
     name=NAME,
     version='0.1.0',
     description='Metric depth images and point clouds from one ordinary camera, by ZoeDepth',
-    long_description=Path('README.md').read_text(encoding='utf-8'),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='The zoe_ros developers',
