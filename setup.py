@@ -36,8 +36,10 @@ setup(
         'pyyaml>=5.4',
         'rosbags>=0.10',
         'safetensors>=0.4',
-        'timm>=1.0',
-        'torch>=2.1',
+        # The oldest that the tests were run with. Before: of timm, the networks cannot be built
+        # without memory ('meta'); of torch, a CPU computes no float16.
+        'timm>=1.0.31',
+        'torch>=2.4',
         'tqdm>=4.57',
     ],
     extras_require={
