@@ -36,10 +36,10 @@ setup(
         'pyyaml>=5.4',
         'rosbags>=0.10',
         'safetensors>=0.4',
-        # The oldest that the tests were run with. Before: of timm, the networks cannot be built
-        # without memory ('meta'); of torch, a CPU computes no float16.
+        # Older ones fail: timm up to 1.0.30 cannot build all networks on the 'meta' device; torch
+        # 2.1 has no float16 on a CPU, and 2.4 counts no operations for zoe bench.
         'timm>=1.0.31',
-        'torch>=2.4',
+        'torch>=2.6',
         'tqdm>=4.57',
     ],
     extras_require={
