@@ -25,7 +25,6 @@ lint: $(READY)            ## style and types only
 	$(BIN)/mypy
 
 sample: $(READY)          ## make the sample bag anew
-	$(BIN)/pip install --quiet scikit-image
 	$(BIN)/python scripts/make_sample_bag.py
 
 bench: $(READY)           ## how fast the estimator is, what the node costs beside it, and how old its depth is

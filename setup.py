@@ -5,12 +5,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = 'zoe_ros'
+# colcon build --symlink-install runs a link to this file, from its build folder.
+ROOT = Path(__file__).resolve().parent
 
 setup(
     name=NAME,
     version='0.1.0',
     description='Metric depth images and point clouds from one ordinary camera, by ZoeDepth',
-    long_description=Path('README.md').read_text(encoding='utf-8'),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='The zoe_ros developers',
@@ -34,8 +36,10 @@ setup(
         'pyyaml>=5.4',
         'rosbags>=0.10',
         'safetensors>=0.4',
-        'timm>=1.0',
-        'torch>=2.1',
+        # Older ones fail: timm up to 1.0.30 cannot build all networks on the 'meta' device; torch
+        # 2.1 has no float16 on a CPU, and 2.4 counts no operations for zoe bench.
+        'timm>=1.0.31',
+        'torch>=2.6',
         'tqdm>=4.57',
     ],
     extras_require={
@@ -71,6 +75,7 @@ setup(
             'flake8-import-order',
             'flake8-quotes',
             'ruff',
+            'scikit-image>=0.19',      # the sources of the sample bag's pictures
             'transformers>=4.50',
             'types-PyYAML',
             'types-tqdm',

@@ -6,7 +6,10 @@ A virtual camera pans over five real photographs for half a second each; the pic
 images as a camera driver publishes them, with the CameraInfo of the camera that ZoeDepth's indoor
 head was trained with. Deterministic for given versions of Pillow.
 
-    pip install scikit-image && python scripts/make_sample_bag.py
+Each photograph has its row in LICENSES.md beside the bag: change both together.
+test/test_sample_licences.py compares the frames with the photographs that the rows name.
+
+    make sample
 """
 from __future__ import annotations
 
@@ -32,24 +35,17 @@ STORE = get_typestore(Stores.ROS2_HUMBLE)
 TYPES = STORE.types
 
 
-def photograph(name: str) -> Image.Image:
-    """Return a photograph a little larger than the virtual camera's image."""
-    pixels = data.stereo_motorcycle()[0] if name == 'chelsea' else getattr(data, name)()
-    picture = Image.fromarray(pixels)
+def pan(picture: Image.Image) -> list[Image.Image]:
+    """Return what the camera sees of a photograph, from its upper left to its lower right."""
+    # A little larger than the image of the camera, so that there is room to move.
     scale = 1.15 * max(WIDTH / picture.width, HEIGHT / picture.height)
-    return picture.resize((round(picture.width * scale), round(picture.height * scale)),
-                          Image.Resampling.LANCZOS)
-
-
-def views() -> list[Image.Image]:
-    """Return what the camera sees, frame by frame: a pan from corner to corner."""
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)),
+                             Image.Resampling.LANCZOS)
     frames = []
-    for name in PHOTOS:
-        picture = photograph(name)
-        for step in np.linspace(0, 1, FRAMES_PER_PHOTO):
-            left = round(step * (picture.width - WIDTH))
-            top = round(step * (picture.height - HEIGHT))
-            frames.append(picture.crop((left, top, left + WIDTH, top + HEIGHT)))
+    for step in np.linspace(0, 1, FRAMES_PER_PHOTO):
+        left = round(step * (picture.width - WIDTH))
+        top = round(step * (picture.height - HEIGHT))
+        frames.append(picture.crop((left, top, left + WIDTH, top + HEIGHT)))
     return frames
 
 
@@ -79,7 +75,8 @@ def write_bag(path: Path) -> None:
             '/camera/image_raw/compressed', 'sensor_msgs/msg/CompressedImage', typestore=STORE)
         infos = writer.add_connection(
             '/camera/camera_info', 'sensor_msgs/msg/CameraInfo', typestore=STORE)
-        for i, picture in enumerate(views()):
+        photos = [Image.fromarray(getattr(data, name)()) for name in PHOTOS]
+        for i, picture in enumerate(frame for photo in photos for frame in pan(photo)):
             time = START + i * 1_000_000_000 // RATE
             stamp = TYPES['builtin_interfaces/msg/Time'](
                 sec=time // 1_000_000_000, nanosec=time % 1_000_000_000)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+import yaml
+
 import zoe_ros
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +30,9 @@ def test_all_files_agree_on_the_version():
     changes = (ROOT / 'CHANGELOG.rst').read_text()
     assert f"version='{zoe_ros.__version__}'" in setup
     assert PACKAGE.findtext('version') == zoe_ros.__version__
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    assert citation['version'] == zoe_ros.__version__
+    assert citation['license'] == PACKAGE.findtext('license')
     assert re.search(rf'^{re.escape(zoe_ros.__version__)} ', changes, re.MULTILINE)
 
 
