@@ -94,10 +94,11 @@ def run(config):
     bottleneck, *pyramid = (torch.zeros(1, width, 1 << i, 1 << i, dtype=half) for i in range(5))
     features = Features(bottleneck, tuple(pyramid), torch.zeros(1, fine, 32, 32, dtype=half),
                         torch.zeros(1, 1, 32, 32))
-    form = FusedMetric(metric)
-    embeddings = form.embed(features, form.project(bottleneck))
-    for deviation in (False, True):
-        form.moments(config.head_names[0], features, embeddings, deviation)
+    for tf32 in (False, True):
+        form = FusedMetric(metric, tf32)
+        embeddings = form.embed(features, form.project(bottleneck))
+        for deviation in (False, True):
+            form.moments(config.head_names[0], features, embeddings, deviation)
     decoder = DptDecoder(config.backbone.channels, config.decoder).to(half)
     FusedDecoder(decoder, relative).fuse(
         [torch.zeros(1, width, 8 >> i, 8 >> i, dtype=half) for i in range(4)])

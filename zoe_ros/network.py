@@ -90,7 +90,7 @@ class Network:
         return work
 
     def convolutions(self) -> AbstractContextManager[None]:
-        """Let cuDNN round float32 as this model's precision asks, see :func:`.cuda.convolutions`."""
+        """Let cuDNN round float32 as the model's precision asks, see :mod:`zoe_ros.model.cuda`."""
         return cuda.convolutions(self._tf32) if self._on_gpu else nullcontext()
 
 

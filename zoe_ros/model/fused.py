@@ -22,9 +22,6 @@ DEFINED = triton is not None and hasattr(torch.library, 'custom_op')
 # Kernel -> pixels of a program, and its warps.
 _TILES = {'upsample': (16, 4), 'pixel_mlp': (32, 4), 'attract_level': (32, 4),
           'bin_moments': (64, 4)}
-# Products of float32 by the matrix units, in three parts that keep the digits of float32. The
-# heads are float32 in any precision: their values span too many orders of magnitude.
-_PRECISION = 'tf32x3'
 # Numbers of a program of an elementwise kernel.
 _NUMBERS = 1024
 
@@ -54,36 +51,37 @@ if DEFINED:
         return x.new_empty(x.shape[0], height, width, x.shape[3])
 
     @_op('zoe_ros::pixel_mlp', mutates_args=(),
-         schema='(Tensor x, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2) '
-                '-> Tensor')
+         schema='(Tensor x, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2, '
+                'bool tf32=False) -> Tensor')
     def pixel_mlp(x: torch.Tensor, weight1: torch.Tensor, bias1: torch.Tensor,
-                  weight2: torch.Tensor, bias2: torch.Tensor) -> torch.Tensor:
+                  weight2: torch.Tensor, bias2: torch.Tensor, tf32: bool = False) -> torch.Tensor:
         """Return W2 relu(W1 x + b1) + b2 of each pixel (b, h, w, o) float32; W1 is (i, hidden)."""
         x = x.contiguous()
-        out = _pixel_mlp_fake(x, weight1, bias1, weight2, bias2)
+        out = _pixel_mlp_fake(x, weight1, bias1, weight2, bias2, tf32)
         count = out.numel() // out.shape[3]
         inputs, hidden = weight1.shape
         block, warps = _TILES['pixel_mlp']
         kernels.pixel_mlp[_grid(count, block)](
             out, x, weight1, bias1, weight2, bias2, count,
             INPUTS=inputs, STEP=_step(inputs), HIDDEN=hidden, HIDDEN_PAD=_pad(hidden),
-            OUTPUTS=out.shape[3], OUTPUTS_PAD=_pad(out.shape[3]), PRECISION=_PRECISION,
+            OUTPUTS=out.shape[3], OUTPUTS_PAD=_pad(out.shape[3]), PRECISION=_precision(tf32),
             BLOCK=block, num_stages=2, num_warps=warps)
         return out
 
     @pixel_mlp.register_fake
     def _pixel_mlp_fake(x: torch.Tensor, weight1: torch.Tensor, bias1: torch.Tensor,
-                        weight2: torch.Tensor, bias2: torch.Tensor) -> torch.Tensor:
+                        weight2: torch.Tensor, bias2: torch.Tensor,
+                        tf32: bool = False) -> torch.Tensor:
         return weight2.new_empty(*x.shape[:3], weight2.shape[1])
 
     @_op('zoe_ros::attract_level', mutates_args=(),
          schema='(Tensor embedding, Tensor previous, Tensor bins, Tensor weight1, Tensor bias1, '
                 'Tensor weight2, Tensor bias2, bool bounded, bool exponential, bool mean, '
-                'float[] span, float alpha) -> Tensor')
+                'float[] span, float alpha, bool tf32=False) -> Tensor')
     def attract_level(embedding: torch.Tensor, previous: torch.Tensor, bins: torch.Tensor,
                       weight1: torch.Tensor, bias1: torch.Tensor, weight2: torch.Tensor,
                       bias2: torch.Tensor, bounded: bool, exponential: bool, mean: bool,
-                      span: list[float], alpha: float) -> torch.Tensor:
+                      span: list[float], alpha: float, tf32: bool = False) -> torch.Tensor:
         """
         Return the bins (b, h, w, k) of a level, from those of the level before.
 
@@ -103,7 +101,7 @@ if DEFINED:
             CHANNELS=channels, STEP=_step(channels), HIDDEN=hidden, HIDDEN_PAD=_pad(hidden),
             ATTRACTORS=attractors, ATTRACTORS_PAD=_pad(attractors), BINS=bins.shape[3],
             BINS_PAD=_pad(bins.shape[3]), BOUNDED=bounded, EXPONENTIAL=exponential, MEAN=mean,
-            SORTED=bool(span), ALPHA=alpha, PRECISION=_PRECISION, BLOCK=block,
+            SORTED=bool(span), ALPHA=alpha, PRECISION=_precision(tf32), BLOCK=block,
             num_stages=2, num_warps=warps)
         return out
 
@@ -115,14 +113,14 @@ if DEFINED:
     @_op('zoe_ros::bin_moments', mutates_args=(),
          schema='(Tensor fine, Tensor share, Tensor centers, Tensor? relative, Tensor weight1, '
                 'Tensor? weight_relative, Tensor bias1, Tensor weight2, Tensor bias2, '
-                'Tensor? coefficients, float[] temperatures, bool deviation) '
+                'Tensor? coefficients, float[] temperatures, bool deviation, bool tf32=False) '
                 '-> Tensor')
     def bin_moments(fine: torch.Tensor, share: torch.Tensor, centers: torch.Tensor,
                     relative: torch.Tensor | None, weight1: torch.Tensor,
                     weight_relative: torch.Tensor | None, bias1: torch.Tensor,
                     weight2: torch.Tensor, bias2: torch.Tensor,
                     coefficients: torch.Tensor | None, temperatures: list[float],
-                    deviation: bool) -> torch.Tensor:
+                    deviation: bool, tf32: bool = False) -> torch.Tensor:
         """
         Return (1 or 2, b, H, W): mean and (if asked) deviation of each pixel's bins.
 
@@ -144,7 +142,7 @@ if DEFINED:
             FINE=channels, FINE_PAD=_pad(channels), HIDDEN=hidden, HIDDEN_PAD=_pad(hidden),
             BINS=bins, BINS_PAD=_pad(bins), RELATIVE=relative is not None,
             LOG_BINOMIAL=coefficients is not None, DEVIATION=deviation,
-            PRECISION=_PRECISION, BLOCK=block, num_warps=warps)
+            PRECISION=_precision(tf32), BLOCK=block, num_warps=warps)
         return out
 
     @bin_moments.register_fake
@@ -153,7 +151,7 @@ if DEFINED:
                           weight_relative: torch.Tensor | None, bias1: torch.Tensor,
                           weight2: torch.Tensor, bias2: torch.Tensor,
                           coefficients: torch.Tensor | None, temperatures: list[float],
-                          deviation: bool) -> torch.Tensor:
+                          deviation: bool, tf32: bool = False) -> torch.Tensor:
         return centers.new_empty(1 + deviation, *fine.shape[:3])
 
     @_op('zoe_ros::add_norm', mutates_args=(),
@@ -248,6 +246,17 @@ def _pad(count: int) -> int:
 def _step(channels: int) -> int:
     """Return how many inputs of a product are loaded at a time: 32 fit the smallest GPUs."""
     return min(32, _pad(channels))
+
+
+def _precision(tf32: bool) -> str:
+    """Return how matrix units multiply float32: in three parts that keep its digits, or in one."""
+    return 'tf32' if tf32 else 'tf32x3'
+
+
+def round_tf32(values: torch.Tensor) -> torch.Tensor:
+    """Round float32 to the 10 bits that a product in one part takes; it cuts off the others."""
+    bits = values.contiguous().view(torch.int32) + 0x1000
+    return (bits & ~0x1FFF).view(torch.float32)
 
 
 def _scales(coarse: torch.Tensor, height: int,

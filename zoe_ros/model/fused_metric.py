@@ -32,15 +32,21 @@ class FusedMetric(nn.Module):
     registers.
     """
 
-    def __init__(self, metric: MetricBins) -> None:
-        """Take over the weights of a module."""
+    def __init__(self, metric: MetricBins, tf32: bool = False) -> None:
+        """
+        Take over the weights of a module.
+
+        :param tf32: products may round their factors to 10 bits, which is plenty for what comes
+            from a backbone in half precision.
+        """
         super().__init__()
+        self.tf32 = tf32
         self.plain = metric
         self.bottleneck = _Pointwise(metric.bottleneck)
-        self.seed_embedding = PixelMlp(metric.seed_embedding)
-        self.embeddings = nn.ModuleList(PixelMlp(net) for net in metric.embeddings)
+        self.seed_embedding = PixelMlp(metric.seed_embedding, tf32)
+        self.embeddings = nn.ModuleList(PixelMlp(net, tf32) for net in metric.embeddings)
         self.heads = nn.ModuleDict({
-            name: FusedHead(head) for name, head in metric.heads.items()
+            name: FusedHead(head, tf32) for name, head in metric.heads.items()
             if isinstance(head, AttractorHead)})
 
     def project(self, bottleneck: torch.Tensor) -> torch.Tensor:
@@ -65,28 +71,31 @@ class FusedHead(nn.Module):
 
     weight_share: torch.Tensor
 
-    def __init__(self, head: AttractorHead) -> None:
-        """Take over the weights of a head."""
+    def __init__(self, head: AttractorHead, tf32: bool) -> None:
+        """Take over the weights of a head; ``tf32`` as in :class:`FusedMetric`."""
         super().__init__()
+        self.tf32 = tf32
         self.bounded = head.bounded
         self.span = [head.min_depth, head.max_depth]
         self.exponential, self.mean = head.attraction == 'exponential', head.reduction == 'mean'
-        self.seed_bins = PixelMlp(head.seed_bins)
+        self.seed_bins = PixelMlp(head.seed_bins, tf32)
         # Of a bounded layer's pairs of channels only the first of each has an effect (trap T4).
         self.attractors = nn.ModuleList(
-            PixelMlp(net, stride=2 if head.bounded else 1) for net in head.attractors)
+            PixelMlp(net, tf32, stride=2 if head.bounded else 1) for net in head.attractors)
         distribution: Any = head.distribution()
         layer1, layer2 = distribution.mlp[0], distribution.mlp[2]
         embedding: Any = head.attractors[0]
         dim = embedding[0].in_channels
         weight = layer1.weight.detach().flatten(1)                      # hidden, f (+1) + c
         fine = weight.shape[1] - dim - int(head.relative_input)
-        self.register_buffer('weight1', weight[:, :fine].T.contiguous())
+        self.register_buffer('weight1', _factor(weight[:, :fine].T, tf32))
         self.register_buffer(
             'weight_relative', weight[:, fine].contiguous() if head.relative_input else None)
         self.register_buffer('weight_share', weight[:, -dim:].contiguous())
         self.register_buffer('bias1', layer1.bias.detach())
-        self.register_buffer('weight2', layer2.weight.detach().flatten(1).contiguous())
+        # The four numbers of the log-binomial are sums in float32, no product of matrix units.
+        self.register_buffer('weight2', _factor(
+            layer2.weight.detach().flatten(1), tf32 and not hasattr(distribution, 'bins')))
         self.register_buffer('bias2', layer2.bias.detach())
         bins = getattr(distribution, 'bins', None)
         self.register_buffer('coefficients', None if bins is None else log_binomial_coefficients(
@@ -103,13 +112,13 @@ class FusedHead(nn.Module):
             bins = fused.attract_level(
                 embedding, previous, bins, net.weight1, net.bias1, net.weight2, net.bias2,
                 self.bounded, self.exponential, self.mean, self.span if sorts else [],
-                ATTRACTOR_ALPHA)
+                ATTRACTOR_ALPHA, self.tf32)
             previous = embedding
         found = fused.bin_moments(
             last(features.fine), F.linear(levels[-1], self.weight_share), bins,
             None if self.weight_relative is None else features.relative, self.weight1,
             self.weight_relative, self.bias1, self.weight2, self.bias2, self.coefficients,
-            [MIN_TEMPERATURE, MAX_TEMPERATURE], deviation)
+            [MIN_TEMPERATURE, MAX_TEMPERATURE], deviation, self.tf32)
         return found[0], found[1] if deviation else None
 
     def _seed(self, bottleneck: torch.Tensor) -> torch.Tensor:
@@ -121,18 +130,25 @@ class FusedHead(nn.Module):
 class PixelMlp(nn.Module):
     """Two 1 x 1 convolutions with a ReLU between them, as one kernel."""
 
-    def __init__(self, net: nn.Module, stride: int = 1) -> None:
-        """Take over the weights of a :class:`.metric.PixelMlp`, of every n-th output."""
+    def __init__(self, net: nn.Module, tf32: bool = False, stride: int = 1) -> None:
+        """Take over a :class:`.metric.PixelMlp`, of its last layer every n-th output."""
         super().__init__()
+        self.tf32 = tf32
         layers: Any = net
         for name, layer, every in (('1', layers[0], 1), ('2', layers[2], stride)):
             weight = layer.weight.detach().flatten(1)[::every]
-            self.register_buffer(f'weight{name}', weight.T.contiguous())
+            self.register_buffer(f'weight{name}', _factor(weight.T, tf32))
             self.register_buffer(f'bias{name}', layer.bias.detach()[::every].contiguous())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (b, h, w, o) float32 for (b, h, w, i) of any precision."""
-        return fused.pixel_mlp(x, self.weight1, self.bias1, self.weight2, self.bias2)
+        return fused.pixel_mlp(x, self.weight1, self.bias1, self.weight2, self.bias2,
+                               self.tf32)
+
+
+def _factor(weight: torch.Tensor, tf32: bool) -> torch.Tensor:
+    """Return a matrix as the kernels load it."""
+    return fused.round_tf32(weight) if tf32 else weight.contiguous()
 
 
 class _Pointwise(nn.Module):

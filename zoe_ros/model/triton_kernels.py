@@ -69,6 +69,19 @@ def _vector(source, index, count):
 
 
 @triton.jit
+def _product(x, weight, total, PRECISION: tl.constexpr):
+    """
+    Return x W, plus a total if there is one.
+
+    In TF32 matrix units cut float32 off after 10 bits, always towards zero: x is rounded here, W
+    was when it was loaded (:func:`zoe_ros.model.fused.round_tf32`).
+    """
+    if PRECISION == 'tf32':
+        x = ((x.to(tl.int32, bitcast=True) + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
+    return tl.dot(x, weight, total, input_precision=PRECISION)
+
+
+@triton.jit
 def _softplus(x):
     """Return ln(1 + e^x) with all digits of a small e^x, and x where torch returns x."""
     e = tl.exp(tl.minimum(x, 20.0))
@@ -110,8 +123,7 @@ def _hidden(source, previous, a, b, c, d, wy, wx, pixel, inside, weight, bias,
         x = _rows(source, pixel, channel, INPUTS, mask)
         if SUMMED:
             x += _bilinear(previous, a, b, c, d, wy, wx, channel, INPUTS, mask)
-        total = tl.dot(x, _weight(weight, channel, INPUTS, unit, HIDDEN), total,
-                       input_precision=PRECISION)
+        total = _product(x, _weight(weight, channel, INPUTS, unit, HIDDEN), total, PRECISION)
     return tl.maximum(total + _vector(bias, unit, HIDDEN)[None, :], 0)
 
 
@@ -126,8 +138,8 @@ def pixel_mlp(out, source, weight1, bias1, weight2, bias2, count,
     hidden = _hidden(source, source, pixel, pixel, pixel, pixel, pixel, pixel, pixel, inside,
                      weight1, bias1, INPUTS, STEP, HIDDEN, HIDDEN_PAD, False, PRECISION, BLOCK)
     unit, channel = tl.arange(0, HIDDEN_PAD), tl.arange(0, OUTPUTS_PAD)
-    values = tl.dot(hidden, _weight(weight2, unit, HIDDEN, channel, OUTPUTS),
-                    input_precision=PRECISION) + _vector(bias2, channel, OUTPUTS)[None, :]
+    values = _product(hidden, _weight(weight2, unit, HIDDEN, channel, OUTPUTS), None, PRECISION)
+    values += _vector(bias2, channel, OUTPUTS)[None, :]
     at = pixel.to(tl.int64)[:, None] * OUTPUTS + channel[None, :]
     tl.store(out + at, values, mask=inside[:, None] & (channel < OUTPUTS)[None, :])
 
@@ -153,8 +165,8 @@ def attract_level(out, embedding, previous, bins, weight1, bias1, weight2, bias2
     hidden = _hidden(embedding, previous, a, b, c, d, wy, wx, pixel, inside, weight1, bias1,
                      CHANNELS, STEP, HIDDEN, HIDDEN_PAD, True, PRECISION, BLOCK)
     unit, index = tl.arange(0, HIDDEN_PAD), tl.arange(0, ATTRACTORS_PAD)
-    raw = tl.dot(hidden, _weight(weight2, unit, HIDDEN, index, ATTRACTORS),
-                 input_precision=PRECISION) + _vector(bias2, index, ATTRACTORS)[None, :]
+    raw = _product(hidden, _weight(weight2, unit, HIDDEN, index, ATTRACTORS), None, PRECISION)
+    raw += _vector(bias2, index, ATTRACTORS)[None, :]
     if BOUNDED:
         points = tl.maximum(raw, 0) + 1e-3
     else:
@@ -200,7 +212,7 @@ def bin_moments(out, fine, share, centers, relative, weight1, weight_relative, b
     a, b, c, d, wy, wx = _corners(pixel, height, width, scale_y, scale_x, rows, columns)
     unit, channel = tl.arange(0, HIDDEN_PAD), tl.arange(0, FINE_PAD)
     x = _rows(fine, pixel, channel, FINE, inside[:, None] & (channel < FINE)[None, :])
-    hidden = tl.dot(x, _weight(weight1, channel, FINE, unit, HIDDEN), input_precision=PRECISION)
+    hidden = _product(x, _weight(weight1, channel, FINE, unit, HIDDEN), None, PRECISION)
     hidden += _bilinear(share, a, b, c, d, wy, wx, unit, HIDDEN,
                         inside[:, None] & (unit < HIDDEN)[None, :])
     hidden += _vector(bias1, unit, HIDDEN)[None, :]
@@ -225,8 +237,7 @@ def bin_moments(out, fine, share, centers, relative, weight1, weight_relative, b
         # weight2 is (bins, hidden) here, too: four rows for the one, all bins for the other.
         rows2 = tl.load(weight2 + k[None, :] * HIDDEN + unit[:, None],
                         mask=(k < BINS)[None, :] & (unit < HIDDEN)[:, None], other=0)
-        logits = tl.dot(hidden, rows2, input_precision=PRECISION) \
-            + _vector(bias2, k, BINS)[None, :]
+        logits = _product(hidden, rows2, None, PRECISION) + _vector(bias2, k, BINS)[None, :]
     logits = tl.where((k < BINS)[None, :], logits, -float('inf'))
     weights = tl.exp(logits - tl.max(logits, axis=1)[:, None])
     weights = weights / tl.sum(weights, axis=1)[:, None]
