@@ -51,12 +51,13 @@ def test_whole_model(kind):
 
 
 @needs_triton
-@pytest.mark.parametrize('kind', ['two heads', 'one head'])
-def test_half_precision_is_as_near_as_the_plain_model(kind):
+@pytest.mark.parametrize('kind, dtype', [
+    ('two heads', torch.bfloat16), ('one head', torch.float16)])
+def test_half_precision_is_near_the_plain_model(kind, dtype):
     model = made_up.tiny_model(**KINDS[kind]).to(DEVICE)
     pixels = made_up.tensor_for('fuse pixels', (1, 3, 32, 64)).clamp(-1, 1).to(DEVICE)
     exact, _ = measured(model, pixels)
-    model.set_precision(torch.bfloat16)
+    model.set_precision(dtype)
     assert fuse(model, probe=False) == ''
     depth, expected = measured(model, pixels)[0][0], exact[0]
     assert depth.dtype == torch.float32
