@@ -38,7 +38,8 @@ def fuse(model: Any, probe: bool = True) -> str:
                     if not difference < tolerance:
                         return f'{stage} is off by {difference:.2g} (relative L2)'
         except Exception as error:      # whatever compilers and drivers raise
-            return f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'
+            text = str(error).strip().splitlines()
+            return ': '.join([type(error).__name__, *text[:1]])
     model.metric, model.decoder = metric, decoder
     if model.router is not None:
         model.router.fuse()

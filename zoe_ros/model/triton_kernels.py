@@ -246,7 +246,7 @@ def bin_moments(out, fine, share, centers, relative, weight1, weight_relative, b
     mean = tl.sum(weights * values, axis=1)
     tl.store(out + pixel, mean, mask=inside)
     if DEVIATION:
-        offset = tl.where((k < BINS)[None, :], values - mean[:, None], 0)
+        offset = values - mean[:, None]
         variance = tl.sum(weights * offset * offset, axis=1)
         tl.store(out + count + pixel, tl.sqrt(variance), mask=inside)
 
