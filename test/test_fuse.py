@@ -90,9 +90,9 @@ def test_the_probe_is_content_with_the_same_numbers(small_probe, dtype):
 class OffMetric(FusedMetric):
     """Wrong in the attractors of one level of the last head."""
 
-    def __init__(self, metric):
+    def __init__(self, metric, tf32):
         """Spoil it."""
-        super().__init__(metric)
+        super().__init__(metric, tf32)
         net = list(self.heads.values())[-1].attractors[1]
         net.bias2 = net.bias2 + 0.1             # not in place: the plain form has the same memory
 

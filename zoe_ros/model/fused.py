@@ -61,6 +61,8 @@ if DEFINED:
         count = out.numel() // out.shape[3]
         inputs, hidden = weight1.shape
         block, warps = _TILES['pixel_mlp']
+        if weight1.shape[1] >= 128:
+            warps *= 2      # so wide a layer does not fit the registers of few threads
         kernels.pixel_mlp[_grid(count, block)](
             out, x, weight1, bias1, weight2, bias2, count,
             INPUTS=inputs, STEP=_step(inputs), HIDDEN=hidden, HIDDEN_PAD=_pad(hidden),
@@ -134,6 +136,8 @@ if DEFINED:
         out = centers.new_empty(1 + deviation, batch, height, width)
         hidden, bins, count = weight1.shape[1], centers.shape[3], batch * height * width
         block, warps = _TILES['bin_moments']
+        if not tf32:
+            block //= 2     # in three parts a product takes more registers
         kernels.bin_moments[_grid(count, block)](
             out, fine, share, centers, fine if relative is None else relative.contiguous(),
             weight1, weight1 if weight_relative is None else weight_relative, bias1, weight2,
