@@ -191,17 +191,16 @@ def run_frame(count: Count, model: ZoeDepth, biases: Sequence[torch.Tensor], bat
     plan = plan_sizes(IMAGE, model.config.image_size, 'stretch', False)
     images = torch.empty(batch, *IMAGE, 3, dtype=torch.uint8, device=CUDA)
     with count.within(AROUND):
-        pixels = torch.cat([to_pixels(image[None], plan) for image in images])
-        pixels = pixels.clone()                 # into the memory that the graph reads
+        # Out of the memory of one graph, and into that of the next.
+        pixels = to_pixels(images, plan).clone().clone()
     found = by_heads(model, pixels, biases, deviation)
     depths, spreads = list(found.depth.values()), list(found.deviation.values())
     with count.within(AROUND):
         for maps in (depths, spreads):
             if maps:
                 torch.stack([maps[0][i] for i in range(batch)])
-        for i in range(batch):
-            depth = to_depth(depths[0][i:i + 1], plan)[0]
-            torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
+        depth = to_depth(depths[0].clone(), plan)
+        torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
 
 
 def report(count: Count) -> dict[str, Any]:

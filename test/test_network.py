@@ -327,6 +327,41 @@ def test_attention_in_bfloat16(at_a_time, monkeypatch):
     assert (mixed - expected).norm() < 0.01 * expected.norm()
 
 
+def test_biases_that_graphs_read_stay_and_new_ones_get_what_is_left():
+    model = made_up.tiny_model()
+    sizes = [(64, 96), (96, 64), (64, 64)]
+    # Memory for the four blocks of the first grid and two of the second, which is as large.
+    each = model.backbone.bias_bytes((4, 6))
+    biases = PositionBiases(model, 6.5 * each / 2 ** 30, evict=False)
+    first, second, third = (biases.of(pixels_of(size)) for size in sizes)
+    assert [len(first), len(second)] == [4, 2]
+    assert biases.size <= 6.5 * each
+    assert biases.of(pixels_of(sizes[0])) is first      # nothing was thrown away
+    assert len(third) == int(0.5 * each // model.backbone.bias_bytes((4, 4)))
+    # Fewer are kept, the others are made: the same depth.
+    network = Network(model, 1.0)
+    for size, kept in zip(sizes, (first, second, third)):
+        found = model.trunk(pixels_of(size), kept)
+        depth = model.measure(found, ['indoor'])[0]
+        expected, _ = network(pixels_of(size), lambda logits: ['indoor'])
+        assert_close(depth, expected, 1e-5)
+
+
+# A head that is forced.
+
+@pytest.mark.parametrize('head', ['indoor', 'outdoor'])
+def test_a_forced_head_asks_no_router(head):
+    model, pixels = made_up.tiny_model(), pixels_of((64, 96), 2)
+    network = Network(model, 1.0)
+    expected, _ = network(pixels, lambda logits: [head] * 2)
+    asked = []
+    for module in (model.router, *(other for name, other in model.metric.heads.items()
+                                   if name != head)):
+        module.register_forward_pre_hook(lambda *_: pytest.fail('was run'))
+    depth, _ = network(pixels, lambda logits: asked.append(logits) or [head] * 2, heads=[head])
+    assert asked == [None] and torch.equal(depth, expected)
+
+
 # Graphs.
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(),
