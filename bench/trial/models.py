@@ -74,7 +74,8 @@ def reference(trial: Trial, name: str) -> np.ndarray:
     That of the official code; for the tiny model, ours on a CPU in float32.
     """
     if trial.tiny:
-        host = DepthEstimator.load('', weights_file(trial), device='cpu', aspect='keep')
+        host = DepthEstimator.load('', weights_file(trial), device='cpu', aspect='keep',
+                                   precision='fp32')
         return host.predict(photo(name)).depth[::2, ::2]
     with np.load(made_up.GOLDEN / f'{name}.npz') as golden:
         return golden['infer_plain']
