@@ -78,7 +78,7 @@ def test_the_loss_falls(stage, tmp_path):
 
 def test_both_stages_give_a_model_that_measures(tmp_path):
     first = train(settings(tmp_path / 'first', stage='relative', steps=20), DATA, config=CONFIG)
-    # After 200 steps rounding alone, as by another number of threads, moves an image from 0.1 to
+    # After 200 steps a rounding here or there moves the error of an image from 0.1 to
     # 0.9; after 300 the mean is 0.05.
     second = train(settings(tmp_path / 'second', start=str(first), steps=300), DATA,
                    config=CONFIG)
