@@ -19,7 +19,7 @@ from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.network import Network
 from zoe_ros.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
-from zoe_ros.routing import Chooser, FixedHead, LikeliestHead
+from zoe_ros.routing import Chooser, known_head, LikeliestHead
 from zoe_ros.settings import ASPECTS, one_of, PRECISIONS, ROUTERS
 from zoe_ros.transfer import as_arrays, stack, start_to_host
 
@@ -297,9 +297,7 @@ class DepthEstimator:
     def chooser(self) -> Chooser:
         """Return what picks a head by the router for an image alone, or the one that is forced."""
         names = self.model.config.head_names
-        if len(names) == 1 or self.router != 'auto':
-            return FixedHead(names[0] if len(names) == 1 else self.router, names)
-        return LikeliestHead(names)
+        return known_head(self.router, names) or LikeliestHead(names)
 
 
 def _valid_depth(depth: torch.Tensor, plan: SizePlan) -> torch.Tensor:

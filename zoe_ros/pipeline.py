@@ -32,7 +32,7 @@ from zoe_ros.messages import (
 from zoe_ros.model.config import HeadConfig, ZoeConfig
 from zoe_ros.preprocess import SizePlan
 from zoe_ros.refine import limit, refine, resize
-from zoe_ros.routing import Chooser, FixedHead, HeadTracker, TrackedHead
+from zoe_ros.routing import Chooser, HeadTracker, known_head, TrackedHead
 from zoe_ros.settings import FrameSettings
 from zoe_ros.transfer import as_arrays, start_to_host, to_host
 from zoe_ros.view import TrainingView
@@ -180,11 +180,8 @@ class Pipeline:
                  settings: FrameSettings, stamp: float, deviation: bool,
                  start: float) -> Prepared:
         names = self._estimator.model.config.head_names
-        choose: Chooser
-        if len(names) == 1 or settings.router != 'auto':
-            choose = FixedHead(names[0] if len(names) == 1 else settings.router, names)
-        else:
-            choose = TrackedHead(self._tracker, names, stamp, settings.router_time_constant)
+        choose: Chooser = known_head(settings.router, names) or TrackedHead(
+            self._tracker, names, stamp, settings.router_time_constant)
         view = None
         if settings.camera_view == 'training' and camera is not None:
             view = self._view(camera, self._head if settings.router == 'auto' else settings.router)

@@ -46,6 +46,17 @@ class FixedHead:
         return self.only, {name: float(name == self.only) for name in self._names}
 
 
+def known_head(router: str, names: Sequence[str]) -> FixedHead | None:
+    """
+    Return the choice of a head that is known beforehand: forced, or the only one; else None.
+
+    :param router: 'auto', or the head that is forced; :param names: of the model's heads.
+    """
+    if len(names) == 1:
+        return FixedHead(names[0], names)
+    return None if router == 'auto' else FixedHead(router, names)
+
+
 class LikeliestHead:
     """Chooses the router's most probable head for this image alone."""
 

@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model import fused
-from zoe_ros.model.decoder import DptDecoder, Features, Fusion, RelativeHead, ResidualUnit
+from zoe_ros.model.decoder import DptDecoder, Fusion, RelativeHead, ResidualUnit
 from zoe_ros.model.fused import first, last
 
 
-class FusedDecoder(nn.Module):
-    """Stands in for :class:`DptDecoder`, whose weights it takes over; channels last in memory."""
+class FusedDecoder(DptDecoder):
+    """A decoder whose blocks are fused, of the weights of another; channels last in memory."""
 
     def __init__(self, decoder: DptDecoder, relative: bool) -> None:
         """
@@ -21,30 +21,12 @@ class FusedDecoder(nn.Module):
 
         :param relative: somebody reads the relative depth; else it is left out.
         """
-        super().__init__()
+        nn.Module.__init__(self)        # all parts are those of the other
         self.project = decoder.project
         blocks: Any = decoder.fusion
         self.fusion = nn.ModuleList(FusedFusion(block) for block in blocks)
-        self.relative = FusedRelativeHead(decoder.relative, relative)
+        self.relative: Any = FusedRelativeHead(decoder.relative, relative)
         self.to(memory_format=torch.channels_last)
-
-    def forward(self, maps: list[torch.Tensor]) -> Features:
-        """Do what :meth:`DptDecoder.forward` does."""
-        return self.fuse(self.skips(maps))
-
-    def skips(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Do what :meth:`DptDecoder.skips` does."""
-        return [project(m) for project, m in zip(self.project, maps)]
-
-    def fuse(self, skips: list[torch.Tensor]) -> Features:
-        """Do what :meth:`DptDecoder.fuse` does."""
-        path: torch.Tensor | None = None
-        pyramid = []
-        for level in reversed(range(len(skips))):
-            path = self.fusion[level](skips[level], path)
-            pyramid.append(path)
-        fine, relative = self.relative(pyramid[-1])
-        return Features(skips[-1], tuple(pyramid), fine, relative)
 
 
 class FusedFusion(nn.Module):
@@ -99,8 +81,7 @@ class FusedRelativeHead(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the last features (b, c, H, W) and the relative depth (b, 1, H, W) or None."""
-        # In the precision of its own weights, see DptDecoder.
-        x = F.conv2d(x.to(self.conv1.weight.dtype), self.conv1.weight, None, padding=1)
+        x = F.conv2d(x, self.conv1.weight, None, padding=1)
         # The weights of the upsampling sum to one: the bias may be added on its way.
         wide = fused.upsample(last(x), self.scale * x.shape[2], self.scale * x.shape[3],
                               self.conv1.bias)
