@@ -29,8 +29,8 @@ sample: $(READY)          ## make the sample bag anew
 
 bench: $(READY)           ## how fast the estimator is, what the node costs beside it, and how old its depth is
 	$(BIN)/zoe bench
-	$(BIN)/python scripts/bench_overhead.py
-	$(BIN)/python scripts/bench_live.py
+	$(BIN)/python bench/bench_overhead.py
+	$(BIN)/python bench/bench_live.py
 
 soak: $(READY)            ## a long run of the node: memory, age, lifecycle
 	$(BIN)/python test/soak.py

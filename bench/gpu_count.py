@@ -23,11 +23,11 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from zoe_ros.engine import DTYPES
+from zoe_ros.inference.engine import DTYPES
+from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
+from zoe_ros.inference.runner import by_heads, PositionBiases
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.network import by_heads, PositionBiases
-from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 
 CUDA = torch.device('cuda', 0)
 # (height, width) of the image that goes in [px], and the memory for position biases [GiB], which
@@ -167,7 +167,7 @@ def count_frame(config: ZoeConfig, dtype: torch.dtype, batch: int, deviation: bo
     model = empty_model(config, dtype, mode)
     with mode, torch.inference_mode():
         pixels = torch.empty(batch, 3, *config.image_size, device=CUDA)
-        biases = PositionBiases(model, POSITION_MEMORY).of(pixels)
+        biases = PositionBiases(model, POSITION_MEMORY).get(pixels)
         # What a model makes once and keeps is made before a graph is recorded.
         run_frame(Count(ceilings, (), ()), model, biases, batch, deviation)
         count = Count(ceilings, [*model.parameters(), *model.buffers()], biases)

@@ -111,7 +111,7 @@ def main(path: Path) -> None:
     """Draw the three panels with a line of text under each."""
     image, depth = cast(LENS.rays)
     every = 2
-    points = Unprojection.of(LENS, every)(torch.from_numpy(depth)).numpy()
+    points = Unprojection.from_camera(LENS, every)(torch.from_numpy(depth)).numpy()
     cloud = cloud_message(BAG_TYPES, None, points, image[::every, ::every])
     panels = (
         ('image_raw, with the lens of the robot', Image.fromarray(image)),

@@ -98,7 +98,7 @@ def run(config):
         form = FusedMetric(metric, tf32)
         embeddings = form.embed(features, form.project(bottleneck))
         for deviation in (False, True):
-            form.moments(config.head_names[0], features, embeddings, deviation)
+            form.mean_and_deviation(config.head_names[0], features, embeddings, deviation)
     decoder = DptDecoder(config.backbone.channels, config.decoder).to(half)
     FusedDecoder(decoder, relative).fuse(
         [torch.zeros(1, width, 8 >> i, 8 >> i, dtype=half) for i in range(4)])

@@ -255,8 +255,8 @@ class Client:
         found = []
 
         def look():
-            found[:] = [values_of(status) for status in self.reports[seen + count - 1:]
-                        if condition(status, values_of(status))]
+            found[:] = [read_values(status) for status in self.reports[seen + count - 1:]
+                        if condition(status, read_values(status))]
             return found
 
         self.wait_until(look, what='a report')
@@ -371,7 +371,7 @@ def parameter_messages(values):
             for name, value in values.items()]
 
 
-def values_of(status):
+def read_values(status):
     """Return the values of a DiagnosticStatus as a dictionary, its level and message added."""
     return {'level': status.level, 'message': status.message,
             **{pair.key: pair.value for pair in status.values}}

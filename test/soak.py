@@ -8,7 +8,7 @@ table; exits with 1 where a limit is exceeded. test_node_soak.py runs a short ve
 Memory is judged under a malloc that gives back what is freed. Otherwise glibc keeps a few MB more
 now and then, while large buffers of several threads find new places in its heap: that looks like
 a slow leak for thousands of frames and is none. Giving back costs several milliseconds a frame,
-which is why the node by itself asks for the opposite (zoe_ros/heap.py).
+which is why the node by itself asks for the opposite (zoe_ros/inference/malloc.py).
 
 The camera has the node's profile of Fast DDS. With the default segment of shared memory it serves
 worse and worse: after seven minutes at 33 images a second 11 of them arrived, for good

@@ -52,7 +52,7 @@ def image_of(camera, rays):
 
 
 def unproject(camera, depth, every=1):
-    return Unprojection.of(camera, every)(torch.from_numpy(depth)).numpy()
+    return Unprojection.from_camera(camera, every)(torch.from_numpy(depth)).numpy()
 
 
 def test_rays_by_hand():

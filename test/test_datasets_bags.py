@@ -10,9 +10,9 @@ from zoe_ros.bag import BagError, SeveralTopicsError
 from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RgbdBag
+from zoe_ros.datasets.open import open_datasets
 from zoe_ros.messages import decode_depth, MessageError
 from zoe_ros.settings import DataSettings
-from zoe_ros.sources import open_datasets
 
 RAW, INFO, DEPTH = '/camera/image_raw', '/camera/camera_info', '/depth/image_raw'
 HEIGHT, WIDTH = 48, 64

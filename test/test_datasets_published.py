@@ -10,9 +10,9 @@ import pytest
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol
 from zoe_ros.datasets.ddad import splat
+from zoe_ros.datasets.open import open_datasets
 from zoe_ros.datasets.published import kb_crop, PublishedDataset, recognise, SOURCES
 from zoe_ros.settings import DataSettings
-from zoe_ros.sources import open_datasets
 
 SIZES = {'kitti': (375, 1242), 'vkitti2': (375, 1242), 'ddad': (61, 97)}
 

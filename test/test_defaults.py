@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoe_ros.defaults import common_flags, default_precision, default_variant, describe, Hardware
+from zoe_ros.inference.defaults import (
+    common_flags,
+    default_precision,
+    default_variant,
+    describe,
+    Hardware,
+)
 
 # Shortened: an EPYC of Zen 4, and a server on ARM.
 X86 = """processor\t: {0}

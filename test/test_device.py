@@ -23,15 +23,15 @@ from torch.utils._pytree import tree_leaves
 
 from zoe_ros import DepthEstimator
 from zoe_ros.cloud import Unprojection
+from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
+from zoe_ros.inference.runner import by_heads, PositionBiases
+from zoe_ros.inference.transfer import to_device, to_host
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.network import by_heads, PositionBiases
 from zoe_ros.pipeline import CAMERA_INFO, DEPTH, Pipeline, POINTS, UNCERTAINTY
-from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.refine import limit, refine, resize
 from zoe_ros.settings import FrameSettings
-from zoe_ros.transfer import to_device, to_host
 
 CUDA = torch.device('cuda', 0)
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -106,7 +106,7 @@ def run(model, mode, size, deviation, batch=1):
     with mode, torch.inference_mode():
         pixels = torch.empty(batch, 3, *size, device=CUDA)
         biases = PositionBiases(model, 1.0)
-        known = biases.of(pixels)
+        known = biases.get(pixels)
         with Watch() as watch:
             results = by_heads(model, pixels, known, deviation)
     return results, watch, biases.size

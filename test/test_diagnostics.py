@@ -1,4 +1,4 @@
-"""The journal behind /diagnostics: counts, times and levels, without a node."""
+"""The stats behind /diagnostics: counts, times and levels, without a node."""
 from threading import Thread
 
 from builtin_interfaces.msg import Time
@@ -6,16 +6,16 @@ from diagnostic_msgs.msg import DiagnosticStatus
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 
-from zoe_ros.ros.diagnostics import Journal
+from zoe_ros.ros.diagnostics import FrameStats
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 FACTS = {'device': 'abacus (10 beads)', 'model': 'ZoeD'}
 
 
-def report(journal, period=2.0, listening=('',), **facts):
+def report(stats, period=2.0, listening=('',), **facts):
     """Return the status of the period that ends now, and its values."""
-    message = journal.report(Time(sec=3, nanosec=4), '/robot/depth_node', period,
-                             {**FACTS, **facts}, listening)
+    message = stats.report(Time(sec=3, nanosec=4), '/robot/depth_node', period,
+                           {**FACTS, **facts}, listening)
     # What it says can be sent.
     again = deserialize_message(serialize_message(message), type(message))
     assert again == message
@@ -26,37 +26,37 @@ def report(journal, period=2.0, listening=('',), **facts):
     return status, values
 
 
-def publish(journal, age=0.1, head='indoor', probability=0.9, camera='', **seconds):
+def publish(stats, age=0.1, head='indoor', probability=0.9, camera='', **seconds):
     """Tell of a frame that came in and went out."""
-    journal.received(camera)
-    journal.published(camera, age, seconds, head, probability)
+    stats.received(camera)
+    stats.published(camera, age, seconds, head, probability)
 
 
 def test_an_empty_report_has_a_name_facts_and_no_times():
-    status, values = report(Journal(), listening=())
+    status, values = report(FrameStats(), listening=())
     assert status.name == '/robot/depth_node: depth'
     assert status.hardware_id == 'abacus (10 beads)'
     assert values == {'rate in [Hz]': '0.00', 'rate out [Hz]': '0.00', **FACTS}
 
 
 def test_rates_are_those_of_the_period():
-    journal = Journal()
+    stats = FrameStats()
     for _ in range(7):
-        journal.received('')
+        stats.received('')
     for _ in range(3):
-        journal.published('', 0.1, {}, 'indoor', 0.9)
-    _, values = report(journal, period=2.0)
+        stats.published('', 0.1, {}, 'indoor', 0.9)
+    _, values = report(stats, period=2.0)
     assert (values['rate in [Hz]'], values['rate out [Hz]']) == ('3.50', '1.50')
-    _, values = report(journal)
+    _, values = report(stats)
     assert (values['rate in [Hz]'], values['rate out [Hz]']) == ('0.00', '0.00')
     assert not any(key.startswith('age') for key in values)
 
 
 def test_times_are_percentiles_in_milliseconds_of_each_stage():
-    journal = Journal()
+    stats = FrameStats()
     for i in range(101):
-        publish(journal, age=i / 1000, network=2 * i / 1000, decode=0.0015)
-    _, values = report(journal)
+        publish(stats, age=i / 1000, network=2 * i / 1000, decode=0.0015)
+    _, values = report(stats)
     assert values['age at publish p50 [ms]'] == '50.0'
     assert values['age at publish p95 [ms]'] == '95.0'
     assert values['network p50 [ms]'] == '100.0'
@@ -65,29 +65,29 @@ def test_times_are_percentiles_in_milliseconds_of_each_stage():
 
 
 def test_the_head_is_the_last_one_and_is_remembered():
-    journal = Journal()
-    publish(journal, head='indoor', probability=0.9)
-    publish(journal, head='outdoor', probability=0.625)
-    assert report(journal)[1]['head'].startswith('outdoor 0.6')
-    assert report(journal)[1]['head'].startswith('outdoor 0.6')
+    stats = FrameStats()
+    publish(stats, head='indoor', probability=0.9)
+    publish(stats, head='outdoor', probability=0.625)
+    assert report(stats)[1]['head'].startswith('outdoor 0.6')
+    assert report(stats)[1]['head'].startswith('outdoor 0.6')
 
 
 def test_lost_images_are_counted_from_the_start():
-    journal = Journal()
-    journal.dropped('newer')
-    journal.dropped('corrupt', 3)
-    assert report(journal)[1]['dropped: corrupt'] == '3'
-    journal.dropped('corrupt')
-    _, values = report(journal)
+    stats = FrameStats()
+    stats.dropped('newer')
+    stats.dropped('corrupt', 3)
+    assert report(stats)[1]['dropped: corrupt'] == '3'
+    stats.dropped('corrupt')
+    _, values = report(stats)
     assert (values['dropped: newer'], values['dropped: corrupt']) == ('1', '4')
-    assert journal.totals == {'newer': 1, 'corrupt': 4}
+    assert stats.totals == {'newer': 1, 'corrupt': 4}
     assert list(values).index('dropped: corrupt') < list(values).index('dropped: newer')
 
 
 def test_counting_nothing_lists_nothing():
-    journal = Journal()
-    journal.dropped('newer', 0)
-    status, values = report(journal, listening=())
+    stats = FrameStats()
+    stats.dropped('newer', 0)
+    status, values = report(stats, listening=())
     assert status.level == OK
     assert values.get('dropped: newer', '0') == '0'
 
@@ -106,64 +106,64 @@ def test_counting_nothing_lists_nothing():
     (10, {'error': 1}, [], ERROR, '1 frames lost to errors'),
 ])
 def test_levels(received, dropped, listening, level, text):
-    journal = Journal()
+    stats = FrameStats()
     for _ in range(received):
-        journal.received('')
+        stats.received('')
     for cause, count in dropped.items():
-        journal.dropped(cause, count)
-    status, _ = report(journal, listening=listening)
+        stats.dropped(cause, count)
+    status, _ = report(stats, listening=listening)
     assert (status.level, status.message[:len(text)]) == (level, text)
     # What is over is over: the next period begins without blame.
-    publish(journal)
-    status, _ = report(journal)
+    publish(stats)
+    status, _ = report(stats)
     assert (status.level, status.message) == (OK, 'working')
 
 
 def test_an_error_stands_until_a_frame_has_worked():
-    journal = Journal()
-    journal.dropped('error')
-    assert report(journal)[0].level == ERROR
+    stats = FrameStats()
+    stats.dropped('error')
+    assert report(stats)[0].level == ERROR
     for listening in ([''], []):
-        journal.received('')
-        status, values = report(journal, listening=listening)
+        stats.received('')
+        status, values = report(stats, listening=listening)
         assert status.level == ERROR
         assert status.message == 'no frame has worked since the last error'
         assert values['dropped: error'] == '1'
-    journal.dropped('data')
-    assert report(journal)[0].level == ERROR
-    publish(journal)
-    assert report(journal)[0].level == OK
+    stats.dropped('data')
+    assert report(stats)[0].level == ERROR
+    publish(stats)
+    assert report(stats)[0].level == OK
 
 
 def test_each_camera_is_watched_and_has_its_head():
-    journal = Journal()
-    publish(journal, camera='front', head='indoor')
-    publish(journal, camera='front', head='outdoor')
-    publish(journal, camera='left/eye')
-    status, values = report(journal, period=1.0, listening=['front', 'left/eye', 'rear', 'top'])
+    stats = FrameStats()
+    publish(stats, camera='front', head='indoor')
+    publish(stats, camera='front', head='outdoor')
+    publish(stats, camera='left/eye')
+    status, values = report(stats, period=1.0, listening=['front', 'left/eye', 'rear', 'top'])
     assert (status.level, status.message) == (WARN, 'no images arrive from rear, top')
     assert (values['rate in [Hz]'], values['rate out [Hz]']) == ('3.00', '3.00')
     assert (values['head front'], values['head left/eye']) == ('outdoor 0.90', 'indoor 0.90')
-    publish(journal, camera='front')
+    publish(stats, camera='front')
     # Nobody listens to the others: their silence is no trouble.
-    status, _ = report(journal, listening=['front'])
+    status, _ = report(stats, listening=['front'])
     assert (status.level, status.message) == (OK, 'working')
 
 
 def test_two_threads_and_a_reporter_lose_no_count():
-    journal, count = Journal(), 3000
+    stats, count = FrameStats(), 3000
 
     def write(cause):
         for _ in range(count):
-            journal.dropped(cause)
-            publish(journal, network=0.01)
+            stats.dropped(cause)
+            publish(stats, network=0.01)
 
     threads = [Thread(target=write, args=(cause,)) for cause in ('newer', 'data')]
     for thread in threads:
         thread.start()
     total = 0.0
     while any(thread.is_alive() for thread in threads):
-        total += float(report(journal, period=1.0)[1]['rate out [Hz]'])
-    total += float(report(journal, period=1.0)[1]['rate out [Hz]'])
+        total += float(report(stats, period=1.0)[1]['rate out [Hz]'])
+    total += float(report(stats, period=1.0)[1]['rate out [Hz]'])
     assert total == 2 * count
-    assert journal.totals == {'newer': count, 'data': count}
+    assert stats.totals == {'newer': count, 'data': count}

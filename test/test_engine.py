@@ -8,11 +8,11 @@ import torch
 
 from zoe_ros import DepthEstimator, DepthPrediction
 from zoe_ros.benchmark import made_up_model
-from zoe_ros.defaults import default_precision, describe, Hardware
-from zoe_ros.engine import DTYPES, find_config, resolve_device
+from zoe_ros.inference.defaults import default_precision, describe, Hardware
+from zoe_ros.inference.engine import DTYPES, find_config, resolve_device
+from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import WeightsError
-from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 
 CPU, GPU = Hardware('cpu'), Hardware('cuda', (9, 0))
 PHOTO_HEADS = ['indoor', 'indoor', 'outdoor', 'indoor']
@@ -182,7 +182,8 @@ def test_router_decides_for_each_photo(tiny_estimator, photos):
 def test_probabilities_are_those_of_the_logits(model, photos):
     plan = plan_sizes(photos[2].shape[:2], (64, 96), 'stretch', pad=False)
     with torch.inference_mode():
-        logits = model.trunk(to_pixels(torch.from_numpy(photos[2])[None], plan)).logits[0]
+        pixels = to_pixels(torch.from_numpy(photos[2])[None], plan)
+        logits = model.forward_features(pixels).logits[0]
     expected = dict(zip(('indoor', 'outdoor'), torch.softmax(logits, 0).tolist()))
     assert DepthEstimator(model).predict(photos[2]).head_probabilities == pytest.approx(expected)
 

@@ -29,10 +29,10 @@ KINDS = {'two heads': {}, 'bounded': {'heads': ('outdoor',), 'bounded': True},
 def measured(model, pixels):
     """Return depth and deviation by each head, and the router's logits."""
     with torch.inference_mode(), cuda.convolutions(tf32=False):
-        trunk = model.trunk(pixels)
-        found = [model.measure(trunk, [head] * len(pixels), deviation=True)
+        shared = model.forward_features(pixels)
+        found = [model.predict_depth(shared, [head] * len(pixels), deviation=True)
                  for head in model.config.head_names]
-    return [x for pair in found for x in pair], trunk.logits
+    return [x for pair in found for x in pair], shared.logits
 
 
 @needs_triton

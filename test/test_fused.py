@@ -165,7 +165,7 @@ def both_moments(metric, features, deviation=True):
     plain = copy.deepcopy(metric).double()
     for form, given in ((FusedMetric(metric), features), (plain, in_double(features))):
         embeddings = form.embed(given, form.project(given.bottleneck))
-        found.append(form.moments('indoor', given, embeddings, deviation))
+        found.append(form.mean_and_deviation('indoor', given, embeddings, deviation))
     return found
 
 

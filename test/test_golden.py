@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from zoe_ros import DepthEstimator
+from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model
-from zoe_ros.preprocess import plan_sizes, to_pixels
 
 pytestmark = pytest.mark.full
 
@@ -55,19 +55,19 @@ def network_fields(model, golden):
     """Compute the fields at network resolution."""
     image = golden['image']
     plan = plan_sizes(image.shape[:2], model.config.image_size, 'keep', pad=False)
-    trunk = model.trunk(to_pixels(torch.from_numpy(image)[None], plan))
-    head = model.choose(trunk.logits, 1)[0]
-    bins = model.metric(head, trunk.features, trunk.embeddings)
+    shared = model.forward_features(to_pixels(torch.from_numpy(image)[None], plan))
+    head = model.choose(shared.logits, 1)[0]
+    bins = model.metric(head, shared.features, shared.embeddings)
     rows, columns = golden['sample_rows'], golden['sample_cols']
     ours = {
         'net_input_hw': torch.tensor(plan.net),
-        'relative_depth': trunk.features.relative[0, 0, ::4, ::4],
-        'metric_depth_net': model.measure(trunk, [head])[0][0, ::2, ::2],
+        'relative_depth': shared.features.relative[0, 0, ::4, ::4],
+        'metric_depth_net': model.predict_depth(shared, [head])[0][0, ::2, ::2],
         'bin_centers': bins.centers[0][:, rows][:, :, columns],
         'bin_probabilities': bins.probabilities[0][:, rows][:, :, columns]}
-    if trunk.logits is not None:
-        ours['domain_logits'] = trunk.logits[0]
-    features = trunk.features
+    if shared.logits is not None:
+        ours['domain_logits'] = shared.logits[0]
+    features = shared.features
     for stage, x in zip(STAGES, (features.fine, features.bottleneck, *features.pyramid)):
         ours[f'feature_{stage}_channel_mean'] = x[0].mean(dim=(1, 2))
         ours[f'feature_{stage}_channel_std'] = x[0].std(dim=(1, 2))

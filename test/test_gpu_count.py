@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoe_ros.network import by_heads
+from zoe_ros.inference.runner import by_heads
 
 
 def test_tiny_model():

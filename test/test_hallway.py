@@ -7,7 +7,7 @@ import pytest
 
 from zoe_ros import DepthEstimator
 from zoe_ros.bag import BAG_TYPES
-from zoe_ros.messages import camera_of, CameraInfoBuffer
+from zoe_ros.messages import camera_from_info, CameraInfoBuffer
 from zoe_ros.pipeline import DEPTH, Pipeline, POINTS
 from zoe_ros.settings import FrameSettings
 
@@ -59,7 +59,7 @@ def disagreement(hallway, frames, poses):
 
     A cloud goes by the poses into the next frame; what lies in both is compared there.
     """
-    camera = camera_of(hallway[1][0], (480, 640), False)
+    camera = camera_from_info(hallway[1][0], (480, 640), False)
     found = []
     for i, j in pairwise(range(len(frames))):
         (turn, at), (turn_next, at_next) = poses[i], poses[j]

@@ -117,13 +117,13 @@ def stages(request, pair):
     """Return (ours, theirs): the output of every stage by name."""
     pixels = pixels_of(request.param)
     grid = [side // 16 for side in request.param]
-    trunk = pair.ours.trunk(pixels)
-    head = pair.ours.choose(trunk.logits, 1)
+    shared = pair.ours.forward_features(pixels)
+    head = pair.ours.choose(shared.logits, 1)
     ours = {
-        'backbone': pair.ours.backbone(pixels), 'bottleneck': trunk.features.bottleneck,
-        'pyramid': trunk.features.pyramid, 'fine': trunk.features.fine,
-        'relative': trunk.features.relative[:, 0], 'logits': trunk.logits,
-        'depth': pair.ours.measure(trunk, head)[0]}
+        'backbone': pair.ours.backbone(pixels), 'bottleneck': shared.features.bottleneck,
+        'pyramid': shared.features.pyramid, 'fine': shared.features.fine,
+        'relative': shared.features.relative[:, 0], 'logits': shared.logits,
+        'depth': pair.ours.predict_depth(shared, head)[0]}
 
     tokens = pair.theirs.backbone(pixels).feature_maps
     pyramid, bottleneck = pair.theirs.neck(tokens, *grid)
@@ -177,7 +177,8 @@ def test_each_head_of_nk(nk, head):
         bias.copy_(torch.tensor([99.0, 0.0] if head == 'indoor' else [0.0, 99.0]))
         theirs = nk.theirs(pixel_values=pixels).predicted_depth
         bias.copy_(kept)
-        assert_same(nk.ours.measure(nk.ours.trunk(pixels), [head])[0], theirs, tolerance=1e-4)
+        ours = nk.ours.predict_depth(nk.ours.forward_features(pixels), [head])[0]
+        assert_same(ours, theirs, tolerance=1e-4)
 
 
 def test_images_of_a_batch_are_routed_one_by_one(nk):
@@ -186,12 +187,12 @@ def test_images_of_a_batch_are_routed_one_by_one(nk):
     with torch.inference_mode():
         # Put the decision between the two images, wherever the weights had it; nearer to the
         # second, so that the sum goes with the first.
-        preference = nk.ours.trunk(pixels).logits.diff(dim=1)[:, 0]
+        preference = nk.ours.forward_features(pixels).logits.diff(dim=1)[:, 0]
         shift = 0.3 * preference[0] + 0.7 * preference[1]
         for bias in (nk.theirs.metric_head.mlp_classifier.linear2.bias,
                      nk.ours.router.classifier[2].bias):
             bias[0] += shift
-        assert len(set(nk.ours.choose(nk.ours.trunk(pixels).logits, 2))) == 2
+        assert len(set(nk.ours.choose(nk.ours.forward_features(pixels).logits, 2))) == 2
         ours = nk.ours(pixels)
         theirs = nk.theirs(pixel_values=pixels).predicted_depth
         alone = [nk.theirs(pixel_values=image[None]).predicted_depth[0] for image in pixels]

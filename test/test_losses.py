@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from zoe_ros.losses import relative_loss, routing_loss, scale_loss, silog
+from zoe_ros.training.losses import relative_loss, routing_loss, scale_loss, silog
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from PIL import Image
 import pytest
 
 from zoe_ros.messages import (
+    camera_from_info,
     camera_info_message,
-    camera_of,
     CameraInfoBuffer,
     cloud_message,
     color_message,
@@ -662,15 +662,15 @@ def test_camera_info_of_another_size_by_hand(family, size):
     assert family.to_bytes(info) == before
     # A message that can be sent, and a camera like any other.
     assert family.to_bytes(small)
-    assert camera_of(info, (480, 640), rectified=False)
+    assert camera_from_info(info, (480, 640), rectified=False)
 
 
 def test_camera_info_of_another_size_sees_the_same(family):
     info = family.info(**bags.HALLWAY, p=(100, 0, 10, 0, 0, 110, 20, 0, 0, 0, 1, 0))
     small = camera_info_message(family.types, info.header, info, (120, 320))
     for rectified in (False, True):
-        one = camera_of(info, (480, 640), rectified).rays
-        other = camera_of(small, (120, 320), rectified).rays
+        one = camera_from_info(info, (480, 640), rectified).rays
+        other = camera_from_info(small, (120, 320), rectified).rays
         # Pixel (j, i) of the small image is (2 j, 4 i) of the large one.
         assert np.allclose(other, one[::4, ::2], atol=1e-5, equal_nan=True)
 
@@ -684,7 +684,7 @@ def test_camera_info_of_the_same_size_is_the_same_to_the_bit(family):
 
 def test_camera_of_takes_k_and_the_distortion(family):
     info = family.info(**bags.HALLWAY, p=(100, 0, 10, 0, 0, 110, 20, 0, 0, 0, 1, 0))
-    camera = camera_of(info, (480, 640), rectified=False)
+    camera = camera_from_info(info, (480, 640), rectified=False)
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (210.24, 211.48, 318.5, 252.5)
     assert camera.distortion == bags.HALLWAY['d'] and camera.model == 'plumb_bob'
     assert (camera.width, camera.height) == (640, 480)
@@ -692,7 +692,7 @@ def test_camera_of_takes_k_and_the_distortion(family):
 
 def test_camera_of_a_rectified_image_takes_p(family):
     info = family.info(**bags.HALLWAY, p=(100, 0, 10, 0, 0, 110, 20, 0, 0, 0, 1, 0))
-    camera = camera_of(info, (480, 640), rectified=True)
+    camera = camera_from_info(info, (480, 640), rectified=True)
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (100, 110, 10, 20)
     assert camera.distortion == ()
 
@@ -700,21 +700,21 @@ def test_camera_of_a_rectified_image_takes_p(family):
 def test_camera_of_errors(family):
     good = family.info(**bags.HALLWAY)
     with pytest.raises(ValueError, match='640 x 480 pixels, the image has 320 x 240'):
-        camera_of(good, (240, 320), rectified=False)
+        camera_from_info(good, (240, 320), rectified=False)
     zeros = family.info(480, 640, k=(0,) * 9)
     for rectified in (False, True):
         with pytest.raises(ValueError, match='not calibrated'):
-            camera_of(zeros, (480, 640), rectified)
+            camera_from_info(zeros, (480, 640), rectified)
     broken = family.info(480, 640, k=(np.nan, 0, 1, 0, 1, 1, 0, 0, 1))
     with pytest.raises(ValueError, match='not calibrated'):
-        camera_of(broken, (480, 640), rectified=False)
+        camera_from_info(broken, (480, 640), rectified=False)
     unknown = family.info(480, 640, d=(0.1, 0.2), model='lens_of_1850')
     with pytest.raises(ValueError, match='lens_of_1850'):
-        camera_of(unknown, (480, 640), rectified=False)
+        camera_from_info(unknown, (480, 640), rectified=False)
     # Rectified images do not care.
-    assert camera_of(unknown, (480, 640), rectified=True).distortion == ()
+    assert camera_from_info(unknown, (480, 640), rectified=True).distortion == ()
     # And neither does a pinhole camera whose driver left the name out.
-    assert camera_of(family.info(480, 640, model=''), (480, 640), rectified=False).fx == 576
+    assert camera_from_info(family.info(480, 640, model=''), (480, 640), rectified=False).fx == 576
 
 
 def at(seconds, frame='eye', width=1):

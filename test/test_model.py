@@ -53,7 +53,7 @@ def mixed(model):
     """Return pixels of several images and their heads by the router, which are not all one."""
     pixels = pixels_of(*'abcdefgh')
     with torch.inference_mode():
-        heads = model.choose(model.trunk(pixels).logits, len(pixels))
+        heads = model.choose(model.forward_features(pixels).logits, len(pixels))
     assert set(heads) == {'indoor', 'outdoor'}
     return pixels, heads
 
@@ -83,15 +83,15 @@ def test_sizes_of_the_stages():
     """Specification section 2, at 384 x 512: shapes alone need no weights."""
     with torch.device('meta'):
         model = ZoeDepth(VARIANTS['nk']).eval()
-        trunk = model.trunk(torch.zeros(1, 3, 384, 512))
-        depth = model.measure(trunk, ['outdoor'])[0]
-    features = trunk.features
+        shared = model.forward_features(torch.zeros(1, 3, 384, 512))
+        depth = model.predict_depth(shared, ['outdoor'])[0]
+    features = shared.features
     assert features.bottleneck.shape == (1, 256, 12, 16)
     assert [tuple(level.shape[1:]) for level in features.pyramid] == [
         (256, 24, 32), (256, 48, 64), (256, 96, 128), (256, 192, 256)]
     assert features.fine.shape == (1, 32, 384, 512)
     assert features.relative.shape == (1, 1, 384, 512)
-    assert trunk.logits.shape == (1, 2)
+    assert shared.logits.shape == (1, 2)
     assert depth.shape == (1, 384, 512)
 
 
@@ -285,9 +285,9 @@ def test_log_binomial_at_its_extremes(raw):
 @pytest.mark.parametrize('name', ['indoor', 'outdoor'])
 def test_distribution_of_a_head(model, name):
     with torch.inference_mode():
-        trunk = model.trunk(pixels_of('a'))
-        bins = model.metric(name, trunk.features, trunk.embeddings)
-        depth = model.measure(trunk, [name])[0]
+        shared = model.forward_features(pixels_of('a'))
+        bins = model.metric(name, shared.features, shared.embeddings)
+        depth = model.predict_depth(shared, [name])[0]
     assert bins.centers.shape == bins.probabilities.shape == (1, 16, 64, 96)
     assert torch.allclose(bins.probabilities.sum(dim=1), torch.ones(1, 64, 96), atol=1e-5)
     assert (bins.probabilities >= 0).all()
@@ -299,8 +299,8 @@ def test_distribution_of_a_head(model, name):
 
 def test_bounded_bins_are_sorted_and_within_the_range(bounded):
     with torch.inference_mode():
-        trunk = bounded.trunk(pixels_of('a', 'b'))
-        bins = bounded.metric('outdoor', trunk.features, trunk.embeddings)
+        shared = bounded.forward_features(pixels_of('a', 'b'))
+        bins = bounded.metric('outdoor', shared.features, shared.embeddings)
     assert (bins.centers.diff(dim=1) >= 0).all()
     assert bins.centers.min() >= 1e-3
     assert bins.centers.max() <= 80
@@ -371,9 +371,9 @@ def test_images_of_a_batch_do_not_know_of_each_other(model, mixed):
 def test_each_image_gets_the_head_that_is_named(model):
     pixels, names = pixels_of(*'abcde'), ['outdoor', 'indoor', 'indoor', 'outdoor', 'indoor']
     with torch.inference_mode():
-        trunk = model.trunk(pixels)
-        depth = model.measure(trunk, names)[0]
-        of = {name: model.measure(trunk, [name] * 5)[0] for name in ('indoor', 'outdoor')}
+        shared = model.forward_features(pixels)
+        depth = model.predict_depth(shared, names)[0]
+        of = {name: model.predict_depth(shared, [name] * 5)[0] for name in ('indoor', 'outdoor')}
     for i, name in enumerate(names):
         other = 'outdoor' if name == 'indoor' else 'indoor'
         assert_near(depth[i], of[name][i])
@@ -383,13 +383,14 @@ def test_each_image_gets_the_head_that_is_named(model):
 def test_forward_is_trunk_choice_and_measure(model, mixed):
     pixels, heads = mixed
     with torch.inference_mode():
-        assert torch.equal(model(pixels), model.measure(model.trunk(pixels), heads)[0])
+        shared = model.forward_features(pixels)
+        assert torch.equal(model(pixels), model.predict_depth(shared, heads)[0])
 
 
 def test_choice_without_a_router():
     model = made_up.tiny_model(('outdoor',))
     assert model.router is None
-    assert model.trunk(pixels_of('a')).logits is None
+    assert model.forward_features(pixels_of('a')).logits is None
     assert model.choose(None, 3) == ['outdoor'] * 3
 
 
@@ -421,9 +422,9 @@ def test_two_models_in_one_process():
         alone = [model(pixels) for model in models]
         assert (alone[0] - alone[1]).norm() > 0.1 * alone[0].norm()
         # One in the middle of the other.
-        trunks = [model.trunk(pixels) for model in models]
-        heads = [model.choose(trunk.logits, 1) for model, trunk in zip(models, trunks)]
-        nested = [model.measure(*rest)[0] for model, *rest in zip(models, trunks, heads)]
+        shared = [model.forward_features(pixels) for model in models]
+        heads = [model.choose(one.logits, 1) for model, one in zip(models, shared)]
+        nested = [model.predict_depth(*rest)[0] for model, *rest in zip(models, shared, heads)]
     with ThreadPoolExecutor(2) as pool:
         parallel = list(pool.map(torch.inference_mode()(lambda model: model(pixels)), models * 4))
     for i in range(2):
@@ -444,13 +445,13 @@ def test_half_precision_leaves_the_heads_alone(dtype):
         assert parameter.dtype == (dtype if half else torch.float32), name
     pixels = pixels_of('a', 'b')
     with torch.inference_mode():
-        trunk, precise = model.trunk(pixels), exact.trunk(pixels)
-        assert {trunk.features.relative.dtype, trunk.logits.dtype,
-                trunk.embeddings.bottleneck.dtype} == {torch.float32}
+        shared, precise = model.forward_features(pixels), exact.forward_features(pixels)
+        assert {shared.features.relative.dtype, shared.logits.dtype,
+                shared.embeddings.bottleneck.dtype} == {torch.float32}
         fine = precise.features.fine
-        assert 0 < (trunk.features.fine - fine).norm() < 0.05 * fine.norm()
-        depth = model.measure(trunk, ['indoor', 'outdoor'])[0]
-        expected = exact.measure(precise, ['indoor', 'outdoor'])[0]
+        assert 0 < (shared.features.fine - fine).norm() < 0.05 * fine.norm()
+        depth = model.predict_depth(shared, ['indoor', 'outdoor'])[0]
+        expected = exact.predict_depth(precise, ['indoor', 'outdoor'])[0]
     assert depth.dtype == torch.float32
     assert torch.isfinite(depth).all()
     assert (depth - expected).abs().median() < 0.05 * expected.median()

@@ -39,7 +39,7 @@ import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.bag import BagReader
-from zoe_ros.defaults import default_precision, describe
+from zoe_ros.inference.defaults import default_precision, describe
 from zoe_ros.messages import decode_image, nanoseconds, pack_array
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.parameters import DepthParameters
@@ -361,7 +361,7 @@ def test_parameters_reach_the_estimator(tiny_weights):
         chosen = DepthParameters(**parameters)
         estimator = DepthEstimator.load('tiny', tiny_weights, device='cpu',
                                         precision=chosen.precision, aspect=chosen.aspect)
-        expected, _ = Pipeline(estimator, None, chosen, False).measure(tall)
+        expected, _ = Pipeline(estimator, None, chosen, False).predict_image(tall)
         found.append(expected.tobytes())
         depth, _ = ask_once(tiny_weights, tall, **parameters)
         np.testing.assert_array_equal(depth, expected)
@@ -409,7 +409,7 @@ def test_several_topics_of_the_sample_are_right():
 JUMP = 1.0      # edge_threshold: made-up weights make steep depth
 
 
-def info_of(pixels, **more):
+def info_from_camera(pixels, **more):
     """Return a CameraInfo for a photograph."""
     return camera_info(pixels.shape[1], pixels.shape[0], **more)
 
@@ -448,7 +448,7 @@ def test_while_nobody_listens_nothing_is_computed(raw_node, photos):
 def test_all_outputs_agree(full, photos):
     photo = photos[0]
     height, width = photo.shape[:2]
-    image, info = raw_image(photo, stamp=7.25, frame='eye'), info_of(photo, frame='eye')
+    image, info = raw_image(photo, stamp=7.25, frame='eye'), info_from_camera(photo, frame='eye')
     full.ask(image, info, tuple(OUTPUTS))
     got = {name: messages[-1] for name, messages in full.received.items()}
     assert all(len(messages) == 1 for messages in full.received.values())
@@ -488,7 +488,7 @@ def test_all_outputs_agree(full, photos):
 
 
 def test_each_output_alone_is_what_it_is_among_all(raw_node, photos):
-    image, info = raw_image(photos[0], stamp=7.25), info_of(photos[0], stamp=7.25)
+    image, info = raw_image(photos[0], stamp=7.25), info_from_camera(photos[0], stamp=7.25)
     with Client(raw_node, compressed=False, outputs=tuple(OUTPUTS)) as client:
         client.wait_for_match()
         client.ask(image, info, tuple(OUTPUTS))
@@ -613,7 +613,7 @@ OF_TIME = {'router_time_constant', 'point_cloud_max_rate'}
 
 def test_every_parameter_of_the_running_node_has_an_effect(full, photos):
     assert {name for values, _ in EFFECTS for name in values} | OF_TIME == set(DEFAULTS)
-    image, info = raw_image(photos[0], stamp=3), info_of(photos[0], stamp=3, focal=500.0)
+    image, info = raw_image(photos[0], stamp=3), info_from_camera(photos[0], stamp=3, focal=500.0)
     full.ask(image, info, tuple(OUTPUTS))
     base = Look(full)
     middle = round(float(np.nanmedian(base.depth)), 2)
@@ -659,7 +659,7 @@ BAD = [
 
 
 def test_a_bad_set_changes_nothing_and_says_why(raw, photos):
-    image, info = raw_image(photos[0], stamp=3), info_of(photos[0], stamp=3)
+    image, info = raw_image(photos[0], stamp=3), info_from_camera(photos[0], stamp=3)
     before = bytes(raw.ask(image, info).data), bytes(raw.points[-1].data)
     for values, reason in BAD:
         # A good change beside the bad one must not be taken, either.
@@ -735,11 +735,11 @@ def test_clouds_come_at_most_as_often_as_they_may_by_the_stamps(raw, photos):
     assert raw.change(point_cloud_max_rate=2.0) == ['']
     for i in range(15):
         at = 50 + i / 10
-        raw.infos.publish(info_of(photo, stamp=at))
+        raw.infos.publish(info_from_camera(photo, stamp=at))
         raw.ask(raw_image(photo, stamp=at))
     # Stamps that jump back start anew.
-    raw.infos.publish(info_of(photo, stamp=40))
-    raw.ask(raw_image(photo, stamp=40), info_of(photo, stamp=40))
+    raw.infos.publish(info_from_camera(photo, stamp=40))
+    raw.ask(raw_image(photo, stamp=40), info_from_camera(photo, stamp=40))
     raw.wait_until(lambda: len(raw.points) >= 4, what='the clouds')
     assert [round(seconds_of(cloud), 1) for cloud in raw.points] == [50.0, 50.5, 51.0, 40.0]
     assert len(raw.depth) == 16
@@ -753,7 +753,7 @@ def test_a_lost_image_does_not_use_up_the_turn_of_a_cloud(raw, photos):
     seen = raw.next_report().get('dropped: data', '0')
     raw.images.publish(broken)
     raw.next_report(lambda status, values: values.get('dropped: data', '0') != seen)
-    raw.infos.publish(info_of(photo, stamp=60.1))
+    raw.infos.publish(info_from_camera(photo, stamp=60.1))
     raw.spin(0.3)
     raw.ask(raw_image(photo, stamp=60.1))
     raw.spin(1.0)
@@ -781,7 +781,7 @@ def test_latest_drops_and_counts(raw, photos):
 @pytest.mark.parametrize('qos', [BEST_EFFORT, QOS, BEST_EFFORT],
                          ids=['best effort', 'reliable', 'best effort again'])
 def test_publishers_of_both_kinds_are_heard(qos, raw_node, photos):
-    image, info = raw_image(photos[0]), info_of(photos[0])
+    image, info = raw_image(photos[0]), info_from_camera(photos[0])
     with Client(raw_node, compressed=False, qos=qos) as client:
         client.wait_for_match()
         client.ask_until(image, lambda: client.points, info, interval=0.5, what='a cloud')
@@ -816,7 +816,7 @@ def test_a_best_effort_subscriber_gets_depth_too(raw_node, photos):
     with Client(raw_node, compressed=False, listen_qos=BEST_EFFORT) as client:
         client.wait_for_match()
         client.ask_until(raw_image(photos[0]), lambda: client.depth and client.points,
-                         info_of(photos[0]), interval=0.5)
+                         info_from_camera(photos[0]), interval=0.5)
 
 
 @pytest.mark.parametrize('chosen, offered', [('best_effort', QOS), ('reliable', BEST_EFFORT)])
@@ -860,12 +860,12 @@ def test_silence_is_explained_once(tiny_weights):
 
 def test_the_camera_info_of_the_same_stamp_is_used(raw, photos):
     photo = photos[0]
-    raw.infos.publish(info_of(photo, stamp=20, focal=300.0))
-    raw.infos.publish(info_of(photo, stamp=21, focal=500.0))
-    raw.infos.publish(info_of(photo, stamp=20, focal=900.0, frame='another'))
+    raw.infos.publish(info_from_camera(photo, stamp=20, focal=300.0))
+    raw.infos.publish(info_from_camera(photo, stamp=21, focal=500.0))
+    raw.infos.publish(info_from_camera(photo, stamp=20, focal=900.0, frame='another'))
     raw.ask_until(raw_image(photo, stamp=0.5),
                   lambda: raw.camera_info and seconds_of(raw.camera_info[-1]) == 0.5,
-                  info_of(photo, stamp=0.5))
+                  info_from_camera(photo, stamp=0.5))
     raw.spin(0.3)
     for stamp, focal in ((21, 500), (20, 300), (21, 500), (25, 500)):
         raw.clear()

@@ -8,8 +8,8 @@ from ros_support import good_image, good_info, ROOT
 
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
-from zoe_ros.ros.channel import OUTPUTS, ROS_TYPES
-from zoe_ros.ros.diagnostics import Journal
+from zoe_ros.ros.camera_stream import OUTPUTS, ROS_TYPES
+from zoe_ros.ros.diagnostics import FrameStats
 from zoe_ros.settings import FrameSettings
 
 README = (ROOT / 'README.md').read_text()
@@ -73,13 +73,13 @@ def test_diagnostics_are_listed(frame):
     node = (ROOT / 'zoe_ros' / 'ros' / 'node.py').read_text()
     sources = node + (ROOT / 'zoe_ros' / 'messages.py').read_text()
     causes = set(COUNTED.findall(sources)) | {'size'}
-    journal = Journal()
-    journal.published('', 0.1, {**frame.seconds, 'publish': 0.1}, frame.head, 0.5)
+    stats = FrameStats()
+    stats.published('', 0.1, {**frame.seconds, 'publish': 0.1}, frame.head, 0.5)
     for cause in causes:
-        journal.dropped(cause)
+        stats.dropped(cause)
     facts = dict.fromkeys(set(re.findall(r"facts\['(.*?)'\]", node))
                           | set(re.findall(r"'(\w+)': (?:device|f'\{title)", node)), '')
-    status, = journal.report(Time(), 'node', 1.0, facts, ['']).status
+    status, = stats.report(Time(), 'node', 1.0, facts, ['']).status
     assert {value.key for value in status.values} == listed
 
 

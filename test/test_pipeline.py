@@ -13,7 +13,8 @@ from zoe_ros import DepthEstimator
 from zoe_ros.camera import Camera
 from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize, NO_VALUE
-from zoe_ros.messages import camera_of, CameraInfoBuffer, decode_image, MessageError
+from zoe_ros.inference.preprocess import plan_sizes, to_pixels
+from zoe_ros.messages import camera_from_info, CameraInfoBuffer, decode_image, MessageError
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.pipeline import (
     CAMERA_INFO,
@@ -28,7 +29,6 @@ from zoe_ros.pipeline import (
     POINTS,
     UNCERTAINTY,
 )
-from zoe_ros.preprocess import plan_sizes, to_pixels
 from zoe_ros.settings import FrameSettings
 
 SIZE = (48, 64)
@@ -273,7 +273,7 @@ def test_a_scene_of_known_depth(pipeline, tiny_estimator):
         photo(size=(480, 640)), buffer_of(info), OUTPUTS)
     camera = Camera(640, 480, 210.24, 211.48, 318.5, 252.5, 'plumb_bob', bags.HALLWAY['d'])
     depth = torch.from_numpy(tiny_estimator.predict(bags.picture(480, 640)).depth)
-    expected = Unprojection.of(camera)(depth)[::8, ::8].numpy()
+    expected = Unprojection.from_camera(camera)(depth)[::8, ::8].numpy()
     assert np.array_equal(bags.cloud_points(frame.messages[POINTS]), expected)
 
 
@@ -425,13 +425,13 @@ def test_colours_have_a_range_that_does_not_follow_the_scene(pipeline):
 # --- uncertainty ----------------------------------------------------------------------------
 
 
-def moments(estimator, image, head):
+def mean_and_deviation(estimator, image, head):
     """Return mean and standard deviation of the distribution over the bins, in float64."""
     plan = plan_sizes(image.shape[:2], estimator.model.config.image_size, 'stretch', False)
     with torch.inference_mode():
-        trunk = estimator.model.trunk(to_pixels(torch.from_numpy(image)[None], plan))
+        shared = estimator.model.forward_features(to_pixels(torch.from_numpy(image)[None], plan))
         centers, probabilities = (part[0].double().numpy() for part in estimator.model.metric(
-            head, trunk.features, trunk.embeddings))
+            head, shared.features, shared.embeddings))
     mean = (probabilities * centers).sum(axis=0)
     return mean, np.sqrt((probabilities * (centers - mean) ** 2).sum(axis=0))
 
@@ -441,7 +441,7 @@ def test_uncertainty_by_hand(pipeline, tiny_estimator):
     message = photo(size=size)
     for scale in (1.0, 2.5):
         frame = pipeline(depth_scale=scale).process(message, CameraInfoBuffer(), ALL)
-        mean, deviation = moments(tiny_estimator, bags.picture(*size), frame.head)
+        mean, deviation = mean_and_deviation(tiny_estimator, bags.picture(*size), frame.head)
         uncertainty = frame.messages[UNCERTAINTY]
         assert (uncertainty.encoding, uncertainty.height, uncertainty.width) == ('32FC1', *size)
         assert np.allclose(frame.depth, scale * mean, rtol=1e-4)
@@ -451,7 +451,7 @@ def test_uncertainty_by_hand(pipeline, tiny_estimator):
 
 def test_uncertainty_comes_to_the_size_of_the_image(pipeline, tiny_estimator):
     frame = pipeline().process(photo(), CameraInfoBuffer(), ALL)
-    _, deviation = moments(tiny_estimator, bags.picture(*SIZE), frame.head)
+    _, deviation = mean_and_deviation(tiny_estimator, bags.picture(*SIZE), frame.head)
     expected = F.interpolate(torch.from_numpy(deviation)[None, None], SIZE, mode='bilinear',
                              align_corners=True)[0, 0]
     assert np.allclose(bags.depth_of(frame.messages[UNCERTAINTY]), expected, rtol=1e-3, atol=1e-5)
@@ -466,7 +466,7 @@ def test_uncertainty_is_where_depth_is(pipeline):
 
 def test_uncertain_depth_is_left_out(pipeline, tiny_estimator):
     size = tiny_estimator.model.config.image_size
-    mean, deviation = moments(tiny_estimator, bags.picture(*size), 'indoor')
+    mean, deviation = mean_and_deviation(tiny_estimator, bags.picture(*size), 'indoor')
     share = float(np.median(deviation / mean))
     # Whether or not the uncertainty itself is wanted.
     for wanted in (ALL, OUTPUTS):
@@ -588,7 +588,7 @@ def test_a_small_camera_info_is_a_copy(pipeline, family):
         assert family.to_bytes(info) == before
         assert tuple(camera.d) == BARREL and camera.distortion_model == 'plumb_bob'
         # It is one that can be used, for such an image.
-        assert camera_of(camera, (camera.height, camera.width), rectified=False)
+        assert camera_from_info(camera, (camera.height, camera.width), rectified=False)
 
 
 # --- scale ----------------------------------------------------------------------------------
@@ -848,7 +848,7 @@ def test_photographs_have_no_history(pipeline, tiny_estimator, photos):
     pictures = [bags.picture(*SIZE), *photos, bags.picture(*SIZE)]
     heads = set()
     for image in pictures:
-        depth, head = pipe.measure(image)
+        depth, head = pipe.predict_image(image)
         expected = tiny_estimator.predict(image)
         assert head == expected.head and depth.tobytes() == expected.depth.tobytes()
         heads.add(head)

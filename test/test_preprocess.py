@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 import pytest
 import torch
 
+from zoe_ros.inference.preprocess import MULTIPLE, plan_sizes, to_depth, to_pixels
 from zoe_ros.model.config import VARIANTS
-from zoe_ros.preprocess import MULTIPLE, plan_sizes, to_depth, to_pixels
 
 TRAINING = (384, 512)
 # Specification section 1.1: image, border, network with it, network without.

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from zoe_ros.routing import HeadTracker
+from zoe_ros.inference.routing import HeadTracker
 
 NAMES = ('indoor', 'outdoor')
 INDOOR, OUTDOOR = np.array([2.0, -2.0], np.float32), np.array([-2.0, 2.0], np.float32)

@@ -23,9 +23,9 @@ from zoe_ros.pipeline import (
 )
 from zoe_ros.settings import (
     ASPECTS,
+    check_choice,
     FrameSettings,
     ModelSettings,
-    one_of,
     PRECISIONS,
     ROUTERS,
     RunSettings,
@@ -174,9 +174,9 @@ def test_settings_cannot_be_changed_and_can_be_compared():
 
 
 def test_one_of():
-    one_of('colour', 'red', ('red', 'blue'))
+    check_choice('colour', 'red', ('red', 'blue'))
     with pytest.raises(ValueError, match=r"^colour 'green' is not one of red, blue$"):
-        one_of('colour', 'green', ('red', 'blue'))
+        check_choice('colour', 'green', ('red', 'blue'))
 
 
 def test_the_base_checks_any_settings():

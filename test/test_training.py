@@ -24,7 +24,7 @@ from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import parse_size
 from zoe_ros.training.augment import augment
 from zoe_ros.training.batches import Batches
-from zoe_ros.training.recipe import recipe_of, TrainSettings
+from zoe_ros.training.recipe import make_recipe, TrainSettings
 from zoe_ros.training.trainer import (
     LOG,
     MODEL,
@@ -51,7 +51,8 @@ def _one_thread():
 def settings(folder, **changes):
     """Return settings of a short run."""
     return TrainSettings(**{
-        'variant': 'tiny', 'steps': 10, 'batch': 4, 'every': 100, 'workers': 0, 'clip': 1.0,
+        'variant': 'tiny', 'steps': 10, 'batch': 4, 'checkpoint_steps': 100, 'workers': 0,
+        'clip': 1.0,
         'learning_rate': 2e-3, 'device': 'cpu', 'output': str(folder), **changes})
 
 
@@ -146,7 +147,7 @@ def test_only_the_asked_part_learns(tmp_path):
 def test_learning_rates_of_the_published_configurations():
     for variant, rates in (('n', (1.61e-4, 1.61e-5, 1.61e-4, 1.61e-4)),
                            ('nk', (2.512e-4, 2.512e-5, 2.512e-5, 2.512e-4))):
-        recipe = recipe_of(variant, TrainSettings(variant=variant))
+        recipe = make_recipe(variant, TrainSettings(variant=variant))
         with torch.device('meta'):
             groups = parameter_groups(ZoeDepth(VARIANTS[variant]), recipe)
         assert [group['lr'] for group in groups] == pytest.approx(
@@ -157,7 +158,7 @@ def test_learning_rates_of_the_published_configurations():
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
-    whole = train(settings(tmp_path / 'whole', steps=8, every=4), DATA, config=CONFIG)
+    whole = train(settings(tmp_path / 'whole', steps=8, checkpoint_steps=4), DATA, config=CONFIG)
 
     class KilledError(Exception):
         pass
@@ -173,7 +174,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
                 raise KilledError
             return super().__getitem__(index)
 
-    broken = settings(tmp_path / 'broken', steps=8, every=4)
+    broken = settings(tmp_path / 'broken', steps=8, checkpoint_steps=4)
     with pytest.raises(KilledError):
         train(broken, [Deadly('indoor', 12), DATA[1]], config=CONFIG)
     state = torch.load(tmp_path / 'broken' / STATE, weights_only=True)
@@ -192,7 +193,8 @@ def test_a_killed_process_leaves_whole_files(tmp_path):
         torch.set_num_threads(1)
         from test_training import CONFIG, DATA, settings
         from zoe_ros.training.trainer import train
-        train(settings({str(tmp_path / 'run')!r}, steps=100000, every=1), DATA, config=CONFIG)
+        endless = settings({str(tmp_path / 'run')!r}, steps=100000, checkpoint_steps=1)
+        train(endless, DATA, config=CONFIG)
         """)
     process = subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.DEVNULL)
     try:
@@ -299,7 +301,7 @@ def test_a_full_disk(tmp_path):
         sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'test')!r}]
         from test_training import CONFIG, DATA, settings
         from zoe_ros.training.trainer import train, TrainingError
-        first = settings({str(tmp_path / 'run')!r}, steps=4, every=2)
+        first = settings({str(tmp_path / 'run')!r}, steps=4, checkpoint_steps=2)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
         try:

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 
-from zoe_ros.defaults import Hardware
-from zoe_ros.engine import find_config
+from zoe_ros.inference.defaults import Hardware
+from zoe_ros.inference.engine import find_config
 from zoe_ros.model.config import RELEASED, VARIANTS
 from zoe_ros.model.layouts import OFFICIAL
 from zoe_ros.model.weights import load_model, open_checkpoint, save_model, WeightsError
@@ -391,7 +391,7 @@ def test_model_does_not_live_in_its_file(tiny, state, tmp_path, kind, happen):
 MEMORY = """
 import sys, threading, time
 import torch
-from zoe_ros.engine import DepthEstimator
+from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model
 

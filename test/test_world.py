@@ -8,9 +8,10 @@ import pytest
 
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
+from zoe_ros.datasets.open import open_datasets
+from zoe_ros.datasets.world import WorldDataset
 from zoe_ros.settings import DataSettings, WorldSettings
-from zoe_ros.sources import open_datasets
-from zoe_ros.world.make import make_world, WorldDataset
+from zoe_ros.world.make import make_world
 from zoe_ros.world.mesh import Mesh
 from zoe_ros.world.render import Light, Pose, Renderer, Response, Scene
 from zoe_ros.world.rooms import corridor, room

@@ -17,10 +17,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
 from zoe_ros.camera import Camera
+from zoe_ros.errors import first_line
 from zoe_ros.messages import (
     CameraInfoBuffer,
     DEPTH_ENCODINGS,
-    first_line,
     MessageError,
     MessageTypes,
     nanoseconds,
@@ -238,7 +238,7 @@ def stamped(stamp: int, frame: str) -> Any:
     return _TYPESTORE.types['std_msgs/msg/Header'](stamp=time, frame_id=frame)
 
 
-def info_of(camera: Camera, header: Any) -> Any:
+def info_from_camera(camera: Camera, header: Any) -> Any:
     """Return the CameraInfo of a camera, which is not rectified by it."""
     k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1], np.float64)
     p = np.insert(k, (3, 6, 9), 0.0)

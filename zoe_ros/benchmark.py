@@ -3,29 +3,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from importlib import import_module, metadata
+from importlib import metadata
 import json
 import platform
 import resource
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save_file
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoe_ros.defaults import describe
-from zoe_ros.engine import DepthEstimator, DTYPES, find_config, find_precision, resolve_device
-from zoe_ros.model.config import BackboneConfig, ZoeConfig
-from zoe_ros.model.layouts import HUGGING_FACE
+from zoe_ros.hugging_face import transformers_model
+from zoe_ros.inference.defaults import describe
+from zoe_ros.inference.engine import (
+    DepthEstimator,
+    DTYPES,
+    find_config,
+    find_precision,
+    resolve_device,
+)
+from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
+from zoe_ros.inference.runner import Choose
+from zoe_ros.inference.transfer import to_device, to_host
+from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.weights import load_model
-from zoe_ros.model.zoedepth import Trunk, ZoeDepth
-from zoe_ros.network import Choose
-from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
+from zoe_ros.model.zoedepth import SharedFeatures, ZoeDepth
 from zoe_ros.settings import BenchSettings, parse_size
-from zoe_ros.transfer import to_device, to_host
 
 IMAGE = (480, 640)              # (height, width) [px] of the made-up camera image
 # Of the square matrices of the product: a GPU does the small ones faster than it is told to.
@@ -80,7 +84,7 @@ def network_flops(config: ZoeConfig, batch: int) -> int:
         model = ZoeDepth(config)
         pixels = torch.empty(batch, 3, *config.image_size)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model.measure(model.trunk(pixels), [config.head_names[0]] * batch)
+        model.predict_depth(model.forward_features(pixels), [config.head_names[0]] * batch)
     return counter.get_total_flops()
 
 
@@ -155,17 +159,17 @@ class _Stages:
         if self._device.type == 'cuda':
             choose = _by_router(model, len(self._images))
             timed('network', lambda: self._network(pixels, choose)[0])
-        biases = self._network.biases.of(pixels)
+        biases = self._network.biases.get(pixels)
         with self._network.convolutions():
             maps = timed('backbone', lambda: model.encode(pixels, biases))
             features = timed('decoder', lambda: model.decoder(maps))
-            depth = timed('head', lambda: self._measured(model.survey(features)))
+            depth = timed('head', lambda: self._measured(model.embed(features)))
         timed('back to the image', lambda: to_host(to_depth(depth, self._plan)))
         return seconds
 
-    def _measured(self, trunk: Trunk) -> torch.Tensor:
+    def _measured(self, shared: SharedFeatures) -> torch.Tensor:
         model = self._model
-        return model.measure(trunk, model.choose(trunk.logits, len(self._images)))[0]
+        return model.predict_depth(shared, model.choose(shared.logits, len(self._images)))[0]
 
 
 @torch.inference_mode()
@@ -207,59 +211,6 @@ def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
         'gflop': round(flops / 1e9, 1), 'head': head,
         'difference_median': float(difference.median()),
         'difference_p99': float(np.quantile(difference.cpu().numpy(), 0.99))}
-
-
-def transformers_model(model: ZoeDepth, dtype: torch.dtype) -> Any:
-    """
-    Return the ZoeDepth of transformers with the weights of ours, by a file in its own layout.
-
-    :raises ValueError: transformers is not installed, or cannot read the file.
-    """
-    try:
-        transformers: Any = import_module('transformers')
-    except ImportError:
-        raise ValueError('transformers is not installed: pip install transformers') from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    config = model.config
-    metric, backbone = config.metric, config.backbone
-    if not isinstance(backbone, BackboneConfig):
-        raise ValueError(f'transformers has no ZoeDepth over {backbone.name}')
-    beit = transformers.BeitConfig(
-        hidden_size=backbone.embed_dim, num_hidden_layers=backbone.depth,
-        num_attention_heads=backbone.heads, intermediate_size=4 * backbone.embed_dim,
-        image_size=backbone.patch * backbone.table_grid, patch_size=backbone.patch,
-        use_relative_position_bias=True, reshape_hidden_states=False,
-        out_features=[f'stage{tap + 1}' for tap in backbone.taps], layer_norm_eps=1e-6)
-    router: dict[str, Any] = {} if config.router is None else {
-        'num_patch_transformer_layers': config.router.layers,
-        'patch_transformer_hidden_size': config.router.dim,
-        'patch_transformer_intermediate_size': config.router.feedforward,
-        'patch_transformer_num_attention_heads': config.router.heads}
-    names = {'indoor': 'nyu', 'outdoor': 'kitti'}
-    description = transformers.ZoeDepthConfig(
-        backbone_config=beit, neck_hidden_sizes=list(backbone.channels),
-        fusion_hidden_size=config.decoder.features, bottleneck_features=config.decoder.features,
-        num_relative_features=config.decoder.relative_channels,
-        num_attractors=list(metric.heads[0].attractors), bin_embedding_dim=metric.embedding_dim,
-        bin_centers_type='normed' if metric.bounded else 'softplus',
-        bin_configurations=[{'name': names[head.name], 'n_bins': metric.bins,
-                             'min_depth': head.depth_range[0], 'max_depth': head.depth_range[1]}
-                            for head in metric.heads], **router)
-    state: dict[str, torch.Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        sources = HUGGING_FACE.sources(name, len(metric.heads))
-        parts = tensor.chunk(len(sources)) if len(sources) > 1 else [tensor]
-        state.update({source: part.clone() for source, part in zip(sources, parts)})
-    with TemporaryDirectory() as folder:
-        save_file(state, f'{folder}/model.safetensors', {'format': 'pt'})
-        theirs, report = transformers.ZoeDepthForDepthEstimation.from_pretrained(
-            folder, config=description, dtype=dtype, output_loading_info=True)
-    wrong = sorted(name for key in ('missing_keys', 'unexpected_keys', 'mismatched_keys')
-                   for name in map(str, report[key]) if 'residual_layer1' not in name)
-    if wrong:
-        raise ValueError(f'transformers {transformers.__version__} does not take {wrong[:3]}')
-    return theirs.eval().to(next(model.parameters()).device)
 
 
 def _by_router(model: ZoeDepth, count: int) -> Choose:

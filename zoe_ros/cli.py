@@ -10,7 +10,7 @@ import sys
 from typing import Any, NoReturn
 
 from zoe_ros import __version__
-from zoe_ros.heap import keep_heap
+from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.settings import BenchSettings, EvalSettings, RunSettings, WorldSettings
 from zoe_ros.training.recipe import TrainSettings
 
@@ -18,7 +18,7 @@ from zoe_ros.training.recipe import TrainSettings
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    keep_heap()
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
     logging.getLogger('httpx').setLevel(logging.WARNING)    # one line for each request
     options = vars(_parser().parse_args(arguments))

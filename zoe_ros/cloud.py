@@ -14,18 +14,18 @@ class Unprojection:
     The rays of some pixels of a camera, kept on a device: they change with the camera only.
 
     :param rays: (3, rows, columns) x/z, y/z and 1 of every n-th pixel, NaN where no ray is known.
-    :param every: n.
+    :param stride: n.
     """
 
     rays: torch.Tensor
-    every: int = 1
+    stride: int = 1
 
     @staticmethod
-    def of(camera: Camera, every: int = 1,
-           device: torch.device | str = 'cpu') -> Unprojection:
+    def from_camera(camera: Camera, stride: int = 1,
+                    device: torch.device | str = 'cpu') -> Unprojection:
         """Take every n-th row and column of the rays of a camera to a device."""
-        rays = torch.from_numpy(camera.rays[::every, ::every].copy()).permute(2, 0, 1)
-        return Unprojection(torch.cat([rays, torch.ones_like(rays[:1])]).to(device), every)
+        rays = torch.from_numpy(camera.rays[::stride, ::stride].copy()).permute(2, 0, 1)
+        return Unprojection(torch.cat([rays, torch.ones_like(rays[:1])]).to(device), stride)
 
     def __call__(self, depth: torch.Tensor, max_range: float = torch.inf) -> torch.Tensor:
         """
@@ -36,7 +36,7 @@ class Unprojection:
         :return: (rows, columns, 3) [m] in the optical frame (REP 103): x right, y down, z
             forward; NaN where depth or ray is, or where a coordinate is infinite.
         """
-        z = depth[::self.every, ::self.every]
+        z = depth[::self.stride, ::self.stride]
         points = self.rays * torch.where(z <= max_range, z, torch.nan)
         # An infinite point is none; far_value is a point, for costmaps. An absurd focal length
         # makes points that are infinitely far to the side. Infinity times 0 is NaN, and one NaN

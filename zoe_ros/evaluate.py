@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from zoe_ros.colormap import colorize, INK, PAPER
 from zoe_ros.datasets import Dataset, DatasetError, Sample
-from zoe_ros.engine import DepthEstimator, DepthPrediction
+from zoe_ros.datasets.open import open_datasets
+from zoe_ros.inference.engine import DepthEstimator, DepthPrediction
 from zoe_ros.metrics import depth_metrics, mean_metrics, METRICS, relative_improvement
 from zoe_ros.results import link_latest, new_folder
 from zoe_ros.settings import EvalSettings
-from zoe_ros.sources import open_datasets
 
 ROUTING = 'router accuracy'
 TABLE = 'evaluation.json'

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from zoe_ros.camera import Camera
+from zoe_ros.errors import first_line
 
 # encoding: bytes of a sample, channels, and the channels that are red, green and blue.
 # OpenCV's nameless 8UC3 is BGR by its convention.
@@ -103,13 +104,13 @@ def decode_depth(message: Any) -> np.ndarray:
     if hasattr(message, 'format'):
         raise MessageError('encoding', f"format '{message.format}' is not raw depth: let "
                                        'image_transport republish it')
-    data = _data_of(message)
+    data = _message_bytes(message)
     if message.encoding not in _DEPTHS:
         raise MessageError('encoding', f"encoding '{message.encoding}' of a depth image is not "
                                        f'one of {", ".join(_DEPTHS)}')
     kind, unit = _DEPTHS[message.encoding]
     sample = np.dtype(('>' if message.is_bigendian else '<') + kind)
-    rows = np.ascontiguousarray(_rows_of(message, data, sample.itemsize)).view(sample)
+    rows = np.ascontiguousarray(_pixel_rows(message, data, sample.itemsize)).view(sample)
     depth = rows.astype(np.float32) * np.float32(unit)
     far = 65.535 if kind == 'u2' else np.inf
     with np.errstate(invalid='ignore'):
@@ -117,7 +118,7 @@ def decode_depth(message: Any) -> np.ndarray:
     return depth
 
 
-def _data_of(message: Any) -> np.ndarray:
+def _message_bytes(message: Any) -> np.ndarray:
     """Return the bytes of an image that has as many as it says."""
     height, width, step = message.height, message.width, message.step
     if height < 1 or width < 1:
@@ -129,7 +130,7 @@ def _data_of(message: Any) -> np.ndarray:
     return data
 
 
-def _rows_of(message: Any, data: np.ndarray, pixel: int) -> np.ndarray:
+def _pixel_rows(message: Any, data: np.ndarray, pixel: int) -> np.ndarray:
     """Return the bytes of an image of ``pixel`` bytes each, without padding: (height, row)."""
     height, step, row = message.height, message.step, message.width * pixel
     if step < row:
@@ -140,11 +141,11 @@ def _rows_of(message: Any, data: np.ndarray, pixel: int) -> np.ndarray:
 
 def _decode_raw(message: Any) -> np.ndarray:
     height, width, encoding = message.height, message.width, message.encoding
-    data = _data_of(message)
+    data = _message_bytes(message)
     if encoding not in _FAST:
         return _decode_other(message)
     size, channels, rgb = _FAST[encoding]
-    rows = _rows_of(message, data, channels * size)
+    rows = _pixel_rows(message, data, channels * size)
     if size == 2:
         kind = np.dtype('>u2' if message.is_bigendian else '<u2')
         rows = _to_8_bits(np.ascontiguousarray(rows).view(kind))
@@ -186,7 +187,7 @@ def _without_padding(message: Any) -> Any:
     if size is None:
         return message      # planes, not rows of pixels
     size *= 2 if encoding.startswith('bayer_') and '16' in encoding else 1
-    rows = _rows_of(message, _data_of(message), size)
+    rows = _pixel_rows(message, _message_bytes(message), size)
     return SimpleNamespace(
         header=message.header, height=message.height, width=message.width, encoding=encoding,
         is_bigendian=message.is_bigendian, step=rows.shape[1], data=rows.tobytes())
@@ -224,7 +225,7 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def camera_of(info: Any, size: tuple[int, int], rectified: bool) -> Camera:
+def camera_from_info(info: Any, size: tuple[int, int], rectified: bool) -> Camera:
     """
     Return the camera that took an image, from its CameraInfo.
 
@@ -375,8 +376,3 @@ def cloud_message(types: MessageTypes, header: Any, points: np.ndarray,
     return types.point_cloud(
         header=header, height=rows, width=columns, fields=fields, is_bigendian=False,
         point_step=step, row_step=step * columns, data=types.pack(data), is_dense=False)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, for a message of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,10 +15,13 @@ import torch
 from zoe_ros.camera import Camera
 from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize
-from zoe_ros.engine import DepthEstimator, NetworkDepth
+from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
+from zoe_ros.inference.preprocess import SizePlan
+from zoe_ros.inference.routing import Chooser, HeadTracker, known_head, TrackedHead
+from zoe_ros.inference.transfer import as_arrays, start_to_host, to_host
 from zoe_ros.messages import (
+    camera_from_info,
     camera_info_message,
-    camera_of,
     CameraInfoBuffer,
     cloud_message,
     color_message,
@@ -30,12 +33,9 @@ from zoe_ros.messages import (
     nanoseconds,
 )
 from zoe_ros.model.config import HeadConfig, ZoeConfig
-from zoe_ros.preprocess import SizePlan
 from zoe_ros.refine import limit, refine, resize
-from zoe_ros.routing import Chooser, HeadTracker, known_head, TrackedHead
 from zoe_ros.settings import FrameSettings
-from zoe_ros.transfer import as_arrays, start_to_host, to_host
-from zoe_ros.view import TrainingView
+from zoe_ros.training_camera import TrainingCamera
 
 DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
 MILLIMETRES, COLORED, UNCERTAINTY = (
@@ -76,7 +76,7 @@ class Prepared:
     header: Any
     image: np.ndarray
     seen: np.ndarray | torch.Tensor
-    view: TrainingView | None
+    view: TrainingCamera | None
     settings: FrameSettings
     choose: Chooser
     deviation: bool
@@ -107,7 +107,7 @@ class Pipeline:
         self._tracker = HeadTracker()
         self._head = estimator.model.config.head_names[0]
         self._camera: Camera | None = None
-        self._views: dict[str, TrainingView] = {}
+        self._views: dict[str, TrainingCamera] = {}
         self._unprojection: Unprojection | None = None
 
     def process(self, message: Any, infos: CameraInfoBuffer, wanted: Collection[str]) -> Frame:
@@ -132,7 +132,7 @@ class Pipeline:
         """
         start = perf_counter()
         image = decode_image(message)
-        camera, _ = self._camera_of(infos.find(message.header), image)
+        camera, _ = self._find_camera(infos.find(message.header), image)
         return self._prepare(message.header, image, camera, self.settings,
                              nanoseconds(message.header.stamp) / 1e9, UNCERTAINTY in wanted, start)
 
@@ -147,10 +147,10 @@ class Pipeline:
         header, settings, image = prepared.header, prepared.settings, prepared.image
         self._head = net.head
         info = infos.find(header)
-        camera, no_cloud = self._camera_of(info, image)
+        camera, no_cloud = self._find_camera(info, image)
         scale = self._scale(net, camera, prepared.view, settings)
         unprojection = (None if camera is None or POINTS not in wanted
-                        else self._unprojection_of(camera, settings))
+                        else self._current_unprojection(camera, settings))
         depth, deviation, points, unprojecting = self._to_host(
             net, scale, prepared.view, unprojection, settings)
         messages = self._depth_images(header, depth, deviation, net, info, settings, wanted)
@@ -162,7 +162,7 @@ class Pipeline:
             seconds['cloud'] = unprojecting + perf_counter() - made
         return Frame(image, depth, net.head, net.head_probabilities, messages, no_cloud, seconds)
 
-    def measure(self, image: np.ndarray) -> tuple[np.ndarray, str]:
+    def predict_image(self, image: np.ndarray) -> tuple[np.ndarray, str]:
         """
         Measure a photograph that belongs to no video.
 
@@ -186,30 +186,30 @@ class Pipeline:
         if settings.camera_view == 'training' and camera is not None:
             view = self._view(camera, self._head if settings.router == 'auto' else settings.router)
         return Prepared(
-            header, image, image if view is None else view.look(image), view, settings, choose,
+            header, image, image if view is None else view.warp(image), view, settings, choose,
             deviation or settings.max_relative_uncertainty > 0, perf_counter() - start)
 
-    def _view(self, camera: Camera, head: str) -> TrainingView:
+    def _view(self, camera: Camera, head: str) -> TrainingCamera:
         """Return the training view for the head of the last frame, which the next one will use."""
         if head not in self._views:
             config = self._estimator.model.config
-            self._views[head] = TrainingView.between(
+            self._views[head] = TrainingCamera.between(
                 camera, head_config(config, head), config.image_size, self._estimator.device)
         return self._views[head]
 
-    def _camera_of(self, info: Any | None, image: np.ndarray) -> tuple[Camera | None, str]:
+    def _find_camera(self, info: Any | None, image: np.ndarray) -> tuple[Camera | None, str]:
         """Return the camera, or None and the reason; keep it for the sake of its rays."""
         if info is None:
             return None, 'there is no CameraInfo'
         try:
-            camera = camera_of(info, image.shape[:2], self._rectified)
+            camera = camera_from_info(info, image.shape[:2], self._rectified)
         except ValueError as error:
             return None, str(error)
         if camera != self._camera:
             self._camera, self._views, self._unprojection = camera, {}, None
         return self._camera, ''
 
-    def _scale(self, net: NetworkDepth, camera: Camera | None, view: TrainingView | None,
+    def _scale(self, net: NetworkDepth, camera: Camera | None, view: TrainingCamera | None,
                settings: FrameSettings) -> float:
         """Return the factor on the network's depth."""
         scale = settings.depth_scale
@@ -221,7 +221,7 @@ class Pipeline:
         return scale
 
     @torch.inference_mode()
-    def _to_host(self, net: NetworkDepth, scale: float, view: TrainingView | None,
+    def _to_host(self, net: NetworkDepth, scale: float, view: TrainingCamera | None,
                  unprojection: Unprojection | None, settings: FrameSettings) -> tuple[
                      np.ndarray, np.ndarray | None, np.ndarray | None, float]:
         """
@@ -269,33 +269,33 @@ class Pipeline:
         if CAMERA_INFO in wanted and info is not None:
             # One that is not of this image is handed on as it is.
             size = (depth.shape[0], depth.shape[1]) if fits else None
-            every = settings.output_decimation
-            scale = (1 / every, 1 / every) if settings.output_size == 'camera' else None
+            stride = settings.output_decimation
+            scale = (1 / stride, 1 / stride) if settings.output_size == 'camera' else None
             messages[CAMERA_INFO] = camera_info_message(types, header, info, size, scale)
         return messages
 
-    def _unprojection_of(self, camera: Camera, settings: FrameSettings) -> Unprojection:
-        every = settings.point_cloud_downsample
-        if self._unprojection is None or self._unprojection.every != every:
-            self._unprojection = Unprojection.of(camera, every, self._estimator.device)
+    def _current_unprojection(self, camera: Camera, settings: FrameSettings) -> Unprojection:
+        stride = settings.point_cloud_downsample
+        if self._unprojection is None or self._unprojection.stride != stride:
+            self._unprojection = Unprojection.from_camera(camera, stride, self._estimator.device)
         return self._unprojection
 
     def _cloud(self, header: Any, image: np.ndarray, points: np.ndarray,
                settings: FrameSettings) -> Any:
-        every = settings.point_cloud_downsample
-        colors = image[::every, ::every] if settings.point_cloud_color else None
+        stride = settings.point_cloud_downsample
+        colors = image[::stride, ::stride] if settings.point_cloud_color else None
         return cloud_message(self._types, header, points, colors)
 
 
 def _to_image(scale: float | torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None,
-              plan: SizePlan, view: TrainingView | None,
+              plan: SizePlan, view: TrainingCamera | None,
               settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Bring network depth and deviation to the image, with the user's choices applied."""
     depth, deviation = refine(depth, deviation, settings, scale)
     values = [v for v in (depth, deviation) if v is not None]
     values = [_uncrop(v, depth, plan, settings.interpolation) for v in values]
     if view is not None:
-        values = [view.back(v, settings.interpolation == 'linear') for v in values]
+        values = [view.unwarp(v, settings.interpolation == 'linear') for v in values]
     full = limit(values[0], settings)
     if deviation is None:
         return full, None
@@ -303,7 +303,7 @@ def _to_image(scale: float | torch.Tensor, depth: torch.Tensor, deviation: torch
 
 
 def _on_device(scale: torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None = None, *,
-               plan: SizePlan, view: TrainingView | None, unprojection: Unprojection | None,
+               plan: SizePlan, view: TrainingCamera | None, unprojection: Unprojection | None,
                settings: FrameSettings) -> tuple[torch.Tensor | None, ...]:
     """Return what a GPU makes of a frame: depth, deviation and points, those that are wanted."""
     values, deviations = _to_image(scale, depth, deviation, plan, view, settings)
@@ -378,9 +378,9 @@ def _uncrop(values: torch.Tensor, depth: torch.Tensor, plan: SizePlan,
 
 def _output_grid(size: tuple[int, ...], plan: SizePlan, settings: FrameSettings) -> Any:
     """Return the index of the rows and columns of the image that the depth images keep."""
-    every = settings.output_decimation
+    stride = settings.output_decimation
     if settings.output_size == 'camera':
-        return slice(None, None, every), slice(None, None, every)
+        return slice(None, None, stride), slice(None, None, stride)
     # Row i of the network is row i * h / H of the image, as CameraInfo will say.
     return np.ix_(*((np.arange(net) * have / net).round().astype(int).clip(max=have - 1)
                     for net, have in zip(plan.net, size)))

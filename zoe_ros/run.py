@@ -16,7 +16,7 @@ from tqdm import tqdm
 import yaml
 
 from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
-from zoe_ros.engine import DepthEstimator
+from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.messages import MessageError, photo_to_rgb
 from zoe_ros.pipeline import CAMERA_INFO, DEPTH, is_rectified, Pipeline, POINTS
 from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, table
@@ -96,7 +96,7 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
             start = perf_counter()
             try:
                 image = read_photo(photo)
-                depth, head = pipeline.measure(image)
+                depth, head = pipeline.predict_image(image)
             except ValueError as error:
                 report.drop('corrupt', f'dropped: {error}')
                 continue

@@ -198,7 +198,7 @@ class EvalSettings(DataSettings, ModelSettings):
     """
     Everything that decides an evaluation; written beside its figures.
 
-    :param data: what is measured on, see :func:`zoe_ros.sources.open_datasets`.
+    :param data: what is measured on, see :func:`zoe_ros.datasets.open.open_datasets`.
     """
 
     data: tuple[str, ...] = ()
@@ -255,7 +255,7 @@ class BenchSettings(Settings):
         choices=('', 'transformers'))
 
 
-def one_of(what: str, value: str, accepted: tuple[str, ...]) -> None:
+def check_choice(what: str, value: str, accepted: tuple[str, ...]) -> None:
     """Raise a ValueError that names what is accepted, unless ``value`` is."""
     if value not in accepted:
         raise ValueError(f"{what} '{value}' is not one of {', '.join(accepted)}")

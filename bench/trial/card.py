@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import sdpa_kernel, SDPBackend
 
-from zoe_ros.transfer import to_device, to_host
+from zoe_ros.inference.transfer import to_device, to_host
 
 PACKAGES = ('torch', 'triton', 'timm', 'transformers', 'numpy', 'safetensors', 'rosbags',
             'ros-rclpy')

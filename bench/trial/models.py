@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from zoe_ros import DepthEstimator
+from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.model import cuda
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model, save_model
-from zoe_ros.preprocess import plan_sizes, to_depth, to_pixels
 
 # Where gpu_trial takes made_up from, too: the weights behind the golden files.
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,17 +115,17 @@ def parts(est: DepthEstimator, image: torch.Tensor, batch: int) -> dict[str, Cal
     plan = plan_sizes(tuple(image.shape[:2]), model.config.image_size, 'stretch', pad=False)
     images = image.expand(batch, *image.shape)
     pixels = to_pixels(images, plan)
-    biases = est.network.biases.of(pixels)
+    biases = est.network.biases.get(pixels)
     heads = [model.config.head_names[0]] * batch
     maps = model.encode(pixels, biases)
     features = model.decoder(maps)
-    trunk = model.survey(features)
-    depth = model.measure(trunk, heads)[0]
+    shared = model.embed(features)
+    depth = model.predict_depth(shared, heads)[0]
     return {
         'resize': lambda: to_pixels(images, plan),
         'backbone': lambda: model.encode(pixels, biases),
         'decoder': lambda: model.decoder(maps),
-        'embeddings, router': lambda: model.survey(features),
-        'one head': lambda: model.measure(trunk, heads),
+        'embeddings, router': lambda: model.embed(features),
+        'one head': lambda: model.predict_depth(shared, heads),
         'depth to image size': lambda: to_depth(depth, plan),
-        'network': lambda: model.measure(model.trunk(pixels, biases), heads)}
+        'network': lambda: model.predict_depth(model.forward_features(pixels, biases), heads)}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from zoe_ros import DepthEstimator
-from zoe_ros.transfer import to_device
+from zoe_ros.inference.transfer import to_device
 
 # (height, width) [px] of cameras; each differs from the others at the network.
 SHAPES = [(480, 640), (360, 640), (720, 1280), (376, 1242), (512, 512), (640, 480), (600, 800),

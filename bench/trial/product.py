@@ -18,7 +18,7 @@ from zoe_ros.settings import BenchSettings
 # The names of tests that are about a GPU; and how a file says that it has some.
 GPU_TESTS = 'gpu or cuda or graph or there_and_back or fused or triton'
 SIGN = 'torch.cuda.is_available()'
-LIVE = 'scripts/bench_live.py'
+LIVE = 'bench/bench_live.py'
 # What the summary shows of the benchmark.
 FIGURES = ('ours_ms', 'theirs_ms', 'times_faster', 'difference_median', 'first_ms', 'p50_ms',
            'frames_per_s', 'stages_ms', 'share_of_peak', 'memory_mb')

@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
-from zoe_ros.messages import first_line, photo_to_rgb
+from zoe_ros.errors import first_line
+from zoe_ros.messages import photo_to_rgb
 
 
 def file_at(path: Path, what: str) -> Path:
@@ -51,12 +52,12 @@ def partner(image: Path, depth: Path) -> Path:
     return depth
 
 
-def lines_of(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
     """Return the lines of a text that are not empty."""
     return [line for line in path.read_text().splitlines() if line.strip()]
 
 
-def name_of(folder: Path, path: Path) -> str:
+def relative_name(folder: Path, path: Path) -> str:
     """Return the name of a sample: its path in the folder, without the suffix."""
     return path.relative_to(folder).with_suffix('').as_posix()
 
@@ -70,7 +71,7 @@ def photo(path: Path) -> np.ndarray:
         raise DatasetError(f'{path} cannot be read as a picture ({first_line(error)})') from None
 
 
-def values_of(path: Path) -> np.ndarray:
+def read_values(path: Path) -> np.ndarray:
     """Return the values of a grey picture (h, w), of 8 or 16 bits."""
     try:
         with Image.open(file_at(path, 'a depth map or a mask')) as picture:
@@ -84,7 +85,7 @@ def values_of(path: Path) -> np.ndarray:
 
 def png_depth(path: Path, per_metre: float) -> np.ndarray:
     """Return depth (h, w) [m] of a picture with ``per_metre`` units in a metre."""
-    return values_of(path).astype(np.float32) / np.float32(per_metre)
+    return read_values(path).astype(np.float32) / np.float32(per_metre)
 
 
 def scaled(camera: Camera, size: tuple[int, int]) -> Camera:

@@ -17,14 +17,14 @@ from zoe_ros.datasets.files import (
     file_at,
     files_in,
     folder_at,
-    lines_of,
     module,
-    name_of,
     only_file,
     partner,
     png_depth,
+    read_lines,
+    read_values,
+    relative_name,
     scaled,
-    values_of,
 )
 
 # NYU's colour camera at 640 x 480, from its toolbox.
@@ -62,13 +62,13 @@ def nyu(root: Path, split: str) -> list[Item]:
     folder = root / ('sync' if split == 'train' else 'official_splits/test')
     picked = root / 'nyudepthv2_train_files_with_gt.txt'
     if split == 'train' and picked.is_file():
-        images = [folder / line.split()[0].lstrip('/') for line in lines_of(picked)]
+        images = [folder / line.split()[0].lstrip('/') for line in read_lines(picked)]
     else:
         images = files_in(folder, '*/rgb_*.jpg', '<scene>/rgb_00000.jpg, sync_depth_00000.png')
     items = []
     for image in images:
         depth = image.with_name(image.name.replace('rgb_', 'sync_depth_')).with_suffix('.png')
-        items.append(Item(name_of(folder, image), image,
+        items.append(Item(relative_name(folder, image), image,
                           partial(png_depth, partner(image, depth), 1000), partial(scaled, _NYU)))
     return items
 
@@ -80,7 +80,7 @@ def kitti(root: Path, split: str) -> list[Item]:
     folders = [folder_at(root / 'data_depth_annotated' / part, 'the annotated depth maps')
                for part in ('train', 'val')]
     items = []
-    for line in lines_of(listing):
+    for line in read_lines(listing):
         image, depth = line.split()[:2]
         if depth == 'None':     # 45 of the 697 test images have no truth
             continue
@@ -126,7 +126,7 @@ def sunrgbd(root: Path, split: str) -> list[Item]:
 
 def _sunrgbd_depth(path: Path) -> np.ndarray:
     """Rotate the bits by three, as the toolbox does."""
-    values = values_of(path).astype(np.uint16)
+    values = read_values(path).astype(np.uint16)
     return ((values >> 3) | (values << 13)).astype(np.float32) / 1000
 
 
@@ -136,12 +136,12 @@ def ibims(root: Path, split: str) -> list[Item]:
     listing = file_at(root / 'imagelist.txt', 'the list of images of iBims-1')
     return [Item(name, root / 'rgb' / f'{name}.png', partial(_ibims_depth, root, name),
                  partial(camera_file, root / 'calib' / f'{name}.txt'))
-            for name in map(str.strip, lines_of(listing))]
+            for name in map(str.strip, read_lines(listing))]
 
 
 def _ibims_depth(root: Path, name: str) -> np.ndarray:
     """Return depth where neither mask is 0: what was not measured, and what is transparent."""
-    depth, known, opaque = (values_of(root / folder / f'{name}.png')
+    depth, known, opaque = (read_values(root / folder / f'{name}.png')
                             for folder in ('depth', 'mask_invalid', 'mask_transp'))
     return np.where((known > 0) & (opaque > 0), depth * np.float32(50 / 65535), 0)
 
@@ -149,7 +149,7 @@ def _ibims_depth(root: Path, name: str) -> np.ndarray:
 def diode(part: str, root: Path, split: str) -> list[Item]:
     """Return a part of DIODE, 'indoors' or 'outdoor', with its validity mask."""
     folder = root / ('train' if split == 'train' else 'val') / part
-    return [Item(name_of(folder, image), image, partial(_diode_depth, image),
+    return [Item(relative_name(folder, image), image, partial(_diode_depth, image),
                  partial(scaled, _DIODE))
             for image in files_in(folder, 'scene_*/scan_*/*.png', 'scene_*/scan_*/*.png')]
 
@@ -199,7 +199,7 @@ def vkitti2(root: Path, split: str) -> list[Item]:
         if (2 * number % 25 < 2) == (split == 'test'):
             depth = (image.parents[2] / 'depth' / 'Camera_0' / image.name.replace('rgb', 'depth')
                      ).with_suffix('.png')
-            items.append(Item(name_of(root, image), image,
+            items.append(Item(relative_name(root, image), image,
                               partial(png_depth, partner(image, depth), 100),
                               partial(scaled, _VKITTI)))
     return items
@@ -208,7 +208,7 @@ def vkitti2(root: Path, split: str) -> list[Item]:
 def diml(root: Path, split: str) -> list[Item]:
     """Return DIML outdoor: folders outleft/ and depthmap/ with files of the same names."""
     _measuring_only('DIML outdoor', split)
-    return [Item(name_of(root, image), image,
+    return [Item(relative_name(root, image), image,
                  partial(png_depth, partner(image, image.parents[1] / 'depthmap' / image.name),
                          1000),
                  partial(scaled, _DIML))

@@ -14,7 +14,7 @@ from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, layouts, 
 from zoe_ros.datasets.ddad import ddad
 from zoe_ros.datasets.files import photo
 from zoe_ros.datasets.layouts import Item
-from zoe_ros.messages import first_line
+from zoe_ros.errors import first_line
 
 _KB = (352, 1216)       # height and width of the KITTI benchmark's crop [px]
 

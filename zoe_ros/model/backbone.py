@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import BackboneConfig
-from zoe_ros.model.kernels import add_norm, attention, linear, pack, packed
+from zoe_ros.model.kernels import add_norm, attention, linear, pack_conv, pack_linear
 
 # The fused attention of GPUs reads rows of a bias that start at multiples of so many numbers.
 _ROW = 8
@@ -58,7 +58,7 @@ class BeitBackbone(nn.Module):
                 attention = self.blocks.get_submodule(name.removesuffix('.q_bias'))
                 attention.k_bias = torch.zeros_like(bias)
 
-    def grid_of(self, pixels: torch.Tensor) -> tuple[int, int]:
+    def patch_grid(self, pixels: torch.Tensor) -> tuple[int, int]:
         """Return the rows and columns of tokens of an image (b, 3, H, W)."""
         return pixels.shape[-2] // self.patch, pixels.shape[-1] // self.patch
 
@@ -72,7 +72,7 @@ class BeitBackbone(nn.Module):
             others are computed here.
         :return: four maps (b, C_k, H/s, W/s), s = 4, 8, 16, 32.
         """
-        grid = self.grid_of(pixels)
+        grid = self.patch_grid(pixels)
         tokens = self.patch_embed(pixels).flatten(2).transpose(1, 2)    # b n c
         cls = self.cls_token.expand(tokens.shape[0], -1, -1)
         tokens = torch.cat([cls, tokens], dim=1)                        # b 1+n c
@@ -112,17 +112,17 @@ class BeitBackbone(nn.Module):
             block.gamma_2.data = block.gamma_2.data.float()
 
     def pack(self) -> None:
-        """Make the blocks faster, for inference alone, see :func:`.kernels.pack`."""
+        """Make the blocks faster, for inference alone, see :func:`.kernels.pack_linear`."""
         for block in self.blocks[:self.used_blocks]:
             attn = block.attn
             bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias]).detach()
             attn.qkv.bias = nn.Parameter(bias, requires_grad=False)
             for layer in (attn.qkv, attn.proj, block.mlp.fc1, block.mlp.fc2):
-                pack(layer)
-        self.patch_embed = packed(self.patch_embed)
+                pack_linear(layer)
+        self.patch_embed = pack_conv(self.patch_embed)
         for stage in self.reassemble:
             if isinstance(stage.resize, nn.Conv2d):
-                stage.resize = packed(stage.resize)
+                stage.resize = pack_conv(stage.resize)
 
     @property
     def used_blocks(self) -> int:
@@ -189,12 +189,12 @@ class Reassemble(nn.Module):
         project: Any = self.project
         patches = linear(patches, project.weight.flatten(1), project.bias)
         if isinstance(self.resize, nn.ConvTranspose2d):
-            return spread(patches, grid, self.resize)
+            return patch_transposed_conv(patches, grid, self.resize)
         return self.resize(patches.transpose(1, 2).unflatten(2, grid))
 
 
-def spread(tokens: torch.Tensor, grid: tuple[int, int],
-           layer: nn.ConvTranspose2d) -> torch.Tensor:
+def patch_transposed_conv(tokens: torch.Tensor, grid: tuple[int, int],
+                          layer: nn.ConvTranspose2d) -> torch.Tensor:
     """
     Return the transposed convolution of a map: no kernel overlaps another, so it is one product.
 

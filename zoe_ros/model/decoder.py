@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import DecoderConfig
-from zoe_ros.model.kernels import convolution, convolution_plus, pack_convolutions
+from zoe_ros.model.kernels import convolution, convolution_plus, pack_convs
 
 
 class Features(NamedTuple):
@@ -42,8 +42,8 @@ class DptDecoder(nn.Module):
         self.relative = RelativeHead(width, config.relative_channels, 2 // config.fine_stride)
 
     def pack(self) -> None:
-        """Make it faster, for inference alone, see :func:`.kernels.pack_convolutions`."""
-        pack_convolutions(self)
+        """Make it faster, for inference alone, see :func:`.kernels.pack_convs`."""
+        pack_convs(self)
 
     def forward(self, maps: list[torch.Tensor]) -> Features:
         """Decode the four maps of a backbone, finest first, at an input of multiples of 32."""

@@ -75,8 +75,8 @@ def _differences(model: Any, metric: FusedMetric,
     for a, b in zip(metric.embed(plain, bottleneck).levels, embeddings.levels):
         yield 'the embedding', _off(a, b), exact
     for name in metric.heads:
-        for a, b in zip(metric.moments(name, plain, embeddings, True),
-                        model.metric.moments(name, plain, embeddings, True)):
+        for a, b in zip(metric.mean_and_deviation(name, plain, embeddings, True),
+                        model.metric.mean_and_deviation(name, plain, embeddings, True)):
             yield f'the {name} head', _off(a, b), exact
     tokens, update, scale = random(2, 5, 96), random(2, 5, 96).to(half), random(96)
     total, normed = fused.add_norm(tokens, update, scale, scale, scale, 1e-6, wide, True)

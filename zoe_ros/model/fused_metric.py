@@ -59,11 +59,11 @@ class FusedMetric(nn.Module):
             bottleneck, first(self.seed_embedding(last(bottleneck))),
             tuple(first(net(last(x))) for net, x in zip(self.embeddings, features.pyramid)))
 
-    def moments(self, head: str, features: Features, embeddings: Embeddings,
-                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Do what :meth:`MetricBins.moments` does."""
+    def mean_and_deviation(self, head: str, features: Features, embeddings: Embeddings,
+                           deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Do what :meth:`MetricBins.mean_and_deviation` does."""
         chosen: Any = self.heads[head] if head in self.heads else self.plain.heads[head]
-        return chosen.moments(features, embeddings, deviation)
+        return chosen.mean_and_deviation(features, embeddings, deviation)
 
 
 class FusedHead(nn.Module):
@@ -101,9 +101,9 @@ class FusedHead(nn.Module):
         self.register_buffer('coefficients', None if bins is None else log_binomial_coefficients(
             bins, weight.device, weight.dtype).flatten())
 
-    def moments(self, features: Features, embeddings: Embeddings,
-                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Do what :meth:`MetricBins.moments` does, by this head."""
+    def mean_and_deviation(self, features: Features, embeddings: Embeddings,
+                           deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Do what :meth:`MetricBins.mean_and_deviation` does, by this head."""
         levels = [last(x) for x in embeddings.levels]
         bins = self._seed(last(embeddings.bottleneck))
         previous = last(embeddings.seed)
@@ -135,10 +135,10 @@ class PixelMlp(nn.Module):
         super().__init__()
         self.tf32 = tf32
         layers: Any = net
-        for name, layer, every in (('1', layers[0], 1), ('2', layers[2], stride)):
-            weight = layer.weight.detach().flatten(1)[::every]
+        for name, layer, step in (('1', layers[0], 1), ('2', layers[2], stride)):
+            weight = layer.weight.detach().flatten(1)[::step]
             self.register_buffer(f'weight{name}', _factor(weight.T, tf32))
-            self.register_buffer(f'bias{name}', layer.bias.detach()[::every].contiguous())
+            self.register_buffer(f'bias{name}', layer.bias.detach()[::step].contiguous())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (b, h, w, o) float32 for (b, h, w, i) of any precision."""

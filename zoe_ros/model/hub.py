@@ -11,7 +11,7 @@ from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils import tqdm
 
 from zoe_ros.model.config import VARIANTS
-from zoe_ros.model.weights import sha256_of, WeightsError
+from zoe_ros.model.weights import file_sha256, WeightsError
 
 REPOSITORIES = {
     'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}
@@ -95,7 +95,7 @@ def _verify(path: Path) -> None:
     blob = path.resolve()
     if not re.fullmatch('[0-9a-f]{64}', blob.name):
         return
-    if sha256_of(blob) != blob.name:
+    if file_sha256(blob) != blob.name:
         path.unlink()
         blob.unlink(missing_ok=True)
         raise WeightsError(f'what was fetched as {path.name} has another SHA-256 than the hub '

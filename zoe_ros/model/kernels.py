@@ -19,7 +19,8 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
     """
     Return x W^T + b, through an activation if asked.
 
-    :param x: (..., i); :param weight: (o, i), as it is or by :func:`pack`; :param bias: (o,).
+    :param x: (..., i); :param bias: (o,).
+    :param weight: (o, i), as it is or by :func:`pack_linear`.
     :param after: 'none', 'relu' or 'gelu' (the exact one).
     """
     if weight.is_mkldnn or _calls_onednn(x):
@@ -57,7 +58,7 @@ def add_norm(tokens: torch.Tensor, update: torch.Tensor | None, scale: torch.Ten
     return tokens, norm(tokens).to(dtype)
 
 
-def pack(layer: nn.Linear) -> None:
+def pack_linear(layer: nn.Linear) -> None:
     """
     Lay out a weight as oneDNN multiplies by it, which takes it a twentieth of each product.
 
@@ -147,7 +148,7 @@ def convolution_plus(x: torch.Tensor, layer: nn.Module, other: torch.Tensor) -> 
     return layer.plus(x, other) if isinstance(layer, PackedConv) else layer(x).add_(other)
 
 
-def pack_convolutions(module: nn.Module) -> None:
+def pack_convs(module: nn.Module) -> None:
     """
     Replace the convolutions of a module by what is faster on its device, for inference alone.
 
@@ -156,11 +157,11 @@ def pack_convolutions(module: nn.Module) -> None:
     for parent in list(module.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.Conv2d):
-                setattr(parent, name, packed(layer))
+                setattr(parent, name, pack_conv(layer))
 
 
-def packed(layer: nn.Conv2d, relu: bool = False) -> nn.Module:
-    """Return a convolution (and ReLU) as :func:`pack_convolutions` does."""
+def pack_conv(layer: nn.Conv2d, relu: bool = False) -> nn.Module:
+    """Return a convolution (and ReLU) as :func:`pack_convs` does."""
     weight = layer.weight
     # Some layers of timm find out at each call how to pad.
     plain = (type(layer) is nn.Conv2d and not isinstance(layer.padding, str)
@@ -190,12 +191,12 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
     logits = q.new_empty(step, n, n)
     for image in range(b):
         for first in range(0, heads, step):
-            some = slice(first, min(first + step, heads))
-            part = logits[:some.stop - first]
+            chunk = slice(first, min(first + step, heads))
+            part = logits[:chunk.stop - first]
             # The product is added to the bias before it is rounded.
-            part.copy_(bias[0, some])
-            torch.baddbmm(part, q[image, some], k[image, some].transpose(1, 2), out=part)
-            torch.bmm(part.softmax(dim=-1), v[image, some], out=out[image, some])
+            part.copy_(bias[0, chunk])
+            torch.baddbmm(part, q[image, chunk], k[image, chunk].transpose(1, 2), out=part)
+            torch.bmm(part.softmax(dim=-1), v[image, chunk], out=out[image, chunk])
     return out
 
 

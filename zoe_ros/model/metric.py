@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from zoe_ros.model.config import HeadConfig, MetricConfig
 from zoe_ros.model.decoder import Features, upsample
 from zoe_ros.model.kernels import pointwise
-from zoe_ros.model.strips import in_strips, upsample_rows
+from zoe_ros.model.tiling import map_row_tiles, upsample_rows
 
 # The released weights were trained with these values, not with the 1000 that their configuration
 # names: the attractor function was called without it (trap T2).
@@ -83,11 +83,11 @@ class MetricBins(nn.Module):
         """Return the distribution over depths by the head of that name, at full resolution."""
         return self.heads[head](features, embeddings)
 
-    def moments(self, head: str, features: Features, embeddings: Embeddings,
-                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def mean_and_deviation(self, head: str, features: Features, embeddings: Embeddings,
+                           deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return mean and (if asked) deviation of :meth:`forward`, without its wide tensors."""
         chosen: Any = self.heads[head]
-        return chosen.moments(features, embeddings, deviation)
+        return chosen.mean_and_deviation(features, embeddings, deviation)
 
 
 class BinsHead(nn.Module):
@@ -110,8 +110,8 @@ class BinsHead(nn.Module):
         return self._in_rows(self.centers(embeddings), self._share(embeddings), features,
                              slice(0, features.fine.shape[2]))
 
-    def moments(self, features: Features, embeddings: Embeddings,
-                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def mean_and_deviation(self, features: Features, embeddings: Embeddings,
+                           deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Return mean and (if asked) deviation of the distribution, (b, H, W) [m].
 
@@ -124,7 +124,7 @@ class BinsHead(nn.Module):
             return torch.stack([part.mean(), part.deviation()] if deviation else [part.mean()], 1)
 
         batch, _, height, width = features.fine.shape
-        found = in_strips(compute, (height, width), batch * centers.shape[1], centers.device)
+        found = map_row_tiles(compute, (height, width), batch * centers.shape[1], centers.device)
         return found[:, 0], found[:, 1] if deviation else None
 
     def distribution(self) -> Distribution:
@@ -164,7 +164,7 @@ class AttractorHead(BinsHead):
         self.attraction, self.reduction = config.attraction, config.reduction
         self.seed_bins = mlp(features, config.seed_hidden, config.bins)
         if not config.bounded:
-            spread(self.seed_bins[-1], self.max_depth)
+            init_seed_bins(self.seed_bins[-1], self.max_depth)
         # A bounded layer predicts two channels per attractor, see _attractors.
         self.attractors = nn.ModuleList(
             mlp(config.embedding_dim, config.embedding_dim, n * (2 if config.bounded else 1))
@@ -194,7 +194,7 @@ class AttractorHead(BinsHead):
                            self._attractors(net(both).contiguous()),
                            self.attraction, self.reduction)
 
-        return in_strips(compute, size, bins.shape[0] * bins.shape[1], bins.device)
+        return map_row_tiles(compute, size, bins.shape[0] * bins.shape[1], bins.device)
 
     def _seed(self, bottleneck: torch.Tensor) -> torch.Tensor:
         """Bin centres at the bottleneck: [m], or in units of the depth range when bounded."""
@@ -268,8 +268,8 @@ class ConvolutionHead(nn.Module):
             [features.fine.to(last.dtype), upsample(last, size=size)], dim=1))
         return BinDistribution(depth, torch.ones_like(depth))
 
-    def moments(self, features: Features, embeddings: Embeddings,
-                deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def mean_and_deviation(self, features: Features, embeddings: Embeddings,
+                           deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the depth and (if asked) no deviation of it, (b, H, W) [m]."""
         distribution = self(features, embeddings)
         return distribution.mean(), distribution.deviation() if deviation else None
@@ -380,13 +380,13 @@ def attract(bins: torch.Tensor, attractors: torch.Tensor, attraction: str = 'inv
     count = attractors.shape[1]
     one = bins.new_ones(1)
     shift = torch.zeros_like(bins)
-    for some in attractors.split(_attractors_at_once(bins), dim=1):
-        distance = some[:, :, None] - bins[:, None]                     # b n k h w
+    for chunk in attractors.split(_attractors_at_once(bins), dim=1):
+        distance = chunk[:, :, None] - bins[:, None]                     # b n k h w
         if attraction == 'exponential':
             shift += (distance * (-ATTRACTOR_ALPHA * distance.square()).exp()).sum(dim=1)
             continue
         damping = torch.addcmul(one, distance, distance, value=ATTRACTOR_ALPHA)
-        if some.shape[1] == 1:
+        if chunk.shape[1] == 1:
             shift.addcdiv_(distance[:, 0], damping[:, 0])
         else:
             shift += (distance / damping).sum(dim=1)
@@ -398,7 +398,7 @@ def _attractors_at_once(bins: torch.Tensor) -> int:
     return max(1, (1 << 22) // bins.numel()) if bins.is_cuda else 1
 
 
-def spread(layer: nn.Module, far: float) -> None:
+def init_seed_bins(layer: nn.Module, far: float) -> None:
     """
     Let fresh seed bins begin in order and evenly in the logarithm of depth, up to ``far`` [m].
 

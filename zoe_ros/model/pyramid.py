@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from zoe_ros.model.config import PyramidConfig
-from zoe_ros.model.kernels import pack_convolutions, packed
+from zoe_ros.model.kernels import pack_conv, pack_convs
 
 
 class PyramidBackbone(nn.Module):
@@ -53,9 +53,9 @@ class PyramidBackbone(nn.Module):
             dtype = block.conv.weight.dtype
             conv = fuse_conv_bn_eval(block.conv.float(), block.bn.float()).to(dtype)
             relu = isinstance(block.bn.act, nn.ReLU)
-            block.conv = packed(conv, relu)
+            block.conv = pack_conv(conv, relu)
             block.bn = nn.Sequential(block.bn.drop, nn.Identity() if relu else block.bn.act)
-        pack_convolutions(self)
+        pack_convs(self)
 
     def forward(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """

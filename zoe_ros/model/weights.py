@@ -120,7 +120,7 @@ def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open('rb') as file:
@@ -145,7 +145,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
             raise WeightsError(f'{path} was written by another version of zoe_ros: '
                                f'{error}') from None
         return Checkpoint(path, NATIVE, shapes, file.get_tensor, config)
-    return Checkpoint(path, _layout_of(path, names), shapes, file.get_tensor)
+    return Checkpoint(path, _detect_layout(path, names), shapes, file.get_tensor)
 
 
 def _open_pickle(path: Path) -> Checkpoint:
@@ -169,10 +169,10 @@ def _open_pickle(path: Path) -> Checkpoint:
     # Saved from DistributedDataParallel.
     state = {str(name).removeprefix('module.'): value for name, value in state.items()}
     shapes = {name: tuple(value.shape) for name, value in state.items()}
-    return Checkpoint(path, _layout_of(path, state), shapes, state.__getitem__)
+    return Checkpoint(path, _detect_layout(path, state), shapes, state.__getitem__)
 
 
-def _layout_of(path: Path, names: Iterable[str]) -> Layout:
+def _detect_layout(path: Path, names: Iterable[str]) -> Layout:
     for layout in (OFFICIAL, HUGGING_FACE, MIDAS):
         if any(name.startswith(layout.mark) for name in names):
             return layout

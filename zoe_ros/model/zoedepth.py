@@ -19,7 +19,7 @@ from zoe_ros.model.router import Router
 _log = logging.getLogger(__name__)
 
 
-class Trunk(NamedTuple):
+class SharedFeatures(NamedTuple):
     """
     All that is computed before a head is chosen.
 
@@ -35,9 +35,9 @@ class ZoeDepth(nn.Module):
     """
     ZoeDepth (Bhat et al. 2023, arXiv 2302.12288), any variant.
 
-    Two steps with a choice between them: :meth:`trunk` sees the image, somebody picks a head for
-    each image (from the router's logits, or by name), :meth:`measure` runs these heads. The module
-    keeps no state between calls: it may be used from several threads at once.
+    Two steps with a choice between them: :meth:`forward_features` sees the image, the caller
+    picks a head for each image (from the router's logits, or by name), :meth:`predict_depth` runs
+    these heads. The module keeps no state between calls: several threads may use it at once.
     """
 
     def __init__(self, config: ZoeConfig) -> None:
@@ -87,8 +87,8 @@ class ZoeDepth(nn.Module):
             self.decoder.pack()
         return self
 
-    def trunk(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = (),
-              route: bool = True, side_stream: Any = None) -> Trunk:
+    def forward_features(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = (),
+                         route: bool = True, side_stream: Any = None) -> SharedFeatures:
         """
         Compute what all heads share, and the router's logits.
 
@@ -111,24 +111,24 @@ class ZoeDepth(nn.Module):
             torch.cuda.current_stream().wait_stream(side_stream)
         elif router is not None:
             logits = router(bottleneck)
-        return Trunk(features, embeddings, logits)
+        return SharedFeatures(features, embeddings, logits)
 
     def encode(self, pixels: torch.Tensor,
                biases: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
-        """Run the backbone in its precision; see :meth:`trunk`."""
+        """Run the backbone in its precision; see :meth:`forward_features`."""
         pixels = pixels.to(next(self.backbone.parameters()).dtype)
         if isinstance(self.backbone, BeitBackbone):
             return self.backbone(pixels, biases)
         return self.backbone(pixels)
 
-    def survey(self, features: Features) -> Trunk:
+    def embed(self, features: Features) -> SharedFeatures:
         """Compute from the decoder's features what all heads share, and the router's logits."""
         bottleneck = self.metric.project(features.bottleneck)
-        return Trunk(features, self.metric.embed(features, bottleneck),
-                     None if self.router is None else self.router(bottleneck))
+        return SharedFeatures(features, self.metric.embed(features, bottleneck),
+                              None if self.router is None else self.router(bottleneck))
 
-    def measure(self, trunk: Trunk, heads: Sequence[str],
-                deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def predict_depth(self, shared: SharedFeatures, heads: Sequence[str],
+                      deviation: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Run the named head of each image.
 
@@ -138,28 +138,29 @@ class ZoeDepth(nn.Module):
         :return: (b, H, W) depth along the optical axis [m] at the size of the pixels, and the
             standard deviation of its distribution over the bins [m], or None.
         """
-        depth, spread = self._moments(trunk, heads, deviation)
+        depth, deviations = self._mean_and_deviation(shared, heads, deviation)
         stride = self.config.decoder.fine_stride
         return (upsample(depth[:, None], scale=stride)[:, 0],
-                None if spread is None else upsample(spread[:, None], scale=stride)[:, 0])
+                None if deviations is None else upsample(deviations[:, None], scale=stride)[:, 0])
 
-    def _moments(self, trunk: Trunk, heads: Sequence[str],
-                 deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _mean_and_deviation(self, shared: SharedFeatures, heads: Sequence[str],
+                            deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Do the work of :meth:`measure` at the fine stride."""
         used = sorted(set(heads))
         if len(used) == 1:
-            return self.metric.moments(used[0], trunk.features, trunk.embeddings, deviation)
-        fine = trunk.features.fine
-        depth = trunk.embeddings.seed.new_empty((fine.shape[0], *fine.shape[2:]))
-        spread = torch.empty_like(depth) if deviation else None
+            return self.metric.mean_and_deviation(
+                used[0], shared.features, shared.embeddings, deviation)
+        fine = shared.features.fine
+        depth = shared.embeddings.seed.new_empty((fine.shape[0], *fine.shape[2:]))
+        deviations = torch.empty_like(depth) if deviation else None
         for name in used:
             rows = [i for i, head in enumerate(heads) if head == name]
-            features, embeddings = _rows(trunk.features, rows), _rows(trunk.embeddings, rows)
-            mean, part = self.metric.moments(name, features, embeddings, deviation)
+            features, embeddings = _rows(shared.features, rows), _rows(shared.embeddings, rows)
+            mean, part = self.metric.mean_and_deviation(name, features, embeddings, deviation)
             depth[rows] = mean
-            if spread is not None and part is not None:
-                spread[rows] = part
-        return depth, spread
+            if deviations is not None and part is not None:
+                deviations[rows] = part
+        return depth, deviations
 
     def choose(self, logits: torch.Tensor | None, count: int) -> list[str]:
         """Return the most probable head of each of ``count`` images."""
@@ -170,8 +171,8 @@ class ZoeDepth(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return depth (b, H, W) [m] by the head that the router chooses for each image."""
-        trunk = self.trunk(pixels)
-        return self.measure(trunk, self.choose(trunk.logits, len(pixels)))[0]
+        shared = self.forward_features(pixels)
+        return self.predict_depth(shared, self.choose(shared.logits, len(pixels)))[0]
 
 
 def _rows(parts: Any, rows: list[int]) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 _FALLING_BEHIND = 0.5   # share of images dropped in a period above which the node warns
 
 
-class Journal:
+class FrameStats:
     """
     Counts and times of one period; written by the subscription and by the worker.
 

@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import Any, NoReturn
 
-from zoe_ros.heap import keep_heap
+from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.ros.transport import transport
 
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
 
-    keep_heap()
+    keep_freed_memory()
     os.environ.update(transport())
     import rclpy
     from rclpy.exceptions import ParameterException

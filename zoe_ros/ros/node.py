@@ -14,12 +14,13 @@ import rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 import torch
 
-from zoe_ros.engine import DepthEstimator, NetworkDepth
-from zoe_ros.messages import first_line, MessageError, nanoseconds
-from zoe_ros.model.weights import sha256_of
+from zoe_ros.errors import first_line
+from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
+from zoe_ros.messages import MessageError, nanoseconds
+from zoe_ros.model.weights import file_sha256
 from zoe_ros.pipeline import infer_each, Pipeline, Prepared
-from zoe_ros.ros.channel import Channel
-from zoe_ros.ros.diagnostics import Journal
+from zoe_ros.ros.camera_stream import Channel
+from zoe_ros.ros.diagnostics import FrameStats
 from zoe_ros.ros.parameters import declare
 from zoe_ros.ros.worker import Worker
 
@@ -50,7 +51,7 @@ class DepthNode(LifecycleNode):
         self._estimator: DepthEstimator | None = None
         self._channels: dict[str, Channel] = {}
         self._worker: Worker | None = None
-        self._journal = Journal()
+        self._stats = FrameStats()
         self._facts: dict[str, str] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._periodic: list[Any] = []
@@ -84,7 +85,7 @@ class DepthNode(LifecycleNode):
         device, title = _device_name(estimator.device), estimator.model.config.title
         self._facts = {'device': device, 'model': f'{title} in {estimator.precision}'}
         if estimator.weights is not None:
-            self._facts['weights SHA-256'] = sha256_of(estimator.weights)
+            self._facts['weights SHA-256'] = file_sha256(estimator.weights)
         self.get_logger().info(f'{title} in {estimator.precision} on {device}')
         return TransitionCallbackReturn.SUCCESS
 
@@ -147,10 +148,10 @@ class DepthNode(LifecycleNode):
     # --- in the executor's thread -----------------------------------------------------------
 
     def _on_image(self, channel: Channel, message: Any) -> None:
-        self._journal.received(channel.name)
+        self._stats.received(channel.name)
         if self._worker is not None and channel.wanted() and self._worker.put(
                 channel.name, message):
-            self._journal.dropped('newer')
+            self._stats.dropped('newer')
 
     def _expect(self, size: tuple[int, int]) -> None:
         """Let the device get ready for a camera's images (height, width), before they come."""
@@ -176,7 +177,7 @@ class DepthNode(LifecycleNode):
             used = torch.cuda.memory_allocated(self._estimator.device)
             facts['device memory [MB]'] = f'{used / 1e6:.0f}'
         listening = [name for name, channel in self._channels.items() if channel.wanted()]
-        self._diagnostics.publish(self._journal.report(
+        self._diagnostics.publish(self._stats.report(
             self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
             self.parameters.diagnostics_period, facts, listening))
 
@@ -237,7 +238,7 @@ class DepthNode(LifecycleNode):
         if frame.no_cloud:
             self._say_once(f'no cloud: {frame.no_cloud}')
         now = self.get_clock().now().nanoseconds
-        self._journal.published(
+        self._stats.published(
             channel.name, (now - nanoseconds(prepared.header.stamp)) / 1e9,
             {**frame.seconds, 'publish': publishing}, frame.head,
             frame.head_probabilities[frame.head])
@@ -258,7 +259,7 @@ class DepthNode(LifecycleNode):
 
     def _drop(self, cause: str) -> bool:
         """Count a lost image; return whether it is time to speak of its cause again."""
-        self._journal.dropped(cause)
+        self._stats.dropped(cause)
         now, before = monotonic(), self._said_at.get(cause, -_SAY_AGAIN)
         if now - before >= _SAY_AGAIN:
             self._said_at[cause] = now

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from zoe_ros.datasets import Dataset, DatasetError
-from zoe_ros.preprocess import plan_sizes, to_pixels
+from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.training.augment import augment
 
 _TRIES = 20     # samples without any depth that are passed over before data count as useless

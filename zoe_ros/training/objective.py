@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from zoe_ros.losses import relative_loss, routing_loss, scale_loss, SCALE_WEIGHT, silog
-from zoe_ros.model.zoedepth import Trunk, ZoeDepth
+from zoe_ros.model.zoedepth import SharedFeatures, ZoeDepth
 from zoe_ros.training.batches import Batch
+from zoe_ros.training.losses import relative_loss, routing_loss, scale_loss, SCALE_WEIGHT, silog
 
 
 class Objective(nn.Module):
@@ -41,22 +41,22 @@ class Objective(nn.Module):
         features = type(features)(*(_widen(part) for part in features))
         if self._relative:
             return _relative(features.relative, batch)
-        trunk = model.survey(features)
-        logits = trunk.logits
+        shared = model.embed(features)
+        logits = shared.logits
         if logits is not None and self._routing == 'auto':
-            return {'loss': _silog(self._mixture(trunk, logits), batch)}
+            return {'loss': _silog(self._mixture(shared, logits), batch)}
         names = model.config.head_names
         heads = [domain if domain in names else names[0] for domain in batch.domains]
-        parts = {'silog': _silog(model.measure(trunk, heads)[0], batch)}
+        parts = {'silog': _silog(model.predict_depth(shared, heads)[0], batch)}
         if logits is not None and self._routing == 'trained':
             labels = torch.tensor([names.index(head) for head in heads], device=logits.device)
             parts['routing'] = routing_loss(logits, labels)
         return {**parts, 'loss': parts['silog'] + self._weight * parts.get('routing', 0.0)}
 
-    def _mixture(self, trunk: Trunk, logits: torch.Tensor) -> torch.Tensor:
+    def _mixture(self, shared: SharedFeatures, logits: torch.Tensor) -> torch.Tensor:
         """Mix the depths of all heads by the router's probabilities, (b, H, W) [m]."""
         model, count = self.model, len(logits)
-        depths = torch.stack([model.measure(trunk, [name] * count)[0]
+        depths = torch.stack([model.predict_depth(shared, [name] * count)[0]
                               for name in model.config.head_names], dim=1)
         return (logits.softmax(dim=1)[:, :, None, None] * depths).sum(dim=1)
 

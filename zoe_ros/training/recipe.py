@@ -15,7 +15,7 @@ class TrainSettings(DataSettings):
     """
     Everything that decides a training run; written into its folder.
 
-    :param data: what is learnt from, see :func:`zoe_ros.sources.open_datasets`.
+    :param data: what is learnt from, see :func:`zoe_ros.datasets.open.open_datasets`.
     :raises ValueError: a value is not accepted.
     """
 
@@ -60,7 +60,7 @@ class TrainSettings(DataSettings):
     device: str = setting('auto', "'auto', 'cpu', 'cuda' or 'cuda:N'.")
     workers: int = setting(1, 'Processes that read data.', low=0, high=256)
     seed: int = setting(43, 'Of weights, order and augmentation.', low=0, high=2 ** 31 - 1)
-    every: int = setting(
+    checkpoint_steps: int = setting(
         500, 'Steps between checkpoints; the held-out data are measured then.', low=1,
         high=10_000_000)
     output: str = setting('training', 'Folder of the run; one that holds a run is continued.')
@@ -84,7 +84,7 @@ _DOUBLE = Recipe(2.512e-4, encoder_factor=0.1, decoder_factor=0.1, routing_weigh
 _SMALL = Recipe(1e-3, encoder_factor=1.0, decoder_factor=1.0, routing_weight=1.0)
 
 
-def recipe_of(variant: str, settings: TrainSettings) -> Recipe:
+def make_recipe(variant: str, settings: TrainSettings) -> Recipe:
     """Return the rates of a run: what was asked for, else those of the variant."""
     base = {'n': _SINGLE, 'k': _SINGLE}.get(
         variant, _DOUBLE if variant.startswith('nk') else _SMALL)

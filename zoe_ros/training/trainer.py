@@ -18,17 +18,17 @@ from tqdm import tqdm
 import yaml
 
 from zoe_ros.datasets import Dataset
-from zoe_ros.engine import DepthEstimator, resolve_device
+from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluate import evaluate
+from zoe_ros.inference.engine import DepthEstimator, resolve_device
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.settings import one_of, parse_size
-from zoe_ros.sources import open_datasets
+from zoe_ros.settings import check_choice, parse_size
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
 from zoe_ros.training.objective import Objective
-from zoe_ros.training.recipe import Recipe, recipe_of, TrainSettings
+from zoe_ros.training.recipe import make_recipe, Recipe, TrainSettings
 from zoe_ros.training.start import begin_with
 
 MODEL, STATE, SETTINGS, LOG, CURVES = (
@@ -77,7 +77,7 @@ class _Run:
                  device: torch.device) -> None:
         """Build everything, from the state in the folder if there is one."""
         if config is None:
-            one_of('variant', settings.variant, tuple(VARIANTS))
+            check_choice('variant', settings.variant, tuple(VARIANTS))
             config = VARIANTS[settings.variant]
         config = replace(config, image_size=parse_size(settings.size) or config.image_size)
         self.settings, self.held_out, self.device = settings, held_out, device
@@ -94,7 +94,7 @@ class _Run:
             nn.init.ones_(self.model.decoder.relative.conv3.get_parameter('bias'))
         # Convolutions of narrow images are a tenth faster with the channels innermost.
         self.model.to(device).to(memory_format=torch.channels_last)
-        recipe = recipe_of(config.variant, settings)
+        recipe = make_recipe(config.variant, settings)
         freeze_parts(self.model, settings.parts)
         # Batches of one domain in turn would pull the statistics of a batch normalisation to and
         # fro, and data of one domain alone would pull them away: then they are kept.
@@ -138,7 +138,7 @@ class _Run:
                 _SMOOTHING * shown + (1 - _SMOOTHING) * parts['loss'])
             steps.set_postfix_str(f'loss {shown:.4f}', refresh=False)
             self.history.append({'step': self.step, **parts})
-            if self.step % settings.every == 0 or self.step == settings.steps:
+            if self.step % settings.checkpoint_steps == 0 or self.step == settings.steps:
                 self._record()
         return self.folder / MODEL
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from zoe_ros.bag import BAG_TYPES, BagWriter, info_of, stamped
+from zoe_ros.bag import BAG_TYPES, BagWriter, info_from_camera, stamped
 from zoe_ros.datasets import DatasetError, DOMAINS
 from zoe_ros.messages import color_message, depth_message
 from zoe_ros.settings import WorldSettings
@@ -55,7 +55,7 @@ def record_world(settings: WorldSettings) -> Path:
             image, depth = renderer.frame(pose, camera, response, rng)
             stamp = _START + index * _PERIOD
             header = stamped(stamp, FRAME)
-            bag.write(INFO, info_of(camera, header), stamp)
+            bag.write(INFO, info_from_camera(camera, header), stamp)
             bag.write(IMAGE, color_message(BAG_TYPES, header, image), stamp)
             bag.write(DEPTH, depth_message(BAG_TYPES, header, depth), stamp)
     return path

@@ -8,10 +8,10 @@ import numpy as np
 
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
+from zoe_ros.datasets.world import RANGES
 from zoe_ros.world.mesh import MeshArrays, turn
 from zoe_ros.world.textures import albedo, Color, noise
 
-RANGES = {'indoor': (0.3, 10.0), 'outdoor': (0.3, 80.0)}    # of depth [m]
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _LIFT = 2e-3            # of a shadow's ray above its surface [m]
 

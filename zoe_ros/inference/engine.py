@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoe_ros.defaults import default_precision, default_variant, describe, Hardware
-from zoe_ros.heap import trim_heap
+from zoe_ros.inference.defaults import default_precision, default_variant, describe, Hardware
+from zoe_ros.inference.malloc import trim_freed_memory
+from zoe_ros.inference.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
+from zoe_ros.inference.routing import Chooser, known_head, LikeliestHead
+from zoe_ros.inference.runner import ModelRunner
+from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights, SHIPPED
 from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.network import Network
-from zoe_ros.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
-from zoe_ros.routing import Chooser, known_head, LikeliestHead
-from zoe_ros.settings import ASPECTS, one_of, PRECISIONS, ROUTERS
-from zoe_ros.transfer import as_arrays, stack, start_to_host
+from zoe_ros.settings import ASPECTS, check_choice, PRECISIONS, ROUTERS
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class DepthEstimator:
 
         :raises ValueError: a choice is not one of those accepted, or the model lacks the head.
         """
-        one_of('aspect', aspect, ASPECTS)
+        check_choice('aspect', aspect, ASPECTS)
         self.model = model.eval()
         self.check_router(router)
         self.aspect = aspect
@@ -88,7 +88,7 @@ class DepthEstimator:
         self.flip = flip
         self.router = router
         self.device = next(model.parameters()).device
-        self.network = Network(self.model, position_memory)
+        self.network = ModelRunner(self.model, position_memory)
 
     @classmethod
     def load(cls, variant: str = '', weights: str | Path | None = None, device: str = 'auto',
@@ -113,13 +113,13 @@ class DepthEstimator:
             cost. The official default inference is aspect 'keep' with both.
         :param router: 'auto' decides for each image; 'indoor' or 'outdoor' force a head.
         :param position_memory: the most that is kept between frames to save time [GiB]; see
-            :class:`zoe_ros.network.PositionBiases`.
+            :class:`zoe_ros.inference.runner.PositionBiases`.
         :raises ValueError: a choice that is not accepted, or weights that cannot be used.
         :raises FileNotFoundError: no such weights file.
         """
-        one_of('precision', precision, PRECISIONS)
-        one_of('aspect', aspect, ASPECTS)
-        one_of('router', router, ROUTERS)
+        check_choice('precision', precision, PRECISIONS)
+        check_choice('aspect', aspect, ASPECTS)
+        check_choice('router', router, ROUTERS)
         target = resolve_device(device)
         hardware = describe(target)
         config = find_config(variant, weights, hardware)
@@ -132,7 +132,7 @@ class DepthEstimator:
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)
         estimator.weights = path
-        trim_heap()
+        trim_freed_memory()
         return estimator
 
     @property
@@ -155,7 +155,7 @@ class DepthEstimator:
         height, width = size or self.model.config.image_size
         self.expect((height, width), batches, router, wait=True)
         self.predict(np.zeros((height, width, 3), np.uint8))
-        trim_heap()
+        trim_freed_memory()
 
     def expect(self, size: tuple[int, int], batches: int = 1, router: str = 'auto',
                wait: bool = False) -> None:
@@ -181,7 +181,7 @@ class DepthEstimator:
 
     def check_router(self, router: str) -> None:
         """Raise a ValueError unless ``router`` is 'auto' or a head that the model has."""
-        one_of('router', router, ROUTERS)
+        check_choice('router', router, ROUTERS)
         names = self.model.config.head_names
         if router != 'auto' and router not in names:
             raise ValueError(f'{self.model.config.title} has no {router} head, only '
@@ -266,11 +266,12 @@ class DepthEstimator:
         known = {chooser.only for chooser in choosers}
         heads = () if None in known else tuple(
             name for name in self.model.config.head_names if name in known)
-        depth, spread = self.network(pixels, choose, deviation, heads)
+        depth, deviations = self.network(pixels, choose, deviation, heads)
         if self.flip:
             depth = _average_mirrored(depth)
-            spread = None if spread is None else _average_mirrored(spread)
-        return [NetworkDepth(depth[i], None if spread is None else spread[i], plan, *chosen[i])
+            deviations = None if deviations is None else _average_mirrored(deviations)
+        return [NetworkDepth(depth[i], None if deviations is None else deviations[i], plan,
+                             *chosen[i])
                 for i, plan in enumerate(plans)]
 
     def _pixels(self, images: list[np.ndarray | torch.Tensor],
@@ -338,7 +339,7 @@ def find_config(variant: str, weights: str | Path | None, hardware: Hardware) ->
     if not variant:
         variant, reason = default_variant(hardware)
         log.info("variant '%s': %s", variant, reason)
-    one_of('variant', variant, tuple(VARIANTS))
+    check_choice('variant', variant, tuple(VARIANTS))
     return VARIANTS[variant]
 
 

@@ -9,10 +9,10 @@ import pytest
 # As a frame does: many tensors of some megabytes, alive together, all freed at its end.
 FRAMES = """
 import ctypes, resource, sys, torch
-from zoe_ros.heap import keep_heap
+from zoe_ros.inference.malloc import keep_freed_memory
 # Hand all large blocks back at once. By itself glibc does so or not as its heap happens to lie.
 assert ctypes.CDLL(None).mallopt(-3, 65536) and ctypes.CDLL(None).mallopt(-1, 65536)
-assert keep_heap() == (sys.argv[1] == 'keep')
+assert keep_freed_memory() == (sys.argv[1] == 'keep')
 torch.set_num_threads(1)
 def frame():
     blocks = [torch.ones(1_000_000) for _ in range(10)]
@@ -38,15 +38,15 @@ def test_frames_cost_no_page_faults_unless_the_user_says_so():
 
 HOLES = """
 import os, torch
-from zoe_ros.heap import keep_heap, trim_heap
+from zoe_ros.inference.malloc import keep_freed_memory, trim_freed_memory
 def resident():
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-keep_heap()
+keep_freed_memory()
 blocks = [torch.ones(250_000) for _ in range(200)]
 blocks = blocks[1::2]       # the last one holds up what glibc would give back by itself
 before = resident()
-trim_heap()
+trim_freed_memory()
 assert all(block.sum() == 250_000 for block in blocks)
 print(before - resident())
 """

@@ -4,7 +4,7 @@ Measure what a frame costs against the resolution of the network and the number 
 
 Calls `zoe bench` for each; prints a table in Markdown and, with --plot, draws it.
 
-    python scripts/bench_cost.py [--variant mobile] [--frames 20] [--plot docs/cost.png]
+    python bench/bench_cost.py [--variant mobile] [--frames 20] [--plot docs/cost.png]
 """
 from __future__ import annotations
 

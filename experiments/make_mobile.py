@@ -32,25 +32,25 @@ COMMON = ('--variant', 'mobile', '--precision', 'bf16', '--workers', '1')
 # the one before.
 STAGES = {
     '1-relative': (['world-small'], (
-        '--stage', 'relative', '--size', '96x128', '--steps', '1500', '--every', '500',
+        '--stage', 'relative', '--size', '96x128', '--steps', '1500', '--checkpoint-steps', '500',
         '--batch', '24', '--learning-rate', '1e-3', '--warm-share', '0.6')),
     '2-metric-small': (['world-small'], (
-        '--size', '96x128', '--steps', '2250', '--every', '750', '--batch', '24',
+        '--size', '96x128', '--steps', '2250', '--checkpoint-steps', '750', '--batch', '24',
         '--learning-rate', '1e-3', '--warm-share', '0.99')),
     '3-metric-small': (['world-small'], (
-        '--size', '96x128', '--steps', '6000', '--every', '1500', '--batch', '16',
+        '--size', '96x128', '--steps', '6000', '--checkpoint-steps', '1500', '--batch', '16',
         '--learning-rate', '5e-4', '--warm-share', '0.1', '--seed', '44')),
     '4-metric': (['world'], (
-        '--steps', '1050', '--every', '350', '--batch', '16', '--learning-rate', '3e-4',
+        '--steps', '1050', '--checkpoint-steps', '350', '--batch', '16', '--learning-rate', '3e-4',
         '--warm-share', '0.2', '--seed', '45')),
     '5-metric': (['world', 'world-more'], (
-        '--steps', '5000', '--every', '1250', '--batch', '16', '--learning-rate', '5e-4',
-        '--warm-share', '0.05', '--seed', '46')),
+        '--steps', '5000', '--checkpoint-steps', '1250', '--batch', '16',
+        '--learning-rate', '5e-4', '--warm-share', '0.05', '--seed', '46')),
     '6-metric': (['world', 'world-more', 'world-most'], (
-        '--steps', '4000', '--every', '1000', '--batch', '16', '--learning-rate', '5e-4',
-        '--warm-share', '0.05', '--seed', '47')),
+        '--steps', '4000', '--checkpoint-steps', '1000', '--batch', '16',
+        '--learning-rate', '5e-4', '--warm-share', '0.05', '--seed', '47')),
     '7-metric': (['world', 'world-more', 'world-most'], (
-        '--steps', '360', '--every', '360', '--batch', '16', '--learning-rate', '2e-4',
+        '--steps', '360', '--checkpoint-steps', '360', '--batch', '16', '--learning-rate', '2e-4',
         '--warm-share', '0.05', '--seed', '48')),
 }
 # What ships is their mean, which measures better than either.

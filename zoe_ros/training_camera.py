@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from zoe_ros.camera import Camera
+from zoe_ros.inference.transfer import to_device
 from zoe_ros.model.config import HeadConfig
-from zoe_ros.transfer import to_device
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingView:
+class TrainingCamera:
     """
     The way from a camera to a training camera that stands in the same place, and back.
 
@@ -29,7 +29,7 @@ class TrainingView:
 
     @staticmethod
     def between(camera: Camera, head: HeadConfig, size: tuple[int, int],
-                device: torch.device) -> TrainingView:
+                device: torch.device) -> TrainingCamera:
         """
         Compute both tables, once for a camera and a head.
 
@@ -46,9 +46,9 @@ class TrainingView:
         back[~(np.abs(back) <= 1).all(axis=-1)] = np.nan
         as_tensor = (torch.from_numpy(np.nan_to_num(to_network, nan=2.0)).float().to(device),
                      torch.from_numpy(back).float().to(device))
-        return TrainingView(*as_tensor)
+        return TrainingCamera(*as_tensor)
 
-    def look(self, image: np.ndarray) -> torch.Tensor:
+    def warp(self, image: np.ndarray) -> torch.Tensor:
         """
         Return the image that the network shall see, black where nothing is.
 
@@ -60,7 +60,7 @@ class TrainingView:
                              mode='bilinear', padding_mode='zeros', align_corners=True)
         return seen[0].permute(1, 2, 0).round().to(torch.uint8)
 
-    def back(self, values: torch.Tensor, linear: bool) -> torch.Tensor:
+    def unwarp(self, values: torch.Tensor, linear: bool) -> torch.Tensor:
         """
         Bring network values (H, W) to the pixels of the image (h, w); NaN where not seen.
 

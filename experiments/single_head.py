@@ -2,8 +2,9 @@
 The single-head baseline of ZoeD-Mobile-NK: stage 6 of make_mobile.py again, with one head.
 
 Same data, same order, same rates and as many steps from the same model, whose head for rooms now
-learns both domains. ``python scripts/single_head.py work/`` after make_mobile.py, or with several
-processes by torchrun; then ``zoe eval work/world --weights work/6-single/model.safetensors``.
+learns both domains. ``python experiments/single_head.py work/`` after make_mobile.py, or with
+several processes by torchrun; then
+``zoe eval work/world --weights work/6-single/model.safetensors``.
 """
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from ablations import ONE_HEAD
 
-from zoe_ros.sources import open_datasets
+from zoe_ros.datasets.open import open_datasets
 from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.trainer import train
 
@@ -27,7 +28,7 @@ def main() -> None:
     worlds = [str(folder / name) for name in ('world', 'world-more', 'world-most')]
     settings = TrainSettings(
         start=str(folder / '5-metric/model.safetensors'), precision='bf16', steps=4000,
-        every=2000, learning_rate=5e-4, warm_share=0.05, seed=47,
+        checkpoint_steps=2000, learning_rate=5e-4, warm_share=0.05, seed=47,
         output=str(folder / '6-single'))
     train(settings, open_datasets(worlds, 'train'), open_datasets(worlds[:1], 'test'),
           config=ONE_HEAD)

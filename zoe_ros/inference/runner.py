@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from zoe_ros.graphs import Graphs
+from zoe_ros.inference.graphs import Graphs
 from zoe_ros.model import cuda
 from zoe_ros.model.backbone import BeitBackbone, relative_position_index
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -19,7 +19,7 @@ from zoe_ros.model.zoedepth import ZoeDepth
 Choose = Callable[[np.ndarray | None], Sequence[str]]
 
 
-class Network:
+class ModelRunner:
     """
     Runs a model that does not change any more; may be called from several threads.
 
@@ -58,8 +58,9 @@ class Network:
         """
         if self.graphs is None:
             with self.convolutions():
-                trunk = self._model.trunk(pixels, self.biases.of(pixels), route=not heads)
-                return self._model.measure(trunk, choose(_host(trunk.logits)), deviation)
+                shared = self._model.forward_features(
+                    pixels, self.biases.get(pixels), route=not heads)
+                return self._model.predict_depth(shared, choose(_host(shared.logits)), deviation)
         height, width = pixels.shape[-2:]
         return self.graphs.run(
             self._key(heads, deviation), self._work(heads, deviation), [pixels],
@@ -82,7 +83,7 @@ class Network:
         def work(pixels: torch.Tensor) -> ByHead:
             if not kept:
                 # A graph keeps alive what it reads, and so does this function.
-                kept.append(self.biases.of(pixels))
+                kept.append(self.biases.get(pixels))
             side = self._side_stream if torch.cuda.is_current_stream_capturing() else None
             with self.convolutions():
                 return by_heads(self._model, pixels, kept[0], deviation, heads, side)
@@ -112,13 +113,15 @@ def by_heads(model: ZoeDepth, pixels: torch.Tensor, biases: Sequence[torch.Tenso
     """
     Compute depth by several heads; nothing in it waits for the device or comes from the host.
 
-    :param heads, deviation: see :class:`Network`; :param side_stream: see :meth:`ZoeDepth.trunk`.
+    :param heads, deviation: see :class:`ModelRunner`.
+    :param side_stream: see :meth:`ZoeDepth.forward_features`.
     """
-    trunk = model.trunk(pixels, biases, not heads, side_stream)
-    found = {head: model.measure(trunk, [head] * len(pixels), deviation)
+    shared = model.forward_features(pixels, biases, not heads, side_stream)
+    found = {head: model.predict_depth(shared, [head] * len(pixels), deviation)
              for head in heads or model.config.head_names}
-    return ByHead(trunk.logits, {head: depth for head, (depth, _) in found.items()},
-                  {head: spread for head, (_, spread) in found.items() if spread is not None})
+    return ByHead(
+        shared.logits, {head: depth for head, (depth, _) in found.items()},
+        {head: values for head, (_, values) in found.items() if values is not None})
 
 
 def _pick(found: ByHead, choose: Choose) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -158,12 +161,12 @@ class PositionBiases:
         self._kept: OrderedDict[tuple[int, int], list[torch.Tensor]] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, pixels: torch.Tensor) -> Sequence[torch.Tensor]:
+    def get(self, pixels: torch.Tensor) -> Sequence[torch.Tensor]:
         """Return the biases of the first blocks for images of this size, (1, heads, n, n) each."""
         backbone = self._backbone
         if not isinstance(backbone, BeitBackbone):
             return ()
-        grid = backbone.grid_of(pixels)
+        grid = backbone.patch_grid(pixels)
         with self._lock:
             if grid not in self._kept:
                 room = self._limit if self._evict else self._limit - self.size

@@ -6,7 +6,7 @@ A real node in a process of its own gets 640 x 480 images over DDS at 1, 2, 4 an
 that it can do, measured first. Ages are those at which depth arrives here, from the stamp of its
 image; the stages are the node's own diagnostics. Publishing takes its share of the same processor.
 
-    python scripts/bench_live.py [--seconds 15] [--plot docs/live.png] [-- -p variant:=nk ...]
+    python bench/bench_live.py [--seconds 15] [--plot docs/live.png] [-- -p variant:=nk ...]
 """
 from __future__ import annotations
 

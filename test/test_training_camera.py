@@ -11,7 +11,7 @@ from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.pipeline import DEPTH, Pipeline, POINTS
 from zoe_ros.settings import FrameSettings
-from zoe_ros.view import TrainingView
+from zoe_ros.training_camera import TrainingCamera
 
 INDOOR, OUTDOOR = VARIANTS['nk'].metric.heads
 SIZE = (384, 512)
@@ -30,9 +30,9 @@ def smooth(camera):
 
 
 def test_the_training_camera_itself_sees_what_it_sees():
-    view = TrainingView.between(NYU, INDOOR, SIZE, CPU)
+    view = TrainingCamera.between(NYU, INDOOR, SIZE, CPU)
     image = smooth(NYU)
-    seen = view.look(image).numpy()
+    seen = view.warp(image).numpy()
     assert seen.shape == (*SIZE, 3)
     # The view is that image at the size of the network: pixel i there is pixel i * 640/512 here.
     expected = image[np.arange(0, 480, 1.25).astype(int)][:, np.arange(0, 640, 1.25).astype(int)]
@@ -42,7 +42,8 @@ def test_the_training_camera_itself_sees_what_it_sees():
 @pytest.mark.parametrize('camera', [WIDE, FISHEYE], ids=['plumb_bob', 'equidistant'])
 @pytest.mark.parametrize('head', [INDOOR, OUTDOOR], ids=['indoor', 'outdoor'])
 def test_each_network_pixel_looks_along_its_own_ray(camera, head):
-    seen = TrainingView.between(camera, head, SIZE, CPU).look(smooth(camera)).numpy().astype(float)
+    view = TrainingCamera.between(camera, head, SIZE, CPU)
+    seen = view.warp(smooth(camera)).numpy().astype(float)
     fx, fy, cx, cy = np.array(head.training_camera) * (SIZE[1], SIZE[0], SIZE[1], SIZE[0])
     x, y = np.meshgrid((np.arange(SIZE[1]) - cx) / fx, (np.arange(SIZE[0]) - cy) / fy)
     inside = seen[..., 2] > 199
@@ -54,10 +55,10 @@ def test_each_network_pixel_looks_along_its_own_ray(camera, head):
 @pytest.mark.parametrize('camera', [NYU, WIDE, FISHEYE], ids=['pinhole', 'plumb', 'equidistant'])
 @pytest.mark.parametrize('linear', [True, False], ids=['linear', 'nearest'])
 def test_values_come_back_to_the_pixels_that_look_along_their_ray(camera, linear):
-    view = TrainingView.between(camera, INDOOR, SIZE, CPU)
+    view = TrainingCamera.between(camera, INDOOR, SIZE, CPU)
     fx, fy, cx, cy = np.array(INDOOR.training_camera) * (SIZE[1], SIZE[0], SIZE[1], SIZE[0])
     x = torch.from_numpy((np.arange(SIZE[1]) - cx) / fx).float().expand(SIZE)
-    back = view.back(x, linear).numpy()
+    back = view.unwarp(x, linear).numpy()
     rays = camera.rays
     seen = ~np.isnan(back)
     step = 1 / fx       # of one network pixel

@@ -13,8 +13,8 @@ from zoe_ros.model.decoder import upsample
 _NUMBERS = {'cpu': 1 << 19, 'cuda': 1 << 24}
 
 
-def in_strips(compute: Callable[[slice], torch.Tensor], size: tuple[int, int], channels: int,
-              device: torch.device) -> torch.Tensor:
+def map_row_tiles(compute: Callable[[slice], torch.Tensor], size: tuple[int, int], channels: int,
+                  device: torch.device) -> torch.Tensor:
     """
     Return (b, c, H, W) of a function that gives some of its rows; all at once for gradients.
 

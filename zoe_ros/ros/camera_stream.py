@@ -11,8 +11,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import String
 
-from zoe_ros.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, first_line, MessageTypes, nanoseconds, pack_array
+from zoe_ros.errors import first_line
+from zoe_ros.inference.engine import DepthEstimator
+from zoe_ros.messages import CameraInfoBuffer, MessageTypes, nanoseconds, pack_array
 from zoe_ros.pipeline import (
     CAMERA_INFO,
     COLORED,

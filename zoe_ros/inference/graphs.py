@@ -84,8 +84,8 @@ class Graphs:
                     if graph is not None:
                         result = take(graph.replay(inputs))
                     else:
-                        there = [x.to(self._device, non_blocking=True) for x in inputs]
-                        result = take(work(*there))
+                        on_device = [x.to(self._device, non_blocking=True) for x in inputs]
+                        result = take(work(*on_device))
                 caller.wait_stream(self._stream)
         return result
 

@@ -6,7 +6,7 @@ The network's answer is made up (a slanted room with an edge), everything else i
 code and real rclpy publishers with a subscription that listens. Beside it the naive way: a
 message filled by assigning an array, a cloud packed point by point. Medians of one run.
 
-    python scripts/bench_overhead.py [--frames 200]
+    python bench/bench_overhead.py [--frames 200]
 """
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 import torch
 
-from zoe_ros.engine import DepthEstimator, NetworkDepth
-from zoe_ros.heap import keep_heap
+from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
+from zoe_ros.inference.malloc import keep_freed_memory
+from zoe_ros.inference.preprocess import plan_sizes
+from zoe_ros.inference.routing import FixedHead
 from zoe_ros.messages import CameraInfoBuffer, pack_array
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.pipeline import CAMERA_INFO, DEPTH, Pipeline, POINTS
-from zoe_ros.preprocess import plan_sizes
-from zoe_ros.ros.channel import ROS_TYPES
-from zoe_ros.routing import FixedHead
+from zoe_ros.ros.camera_stream import ROS_TYPES
 from zoe_ros.settings import FrameSettings
 
 WIDTH, HEIGHT = 640, 480
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=200)
     frames = parser.parse_args().frames
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    keep_heap()     # as the node does
+    keep_freed_memory()     # as the node does
     rclpy.init()
     node = rclpy.create_node('bench_overhead')
     qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)

@@ -8,8 +8,8 @@ from zoe_ros.bag import is_bag
 from zoe_ros.datasets import Dataset, DatasetError, DOMAINS
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.datasets.published import PublishedDataset, recognise, SOURCES
+from zoe_ros.datasets.world import is_world, WorldDataset
 from zoe_ros.settings import DataSettings
-from zoe_ros.world.make import is_world, WorldDataset
 
 
 def open_datasets(data: Sequence[str], split: str,

@@ -1,4 +1,4 @@
-"""What runs the model: kept position biases, strips, fused products; all as the plain model."""
+"""What runs the model: kept position biases, tiles, fused products; all as the plain model."""
 from concurrent.futures import ThreadPoolExecutor
 from threading import current_thread, Event, main_thread
 
@@ -11,16 +11,16 @@ from torch.nn import functional as F
 
 from zoe_ros import DepthEstimator
 from zoe_ros.benchmark import made_up_model
-from zoe_ros.graphs import Graphs
+from zoe_ros.inference.graphs import Graphs
+from zoe_ros.inference.preprocess import plan_sizes, to_pixels
+from zoe_ros.inference.runner import ModelRunner, PositionBiases
 from zoe_ros.model import kernels
 from zoe_ros.model.backbone import attend, transform
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.decoder import upsample
 from zoe_ros.model.hub import find_weights
-from zoe_ros.model.strips import in_strips, upsample_rows
+from zoe_ros.model.tiling import map_row_tiles, upsample_rows
 from zoe_ros.model.weights import load_model
-from zoe_ros.network import Network, PositionBiases
-from zoe_ros.preprocess import plan_sizes, to_pixels
 
 KINDS = {'two heads': {}, 'bounded': {'heads': ('outdoor',), 'bounded': True},
          'one head': {'heads': ('indoor',)}}
@@ -34,14 +34,14 @@ def pixels_of(size, count=1):
 
 def plain_depth(model, pixels):
     """
-    Compute depth as written: ready for gradients, so without products or strips of ours.
+    Compute depth as written: ready for gradients, so without products or tiles of ours.
 
     Linear layers by torch, its own attention, all bins of all pixels at once.
     """
-    trunk = model.trunk(pixels)
-    heads = model.choose(trunk.logits, len(pixels))
+    shared = model.forward_features(pixels)
+    heads = model.choose(shared.logits, len(pixels))
     assert torch.is_grad_enabled()
-    means = [model.metric(head, trunk.features, trunk.embeddings).mean()[i]
+    means = [model.metric(head, shared.features, shared.embeddings).mean()[i]
              for i, head in enumerate(heads)]
     return torch.stack(means).detach(), heads
 
@@ -67,7 +67,7 @@ def test_float32_is_that_of_the_plain_model(kind, size):
     model = made_up.tiny_model(**KINDS[kind])
     pixels = pixels_of(size, 2)
     expected, _ = plain_depth(model, pixels)
-    network = Network(model.pack(), 1.0)
+    network = ModelRunner(model.pack(), 1.0)
     for _ in range(2):          # the second call finds the biases
         depth, spread = network(pixels, choose_by(model, 2))
         assert spread is None
@@ -80,7 +80,7 @@ def test_half_precision_is_near_the_plain_model(kind, dtype):
     model = made_up.tiny_model(**KINDS[kind])
     pixels = pixels_of((64, 96), 2)
     expected, heads = plain_depth(model, pixels)
-    depth, _ = Network(model.set_precision(dtype).pack(), 1.0)(pixels, lambda logits: heads)
+    depth, _ = ModelRunner(model.set_precision(dtype).pack(), 1.0)(pixels, lambda logits: heads)
     difference = (depth - expected).abs() / expected
     assert torch.isfinite(depth).all()
     assert 0 < difference.median() < 0.005
@@ -97,8 +97,8 @@ def test_full_size_is_that_of_the_plain_model(official):
         model = load_model(config, path)
         narrow = load_model(config, path, dtype=torch.bfloat16)
     expected, heads = plain_depth(model, pixels)
-    assert_close(Network(model.pack(), 1.0)(pixels, lambda logits: heads)[0], expected)
-    depth, _ = Network(narrow.pack(), 1.0)(pixels, lambda logits: heads)
+    assert_close(ModelRunner(model.pack(), 1.0)(pixels, lambda logits: heads)[0], expected)
+    depth, _ = ModelRunner(narrow.pack(), 1.0)(pixels, lambda logits: heads)
     difference = ((depth - expected).abs() / expected).flatten()
     assert torch.isfinite(depth).all()
     assert difference.median() < 0.005
@@ -114,7 +114,7 @@ def test_full_size_is_that_of_the_plain_model(official):
 @torch.inference_mode()
 def test_a_packed_transformer_computes_the_same_to_the_bit(dtype):
     model = made_up.tiny_model().set_precision(dtype)
-    backbone, bias = model.backbone, PositionBiases(model, 1.0).of(pixels_of((64, 96)))[0]
+    backbone, bias = model.backbone, PositionBiases(model, 1.0).get(pixels_of((64, 96)))[0]
     tokens = made_up.tensor_for('tokens', (3, 25, backbone.cls_token.shape[-1]))
     tokens = tokens.to(dtype)
     expected = [(attend(block, tokens, bias), transform(block, tokens))
@@ -128,7 +128,7 @@ def test_a_packed_transformer_computes_the_same_to_the_bit(dtype):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 def test_a_packed_model_computes_the_same(dtype):
     model, pixels = made_up.tiny_model().set_precision(dtype), pixels_of((64, 96), 3)
-    network = Network(model, 1.0)
+    network = ModelRunner(model, 1.0)
     with torch.inference_mode():
         maps = model.encode(pixels)
     expected, _ = network(pixels, choose_by(model, 3))
@@ -170,7 +170,7 @@ def test_biases_are_made_once_and_shared_by_threads():
     model = made_up.tiny_model()
     biases, pixels = PositionBiases(model, 1.0), pixels_of((64, 96))
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(biases.of, [pixels] * 8))
+        found = list(pool.map(biases.get, [pixels] * 8))
     assert len(found[0]) == 4
     assert all(list(map(id, other)) == list(map(id, found[0])) for other in found)
     assert biases.size == 4 * 2 * 25 * 32 * 4       # blocks, heads, tokens, tokens in rows, bytes
@@ -180,12 +180,12 @@ def test_memory_of_biases_is_bounded():
     model = made_up.tiny_model()
     one = 2 * 25 * 32 * 4
     biases = PositionBiases(model, 2.5 * one / 2 ** 30)
-    assert len(biases.of(pixels_of((64, 96)))) == 2
+    assert len(biases.get(pixels_of((64, 96)))) == 2
     assert biases.size == 2 * one
     # Another resolution takes the place of the first.
-    assert len(biases.of(pixels_of((64, 64)))) == 4
+    assert len(biases.get(pixels_of((64, 64)))) == 4
     assert biases.size == 4 * 2 * 17 * 24 * 4 <= 2.5 * one
-    assert len(biases.of(pixels_of((256, 256)))) == 0
+    assert len(biases.get(pixels_of((256, 256)))) == 0
 
 
 @pytest.mark.parametrize('memory', [0.0, 2.5 * 6400 / 2 ** 30])
@@ -229,10 +229,10 @@ def test_strips_put_together_are_the_whole(channels):
         return x[:, :, rows] * 2
 
     with torch.no_grad():
-        assert torch.equal(in_strips(compute, (11, 8), channels, x.device), x * 2)
+        assert torch.equal(map_row_tiles(compute, (11, 8), channels, x.device), x * 2)
     assert len(seen) == (1 if channels == 1 else 11)
     seen.clear()
-    in_strips(compute, (11, 8), channels, x.device)     # with gradients nothing is cut
+    map_row_tiles(compute, (11, 8), channels, x.device)     # with gradients nothing is cut
     assert seen == [slice(0, 11)]
 
 
@@ -262,7 +262,7 @@ def test_packed_convolution(geometry, last, dtype):
     """Of the size that it was laid out for, and of others after it."""
     layer = made_up.fill(nn.Conv2d(16, 8, **geometry)).to(dtype)
     module = nn.Sequential(layer)
-    kernels.pack_convolutions(module)
+    kernels.pack_convs(module)
     assert isinstance(module[0], kernels.PackedConv)
     tolerance = 1e-5 if dtype == torch.float32 else 0.02
     for size in ((2, 16, 10, 14), (1, 16, 5, 8), (2, 16, 10, 14)):
@@ -286,7 +286,7 @@ def test_packed_convolution(geometry, last, dtype):
 def test_what_pads_in_its_own_way_stays_as_it_is(layer):
     x = made_up.tensor_for('x', (1, 4, 9, 12))
     expected = layer(x).relu()
-    found = kernels.packed(layer, relu=True)(x)
+    found = kernels.pack_conv(layer, relu=True)(x)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -304,8 +304,8 @@ def test_a_network_that_packs_while_others_wait():
     """Weights are laid out by the first call, and calls come from several threads."""
     model = made_up.tiny_model()
     pixels = pixels_of((64, 96))
-    expected, _ = Network(model, 1.0)(pixels, choose_by(model))
-    network = Network(model.pack(), 1.0)
+    expected, _ = ModelRunner(model, 1.0)(pixels, choose_by(model))
+    network = ModelRunner(model.pack(), 1.0)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: network(pixels, choose_by(model))[0], range(8)))
     for depth in found:
@@ -333,16 +333,16 @@ def test_biases_that_graphs_read_stay_and_new_ones_get_what_is_left():
     # Memory for the four blocks of the first grid and two of the second, which is as large.
     each = model.backbone.bias_bytes((4, 6))
     biases = PositionBiases(model, 6.5 * each / 2 ** 30, evict=False)
-    first, second, third = (biases.of(pixels_of(size)) for size in sizes)
+    first, second, third = (biases.get(pixels_of(size)) for size in sizes)
     assert [len(first), len(second)] == [4, 2]
     assert biases.size <= 6.5 * each
-    assert biases.of(pixels_of(sizes[0])) is first      # nothing was thrown away
+    assert biases.get(pixels_of(sizes[0])) is first      # nothing was thrown away
     assert len(third) == int(0.5 * each // model.backbone.bias_bytes((4, 4)))
     # Fewer are kept, the others are made: the same depth.
-    network = Network(model, 1.0)
+    network = ModelRunner(model, 1.0)
     for size, kept in zip(sizes, (first, second, third)):
-        found = model.trunk(pixels_of(size), kept)
-        depth = model.measure(found, ['indoor'])[0]
+        found = model.forward_features(pixels_of(size), kept)
+        depth = model.predict_depth(found, ['indoor'])[0]
         expected, _ = network(pixels_of(size), lambda logits: ['indoor'])
         assert_close(depth, expected, 1e-5)
 
@@ -352,7 +352,7 @@ def test_biases_that_graphs_read_stay_and_new_ones_get_what_is_left():
 @pytest.mark.parametrize('head', ['indoor', 'outdoor'])
 def test_a_forced_head_asks_no_router(head):
     model, pixels = made_up.tiny_model(), pixels_of((64, 96), 2)
-    network = Network(model, 1.0)
+    network = ModelRunner(model, 1.0)
     expected, _ = network(pixels, lambda logits: [head] * 2)
     asked = []
     for module in (model.router, *(other for name, other in model.metric.heads.items()
@@ -372,8 +372,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(),
 @pytest.mark.parametrize('deviation', [False, True])
 def test_a_graph_replays_what_the_model_computes(deviation):
     model = made_up.tiny_model()
-    expected = Network(model, 1.0)(pixels_of((64, 96), 2), choose_by(model, 2), deviation)
-    network = Network(model.cuda().pack(), 1.0)
+    expected = ModelRunner(model, 1.0)(pixels_of((64, 96), 2), choose_by(model, 2), deviation)
+    network = ModelRunner(model.cuda().pack(), 1.0)
     for _ in range(3):
         network(pixels_of((64, 64)).cuda(), choose_by(model))       # another shape between
         depth, spread = network(pixels_of((64, 96), 2).cuda(), choose_by(model, 2), deviation)
@@ -386,8 +386,8 @@ def test_a_graph_replays_what_the_model_computes(deviation):
 def test_a_forced_head_has_a_graph_of_its_own():
     model = made_up.tiny_model()
     pixels = pixels_of((64, 96))
-    expected, _ = Network(model, 1.0)(pixels, lambda logits: ['outdoor'])
-    network = Network(model.cuda().pack(), 1.0)
+    expected, _ = ModelRunner(model, 1.0)(pixels, lambda logits: ['outdoor'])
+    network = ModelRunner(model.cuda().pack(), 1.0)
     asked = []
     depth, _ = network(pixels.cuda(), lambda logits: asked.append(logits) or ['outdoor'],
                        heads=['outdoor'])

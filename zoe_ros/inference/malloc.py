@@ -12,7 +12,7 @@ _KEPT = 128 << 20
 _OWN_CHOICE = ('MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_')
 
 
-def keep_heap() -> bool:
+def keep_freed_memory() -> bool:
     """
     Let the C library keep what a frame has freed for the next one; for the owner of a process.
 
@@ -25,25 +25,25 @@ def keep_heap() -> bool:
     """
     if any(name in os.environ for name in _OWN_CHOICE):
         return False
-    mallopt = _of_glibc('mallopt')
+    mallopt = _glibc_function('mallopt')
     # Either threshold alone would fix the other at its small default.
     return bool(mallopt and mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP)
                 and mallopt(_TRIM_THRESHOLD, _KEPT))
 
 
-def trim_heap() -> None:
+def trim_freed_memory() -> None:
     """
     Give back to the system what has been freed, also what lies between that which is in use.
 
     For after a model has been loaded and laid out anew: each weight leaves a hole of its size
     behind, some hundred megabytes of the largest model in all.
     """
-    trim = _of_glibc('malloc_trim')
+    trim = _glibc_function('malloc_trim')
     if trim:
         trim(0)
 
 
-def _of_glibc(name: str) -> Any:
+def _glibc_function(name: str) -> Any:
     try:
         return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):    # another C library, or another system

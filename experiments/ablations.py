@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from zoe_ros.datasets import Dataset
-from zoe_ros.engine import DepthEstimator
+from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluate import evaluate, ROUTING
+from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.metrics import depth_metrics, mean_metrics
 from zoe_ros.model.config import VARIANTS, ZoeConfig
-from zoe_ros.sources import open_datasets
 from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.trainer import train
 
@@ -75,7 +75,8 @@ def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[D
     if result.is_file():
         return dict(json.loads(result.read_text()))
     config, routing = CHOICES[name]
-    common = {'variant': 'mobile', 'size': options.size, 'precision': 'bf16', 'every': 10_000,
+    common = {'variant': 'mobile', 'size': options.size, 'precision': 'bf16',
+              'checkpoint_steps': 10_000,
               'seed': seed, 'workers': 1}
     start = train(TrainSettings(
         stage='relative', steps=options.relative_steps, learning_rate=1e-3,

@@ -1,0 +1,73 @@
+"""Frames of the synthetic world, as :mod:`zoe_ros.world.make` leaves them on disk."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from zoe_ros.camera import Camera
+from zoe_ros.datasets import DatasetError, DOMAINS, EvalProtocol, Sample
+
+# Grows whenever the same seed gives other frames.
+VERSION = 1
+SPLITS = ('train', 'test')
+RANGES = {'indoor': (0.3, 10.0), 'outdoor': (0.3, 80.0)}    # of depth [m]
+DESCRIPTION = 'world.json'
+
+
+class WorldDataset:
+    """One split of one domain of a made world."""
+
+    def __init__(self, folder: str | Path, split: str, domain: str) -> None:
+        """
+        Map the arrays; nothing is read yet.
+
+        :raises DatasetError: they are not there, not complete, or of another version.
+        """
+        part = Path(folder).expanduser() / split / domain
+        description = read_description(part)
+        if description['version'] != VERSION:
+            raise DatasetError(f'{part} was made by another version of zoe world: make it anew')
+        self.name = f'world-{domain}'
+        self.domain = domain
+        self.protocol = EvalProtocol(*RANGES[domain])
+        try:
+            self._images = np.load(part / 'images.npy', mmap_mode='r')
+            self._depths = np.load(part / 'depths.npy', mmap_mode='r')
+            self._cameras = np.load(part / 'cameras.npy')
+        except (OSError, ValueError) as error:
+            raise DatasetError(f'{part} is damaged ({error}): remove it and make it anew'
+                               ) from None
+        self._frames = description['frames']
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return a frame, named by scene and number."""
+        height, width = self._depths.shape[1:]
+        scene, frame = divmod(range(len(self))[index], self._frames)
+        return Sample(
+            np.array(self._images[index]), self._depths[index].astype(np.float32),
+            Camera(width, height, *self._cameras[index]), self.domain, f'{scene:04}-{frame:02}')
+
+
+def is_world(folder: Path) -> bool:
+    """Tell whether a folder holds a made world, or a part of one."""
+    return any((folder / split / domain / DESCRIPTION).is_file()
+               for split in SPLITS for domain in DOMAINS)
+
+
+def read_description(part: Path) -> dict[str, int]:
+    """
+    Read what a split of a domain was made with.
+
+    :raises DatasetError: there are no frames.
+    """
+    try:
+        return dict(json.loads((part / DESCRIPTION).read_text()))
+    except (OSError, ValueError):
+        raise DatasetError(f'{part} holds no frames: make them with "zoe world '
+                           f'{part.parent.parent}"') from None
