@@ -28,7 +28,7 @@ from zoe_ros.messages import CameraInfoBuffer, decode_image
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
 DEPTH, INFO, POINTS = '/depth/image', '/depth/camera_info', '/points'
 RAW = '/camera/image_raw'

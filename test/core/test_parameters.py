@@ -9,7 +9,7 @@ import yaml
 from zoe_ros.ros.parameters import DepthParameters, to_markdown, to_yaml
 from zoe_ros.settings import RunSettings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_parameter_file_is_the_one_that_the_code_writes():
