@@ -66,6 +66,24 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(target), link
 
 
+def tree(text):
+    """Return the paths of an indented tree of files: two spaces a level, folders end with /."""
+    paths, folders = set(), []
+    for indent, name in re.findall(r'^((?:  )*)(\S+)', text, re.MULTILINE):
+        folders[len(indent) // 2:] = [name]
+        paths.add(''.join(folders))
+    return paths
+
+
+def test_the_tree_names_every_module():
+    text = (ROOT / 'CONTRIBUTING.md').read_text()
+    listed = tree(text.partition('### Files')[2].split('```')[1].strip('\n'))
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'zoe_ros').rglob('*.py')
+               if path.name != '__init__.py'}
+    assert {path for path in listed if path.endswith('.py')} == modules
+    assert all((ROOT / path).is_dir() for path in listed if path.endswith('/'))
+
+
 def test_answers_advise_what_exists():
     text = re.sub(r'\s+', ' ', (ROOT / 'docs' / 'answers.md').read_text())
     accepted = {item.name: item for item in fields(DepthParameters)}
