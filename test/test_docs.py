@@ -8,7 +8,8 @@ import pytest
 from zoe_ros.ros.parameters import DepthParameters
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md')),
+         ROOT / 'bench' / 'README.md', ROOT / 'zoe_ros' / 'data' / 'weights' / 'README.md']
 SECTION = re.compile(r'(?:\bsections? |specification, )(\d(?:\.\d)?)(?: and (\d\.\d))?')
 TRAP = re.compile(r'\((?:trap )?(T\d+)|\btraps? (T\d+)(?:, (T\d+))*(?: and (T\d+))?')
 LINK = re.compile(r'\[[^]]*\]\(([^)\s]+)\)')
@@ -54,7 +55,7 @@ def test_every_citation_in_the_code_has_its_anchor():
     assert everything <= set(re.findall(r'\(#([\w-]+)\)', table))
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for link in LINK.findall(page.read_text()):
         if '://' in link or link.startswith('mailto:'):
