@@ -16,8 +16,8 @@ def test_the_parameter_file_is_the_one_that_the_code_writes():
     assert (ROOT / 'config' / 'depth.yaml').read_text() == to_yaml()
 
 
-def test_the_table_of_the_readme_is_the_one_that_the_code_writes():
-    assert to_markdown() in (ROOT / 'README.md').read_text()
+def test_the_table_of_the_page_is_the_one_that_the_code_writes():
+    assert to_markdown() in (ROOT / 'docs' / 'node.md').read_text()
 
 
 def test_the_parameter_file_holds_the_defaults():
