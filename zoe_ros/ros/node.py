@@ -283,16 +283,20 @@ def _advice(error: Exception) -> str:
 
 
 class _ToRosLog(logging.Handler):
-    """Hands the log of the core to the node's logger."""
+    """Passes the log of the core to the node's logger."""
 
     def __init__(self, logger: Any) -> None:
         super().__init__()
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = ('error' if record.levelno >= logging.ERROR
-                 else 'warning' if record.levelno >= logging.WARNING else 'info')
-        getattr(self._logger, level)(record.getMessage())
+        # A line each: rclpy lets one line of a program log at one severity only.
+        if record.levelno >= logging.ERROR:
+            self._logger.error(record.getMessage())
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(record.getMessage())
+        else:
+            self._logger.info(record.getMessage())
 
 
 def _device_name(device: torch.device) -> str:
