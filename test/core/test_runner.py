@@ -98,10 +98,10 @@ def test_depth_does_not_depend_on_what_is_kept(memory, photos):
 def test_warm_up_leaves_nothing_to_the_first_frame(photos):
     estimator = DepthEstimator(made_up.tiny_model())
     estimator.warm_up()
-    kept = estimator.network.biases.size
+    kept = estimator.runner.biases.size
     assert kept
     estimator.predict(photos[0])
-    assert estimator.network.biases.size == kept
+    assert estimator.runner.biases.size == kept
 
 
 def test_biases_that_graphs_read_stay_and_new_ones_get_what_is_left():
