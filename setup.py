@@ -61,7 +61,7 @@ setup(
             'scipy>=1.7',
         ],
         # colcon test looks for pytest in an extra of this name.
-        'test': ['pytest>=7.0', 'hypothesis>=6.0'],
+        'test': ['pytest>=7.0', 'pytest-timeout>=2.1', 'hypothesis>=6.0'],
         # Further requirements of `make test`.
         'dev': [
             'flake8',

@@ -25,7 +25,7 @@ SPILT, SPILT_BY_SEEDS = 300, 1000
 def test_kernels_compile_and_fit(variant, capability, tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / 'test' / 'compile_kernels.py'), variant, str(capability)],
-        cwd=ROOT, capture_output=True, text=True, timeout=600,
+        cwd=ROOT, capture_output=True, text=True, timeout=550,
         env={**os.environ, 'TRITON_INTERPRET': '0', 'TRITON_CACHE_DIR': str(tmp_path),
              'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,6 @@ from ros_support import (
     running_node,
     seconds_of,
     tiny,
-    USUAL,
 )
 
 
@@ -55,15 +54,7 @@ def test_size_encoding_and_frame_may_change_in_mid_stream(client):
             for frame in ('cam', 'another'):
                 at += 0.1
                 image = good_image(at, size, frame, encoding)
-
-                def answered(header=image.header):
-                    latest = [client.received[name][-1:] for name in USUAL]
-                    return all(of and of[0].header == header for of in latest)
-
-                # An image that comes before its CameraInfo meets that of another size, and has no
-                # cloud. One that was asked twice is answered twice, the second time late.
-                client.ask_until(
-                    image, answered, good_info(at, size, frame), 0.5, f'a cloud of {size}')
+                client.ask(image, good_info(at, size, frame))
                 depth, info, cloud = client.depth[-1], client.camera_info[-1], client.points[-1]
                 assert depth.header == info.header == cloud.header == image.header
                 assert (depth.height, depth.width, depth.encoding) == (*size, '32FC1')
@@ -179,7 +170,7 @@ def test_parameters_may_change_while_frames_flow(tiny_weights):
             Client(node, compressed=False, qos=KEEP_ALL, listen_qos=KEEP_ALL) as client:
         node.wait_for(READY)
         client.wait_for_match()
-        client.ask_until(good_image(1), lambda: client.points, good_info(1), interval=2.0)
+        client.ask(good_image(1), good_info(1))
         client.spin(0.5)
         client.clear()
         for i in range(number):

@@ -181,6 +181,8 @@ class Client:
     :ivar received: output -> its messages; also to be had as ``depth``, ``camera_info`` and
         ``points``.
     :ivar reports: the statuses of this node on /diagnostics.
+    :ivar asked: how many images :meth:`ask` was called for; ``repeated``: how often one of them
+        had to be published once more. At the end few may have been.
     """
 
     def __init__(self, node, compressed=True, outputs=USUAL, qos=QOS, listen_qos=QOS):
@@ -204,6 +206,7 @@ class Client:
         self.infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
         self.received = {name: [] for name in OUTPUTS}
         self.depth, self.camera_info, self.points = (self.received[name] for name in USUAL)
+        self.asked = self.repeated = 0
         self._listen_qos = listen_qos
         self._subscriptions = {}
         self._services = {}
@@ -216,11 +219,14 @@ class Client:
         """Return self."""
         return self
 
-    def __exit__(self, *exception):
-        """Leave DDS."""
+    def __exit__(self, kind, *exception):
+        """Leave DDS; a node that answers only because it is asked again and again fails here."""
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
+        if kind is None:
+            assert self.repeated <= 1 + self.asked // 20, (
+                f'{self.repeated} of {self.asked} images had to be published again')
 
     # --- listening --------------------------------------------------------------------------
 
@@ -310,9 +316,12 @@ class Client:
                        getattr(messages[-1], 'header', image.header).stamp == image.header.stamp
                        for messages, count in zip(collected, before))
 
+        self.asked += 1
+        self.repeated -= 1      # the first time is no repetition
         end = time.monotonic() + PATIENCE
         while not answered():
             assert time.monotonic() < end, 'depth did not happen'
+            self.repeated += 1
             # An image that was faster than its CameraInfo has no cloud: once again.
             for messages, count in zip(collected, before):
                 del messages[count:]
@@ -324,7 +333,12 @@ class Client:
         return collected[0][-1]
 
     def ask_until(self, image, condition, info=None, interval=0.1, what='that'):
-        """Publish an image again and again until ``condition()`` holds."""
+        """
+        Publish an image again and again until ``condition()`` holds.
+
+        For a state of the node that a stream of images brings about. An answer to one image is
+        what :meth:`ask` waits for, which counts those that are lost.
+        """
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, f'{what} did not happen'
