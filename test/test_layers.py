@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'settings', 'colormap', 'camera', 'metrics'],
+    ['errors', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
     ['model.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults'],
@@ -19,6 +19,7 @@ LAYERS = [
     ['inference.runner'],
     ['inference.engine'],
     [''],                               # zoe_ros itself: the version and the public names
+    ['images', 'storage.'],
     ['messages'],
     ['pipeline'],
     ['bag', 'results'],
