@@ -1,4 +1,4 @@
-"""The node reference of the README against the code: topics, types, units, diagnostics, levels."""
+"""The reference docs/node.md against the code: topics, types, units, diagnostics, levels."""
 import re
 
 from builtin_interfaces.msg import Time
@@ -12,14 +12,14 @@ from zoe_ros.ros.camera_stream import OUTPUTS, ROS_TYPES
 from zoe_ros.ros.diagnostics import FrameStats
 from zoe_ros.settings import FrameSettings
 
-README = (ROOT / 'README.md').read_text()
+PAGE = (ROOT / 'docs' / 'node.md').read_text()
 # What decode_image and the node count: as the sources write it.
 COUNTED = re.compile(r"(?:MessageError\(\s*|_drop\(|\.dropped\()'(\w+)'")
 
 
 def table(first):
-    """Return the rows of the README's table whose head begins with ``first``."""
-    lines = README.split(f'| {first} |', 1)[1].splitlines()[2:]
+    """Return the rows of the page's table whose head begins with ``first``."""
+    lines = PAGE.split(f'| {first} |', 1)[1].splitlines()[2:]
     end = next(i for i, line in enumerate(lines) if not line.startswith('|'))
     return [[cell.strip() for cell in line.strip('|').split('|')] for line in lines[:end]]
 
@@ -39,8 +39,8 @@ def frame(tiny_estimator):
 
 
 def test_topics_and_types(frame):
-    rows = {re.findall('`(.*?)`', name)[0]: kind for name, kind, *_ in table('topic')
-            if '(out)' in name}
+    rows = {re.findall('`(.*?)`', name)[0]: kind
+            for name, kind, *_ in table('published topic')}
     expected = {name: ros_name(kind) for name, kind in OUTPUTS.items()}
     for name, message in frame.messages.items():
         if hasattr(message, 'encoding'):
@@ -49,8 +49,8 @@ def test_topics_and_types(frame):
 
 
 def test_units(frame):
-    units = {re.findall('`(.*?)`', name)[0]: unit for name, _, unit, _ in table('topic')
-             if '(out)' in name}
+    units = {re.findall('`(.*?)`', name)[0]: unit
+             for name, _, unit, _ in table('published topic')}
     metres = {'m': 1.0, 'mm': 1e-3}
     # Seen through the camera: a point of the cloud lies at z [m] by REP 103.
     cloud = np.frombuffer(bytes(frame.messages['points'].data), '<f4').reshape(48, 64, 4)
@@ -66,7 +66,7 @@ def test_units(frame):
 
 def test_diagnostics_are_listed(frame):
     listed = set()
-    for keys, _ in table('diagnostics'):
+    for keys, _ in table('key'):
         first, *others = re.findall('`(.*?)`', keys)
         for key in (first, *others):
             listed.add(first.replace('p50', 'p95') if key == 'p95' else key)

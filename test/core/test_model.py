@@ -11,8 +11,8 @@ from timm.models.beit import Beit
 import torch
 
 from zoe_ros.model import metric
-from zoe_ros.model.backbone import relative_position_bias, relative_position_index
-from zoe_ros.model.config import RELEASED, VARIANTS, ZoeConfig
+from zoe_ros.model.backbone import BeitBackbone, relative_position_bias, relative_position_index
+from zoe_ros.model.config import BackboneConfig, RELEASED, VARIANTS, ZoeConfig
 from zoe_ros.model.metric import attract, log_binomial_coefficients, LogBinomial
 from zoe_ros.model.router import sinusoid
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -146,6 +146,44 @@ def test_position_bias_is_timms_at_the_grid_of_the_tables():
         ours = block(x, shared_rel_pos_bias=bias)
     assert torch.allclose(ours, theirs, atol=1e-6)
     assert not torch.allclose(without, theirs, atol=1e-2)
+
+
+def beit_pair(depth):
+    """Return an encoder of ours and timm's of the same structure, both fresh."""
+    ours = BeitBackbone(BackboneConfig(
+        embed_dim=128, depth=depth, heads=4, table_grid=4, taps=(0, 1, 2, depth - 1),
+        channels=(8, 8, 8, 8)))
+    return ours, Beit(img_size=64, num_classes=0, embed_dim=128, depth=depth, num_heads=4,
+                      use_abs_pos_emb=False, use_rel_pos_bias=False, init_values=1e-5).eval()
+
+
+def test_blocks_compute_as_those_of_timm():
+    ours, theirs = beit_pair(depth=1)
+    block, reference = ours.blocks[0], theirs.blocks[0]
+    state = {name: made_up.tensor_for(name, t.shape) for name, t in block.state_dict().items()}
+    block.load_state_dict(state)
+    reference.load_state_dict(state)        # strict: the names are the same
+    tokens, bias = made_up.tensor_for('x', (2, 9, 128)), made_up.tensor_for('b', (1, 4, 9, 9))
+    with torch.inference_mode():
+        found = tokens + block.gamma_1 * block.attn(block.norm1(tokens), bias)
+        found = found + block.gamma_2 * block.mlp(block.norm2(found))
+        assert torch.allclose(found, reference(tokens, shared_rel_pos_bias=bias), atol=1e-5)
+    assert (found - tokens).abs().mean() > 0.05
+
+
+def test_an_encoder_starts_as_that_of_timm():
+    torch.manual_seed(0)
+    ours, theirs = beit_pair(depth=5)
+    expected = {name.replace('patch_embed.proj', 'patch_embed'): parameter
+                for name, parameter in theirs.named_parameters() if 'norm.' not in name}
+    found = {name: parameter for name, parameter in ours.named_parameters()
+             if not name.startswith(('reassemble', 'position_tables'))}
+    assert found.keys() == expected.keys()
+    for name, parameter in found.items():
+        # Random, so alike within what so few numbers can show; constants are equal.
+        tolerance = 4 * float(expected[name].std(correction=0)) / parameter.numel() ** 0.5
+        assert abs(float(parameter.mean() - expected[name].mean())) <= 1.5 * tolerance, name
+        assert abs(float(parameter.std() - expected[name].std())) <= tolerance, name
 
 
 @pytest.mark.parametrize('grid', [(4, 4), (2, 6), (7, 3), (1, 1), (9, 12)])

@@ -24,7 +24,7 @@ from std_msgs.msg import String
 import torch
 
 ROS = bags.rclpy_family()
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Patience, not a measure: these machines can be slow and discovery takes seconds.
 PATIENCE = 90.0
 _NUMBERS = itertools.count(1)

@@ -14,6 +14,7 @@ from ros_support import (
     good_info,
     of_camera,
     READY,
+    ROOT,
     ROS,
     running_node,
     seconds_of,
@@ -21,7 +22,7 @@ from ros_support import (
     tiny,
 )
 
-FAULTY = (str(Path(__file__).with_name('faulty_node.py')),)
+FAULTY = (str(ROOT / 'test' / 'support' / 'faulty_node.py'),)
 ERROR = DiagnosticStatus.ERROR
 
 

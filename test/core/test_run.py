@@ -28,7 +28,7 @@ from zoe_ros.messages import CameraInfoBuffer, decode_image
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
 DEPTH, INFO, POINTS = '/depth/image', '/depth/camera_info', '/points'
 RAW = '/camera/image_raw'
@@ -743,7 +743,7 @@ def test_interrupted_run_keeps_what_was_done(tmp_path, tiny_weights):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert err == 'zoe: interrupted; what was done until now is kept\n'
+    assert err == 'zoe: interrupted; results so far are kept\n'
     summary = json.loads((tmp_path / 'results' / 'latest' / 'summary.json').read_text())
     assert summary['complete'] is False and 0 < summary['frames'] < count
     found = bags.read_bag(tmp_path / 'results' / 'latest' / 'bag')

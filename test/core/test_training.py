@@ -35,7 +35,8 @@ from zoe_ros.training.trainer import (
     TrainingError,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+PATHS = [str(ROOT), *(str(ROOT / 'test' / name) for name in ('core', 'support'))]
 DATA = [Planes('indoor', 12), Planes('outdoor', 20)]
 CONFIG = made_up.tiny_config()
 
@@ -188,7 +189,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
 def test_a_killed_process_leaves_whole_files(tmp_path):
     script = textwrap.dedent(f"""
         import sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'test')!r}]
+        sys.path[:0] = {PATHS!r}
         import torch
         torch.set_num_threads(1)
         from test_training import CONFIG, DATA, settings
@@ -215,7 +216,7 @@ def test_two_processes_share_a_batch(tmp_path):
     script = tmp_path / 'run.py'
     script.write_text(textwrap.dedent(f"""
         import sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'test')!r}]
+        sys.path[:0] = {PATHS!r}
         from test_training import CONFIG, DATA, settings
         from zoe_ros.training.trainer import train
         train(settings({str(tmp_path / 'run')!r}, steps=40), DATA, config=CONFIG)
@@ -298,7 +299,7 @@ def test_a_full_disk(tmp_path):
     """The size of files is limited, as a full disk would: what stood there stays whole."""
     script = textwrap.dedent(f"""
         import resource, signal, sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'test')!r}]
+        sys.path[:0] = {PATHS!r}
         from test_training import CONFIG, DATA, settings
         from zoe_ros.training.trainer import train, TrainingError
         first = settings({str(tmp_path / 'run')!r}, steps=4, checkpoint_steps=2)

@@ -92,7 +92,7 @@ def test_tables_and_files(tiny_estimator, tmp_path):
 
 
 def test_the_commands_from_world_to_figures(tmp_path, capsys, monkeypatch):
-    """Make a world, train a step, measure: the way of the README, in small."""
+    """Make a world, train a step, measure: the way of docs/training.md, in small."""
     pytest.importorskip('embreex')
     monkeypatch.chdir(tmp_path)
     small = ['--scenes', '1', '--held-out', '1', '--frames', '2', '--height', '64', '--width',

@@ -2,6 +2,7 @@
 from dataclasses import replace
 import itertools
 import json
+from pathlib import Path
 import pickle
 import re
 import subprocess
@@ -332,7 +333,7 @@ def test_save_that_fails_leaves_nothing(tiny, tmp_path, make):
 
 FULL_DISK = """
 import resource, signal, sys
-sys.path.insert(0, {test!r})
+sys.path.insert(0, {support!r})
 import made_up
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -346,7 +347,7 @@ except Exception as error:
 def test_save_on_a_full_disk_keeps_the_old_file(tiny_weights, tmp_path):
     path = tmp_path / 'tiny.safetensors'
     path.write_bytes(tiny_weights.read_bytes())
-    script = FULL_DISK.format(test=str(made_up.GOLDEN.parent), path=str(path))
+    script = FULL_DISK.format(support=str(Path(made_up.__file__).parent), path=str(path))
     said = subprocess.run([sys.executable, '-c', script], check=True, capture_output=True,
                           text=True)
     assert 'File too large' in said.stdout

@@ -22,7 +22,7 @@ SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 FRAME = 'camera_optical_frame'
 # A real robot's drive; not part of this repository.
-HALLWAY_BAG = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'hallway'
+HALLWAY_BAG = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'hallway'
 # Its camera: a wide angle with strong distortion.
 HALLWAY = {
     'height': 480, 'width': 640,

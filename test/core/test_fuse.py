@@ -19,7 +19,7 @@ from zoe_ros.model.metric import MetricBins
 from zoe_ros.model.zoedepth import ZoeDepth
 
 needs_triton = pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 TOLERANCE = 1e-5 if DEVICE == 'cpu' else 1e-4       # see test_fused
 KINDS = {'two heads': {}, 'bounded': {'heads': ('outdoor',), 'bounded': True},

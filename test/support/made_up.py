@@ -1,7 +1,7 @@
 """
 Made-up weights: deterministic, well spread, the same on every machine.
 
-The rule is the one behind the golden files in golden/: each tensor depends on its own name only
+The rule is the one behind the golden files (test/golden): each tensor depends on its name only
 (normal numbers of MT19937, seeded by the CRC-32 of the name), scaled by its place in the network
 so that features and depth stay well spread through all layers.
 """
@@ -26,7 +26,7 @@ from zoe_ros.model.config import (
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
 
-GOLDEN = Path(__file__).resolve().parent / 'golden'
+GOLDEN = Path(__file__).resolve().parents[1] / 'golden'
 PHOTOS = {'nk_astronaut': 'nk', 'nk_camera': 'nk', 'n_coffee': 'n', 'k_rocket': 'k'}
 
 DEPTH_RANGES = {'indoor': (1e-3, 10.0), 'outdoor': (1e-3, 80.0)}

@@ -10,7 +10,7 @@ import pytest
 from zoe_ros.model import fused
 
 pytestmark = pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # What a block may take on the smallest GPUs: 8.6, 8.9, 12.0 [bytes].
 SHARED = 99 * 1024
 # Registers that go to memory, of each thread [bytes]. Some in the seed bins of N and K, which are

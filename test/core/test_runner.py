@@ -15,7 +15,6 @@ from zoe_ros.inference.graphs import Graphs
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.inference.runner import ModelRunner, PositionBiases
 from zoe_ros.model import kernels
-from zoe_ros.model.backbone import attend, transform
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.decoder import upsample
 from zoe_ros.model.hub import find_weights
@@ -117,12 +116,12 @@ def test_a_packed_transformer_computes_the_same_to_the_bit(dtype):
     backbone, bias = model.backbone, PositionBiases(model, 1.0).get(pixels_of((64, 96)))[0]
     tokens = made_up.tensor_for('tokens', (3, 25, backbone.cls_token.shape[-1]))
     tokens = tokens.to(dtype)
-    expected = [(attend(block, tokens, bias), transform(block, tokens))
+    expected = [(block.attn(tokens, bias), block.mlp(tokens))
                 for block in backbone.blocks]
     backbone.pack()
     for block, (mixed, hidden) in zip(backbone.blocks, expected, strict=True):
-        assert torch.equal(attend(block, tokens, bias), mixed)
-        assert torch.equal(transform(block, tokens), hidden)
+        assert torch.equal(block.attn(tokens, bias), mixed)
+        assert torch.equal(block.mlp(tokens), hidden)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])

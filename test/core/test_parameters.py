@@ -9,15 +9,15 @@ import yaml
 from zoe_ros.ros.parameters import DepthParameters, to_markdown, to_yaml
 from zoe_ros.settings import RunSettings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_parameter_file_is_the_one_that_the_code_writes():
     assert (ROOT / 'config' / 'depth.yaml').read_text() == to_yaml()
 
 
-def test_the_table_of_the_readme_is_the_one_that_the_code_writes():
-    assert to_markdown() in (ROOT / 'README.md').read_text()
+def test_the_table_of_the_page_is_the_one_that_the_code_writes():
+    assert to_markdown() in (ROOT / 'docs' / 'node.md').read_text()
 
 
 def test_the_parameter_file_holds_the_defaults():
