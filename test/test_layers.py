@@ -12,7 +12,7 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
+    ['errors', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
     ['model.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults'],
@@ -22,7 +22,7 @@ LAYERS = [
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
     ['messages'],
-    ['pipeline'],
+    ['pipeline', 'photos'],
     ['bag', 'results'],
     ['datasets.'],
     ['world.'],

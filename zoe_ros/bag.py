@@ -319,12 +319,14 @@ class BagWriter:
     """
     Writes a rosbag2 folder with MCAP storage; a context manager.
 
-    However it is left, what was written so far is a complete, readable bag.
+    However it is left, what was written so far is a complete, readable bag; unless the disk is
+    full, which an OSError tells.
     """
 
     def __init__(self, path: Path) -> None:
         """Create the folder ``path``, which must not exist."""
         # Version 8 of the metadata is the last that Iron reads; newer ROS read it as well.
+        self._path = path
         self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._connections: dict[str, Any] = {}
@@ -335,18 +337,26 @@ class BagWriter:
 
     def __exit__(self, *error: object) -> None:
         """Finish the bag, also after an error: rosbags' own context manager would abandon it."""
-        with _uninterrupted():
+        with _uninterrupted(), self._named_errors():
             self._writer.close()
 
     def write(self, topic: str, message: Any, recorded: int) -> None:
         """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
         kind = message.__msgtype__
         data = _TYPESTORE.serialize_cdr(message, kind)
-        with _uninterrupted():
+        with _uninterrupted(), self._named_errors():
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(
                     topic, kind, typestore=_TYPESTORE)
             self._writer.write(self._connections[topic], recorded, data)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f'{self._path} cannot be written: {error.strerror or error}; the bag is '
+                          'not finished, "mcap recover" saves what its .mcap file holds') from None
 
 
 @contextmanager
