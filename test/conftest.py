@@ -13,6 +13,7 @@ if not import_module('torch').cuda.is_available():
 
 import made_up
 import pytest
+import torch
 
 from zoe_ros import DepthEstimator
 
@@ -28,6 +29,15 @@ def pytest_report_header():
     """Say what is left out, and where DDS meets."""
     return (f'ROS_DOMAIN_ID {os.environ["ROS_DOMAIN_ID"]}' if HAS_ROS else
             'without rclpy (pip install .[ros]): the tests of the node, test/node, are left out')
+
+
+@pytest.fixture(scope='module')
+def one_torch_thread():
+    """Let torch use one thread: with two the tiny model mostly waits on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='session')

@@ -12,17 +12,19 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
+    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
     ['model.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults'],
-    ['inference.preprocess', 'inference.graphs', 'refine', 'training_camera', 'cloud'],
-    ['inference.runner'],
-    ['inference.engine'],
+    ['inference.preprocess', 'inference.graphs', 'refine', 'cloud'],
+    ['inference.runner', 'training_camera'],
+    ['inference.engine', 'camera_tables'],
+    ['camera_depth'],
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
     ['messages'],
-    ['pipeline', 'photos'],
+    ['outputs', 'photos'],
+    ['pipeline'],
     ['bag', 'results'],
     ['datasets.'],
     ['world.'],

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+import re
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
@@ -140,6 +141,11 @@ def _describe_size(info: Any) -> str:
     if (x, y, width, height) != (0, 0, info.width, info.height):
         text += f' with a region of {width} x {height}'
     return text + (f' with binning {columns} x {rows}' if (columns, rows) != (1, 1) else '')
+
+
+def is_rectified(topic: str) -> bool:
+    """Tell from its name whether a topic carries rectified images (image_proc's convention)."""
+    return re.search(r'(?:^|[/_])rect(?:ified)?(?:[/_]|$)', topic) is not None
 
 
 class CameraInfoBuffer:

@@ -18,8 +18,10 @@ from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
 from zoe_ros.files import whole_file
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
+from zoe_ros.messages import CameraInfoBuffer, is_rectified
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
 from zoe_ros.photos import find_photos, read_photo
-from zoe_ros.pipeline import CAMERA_INFO, DEPTH, is_rectified, Pipeline, POINTS
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
@@ -53,7 +55,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
             log.warning('%s', note)
         rectified = is_rectified(bag.topic)
         estimator, settings = _load(settings)
-        pipeline = Pipeline(estimator, BAG_TYPES, settings, rectified)
+        pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
         with _reporting(folder, settings, found, bag.count) as report, \
@@ -61,7 +63,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
             for image in report.progress(bag):
                 start = perf_counter()
                 try:
-                    frame = pipeline.process(image.message, bag.infos, OUTPUTS)
+                    frame = pipeline.process(image.message, OUTPUTS)
                 except MessageError as error:
                     report.drop(error.cause, f'an image of {bag.topic} is dropped: {error}')
                     continue
@@ -89,7 +91,7 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
     for option in _idle_options(settings):
         log.warning('%s', option)
     estimator, settings = _load(settings)
-    pipeline = Pipeline(estimator, BAG_TYPES, settings, rectified=False)
+    pipeline = Pipeline(estimator, BAG_TYPES, settings, CameraInfoBuffer(), rectified=False)
     folder = new_folder(Path(settings.output))
     with _reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):

@@ -29,7 +29,8 @@ from zoe_ros.inference.transfer import to_device, to_host
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.pipeline import CAMERA_INFO, DEPTH, Pipeline, POINTS, UNCERTAINTY
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS, UNCERTAINTY
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.refine import limit, refine, resize
 from zoe_ros.settings import FrameSettings
 
@@ -226,8 +227,8 @@ def test_a_frame_on_a_gpu_is_that_of_the_cpu(tiny_weights, view):
         settings = FrameSettings(camera_view=view, edge_threshold=0.5, router_time_constant=0)
         estimator = DepthEstimator.load('tiny', tiny_weights, device=name, precision='fp32')
         pipeline = Pipeline(estimator,
-                            bags.ROSBAGS.types, settings, rectified=False)
-        frames.append(pipeline.process(bags.ROSBAGS.photo(bags.picture(48, 64)), infos,
+                            bags.ROSBAGS.types, settings, infos, rectified=False)
+        frames.append(pipeline.process(bags.ROSBAGS.photo(bags.picture(48, 64)),
                                        (DEPTH, CAMERA_INFO, POINTS, UNCERTAINTY)))
     host, device = frames
     assert host.head == device.head and set(host.messages) == set(device.messages)

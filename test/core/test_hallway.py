@@ -8,7 +8,8 @@ import pytest
 from zoe_ros import DepthEstimator
 from zoe_ros.bag import BAG_TYPES
 from zoe_ros.messages import camera_from_info, CameraInfoBuffer
-from zoe_ros.pipeline import DEPTH, Pipeline, POINTS
+from zoe_ros.outputs import DEPTH, POINTS
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
 APART = 8       # frames between two that are compared, about 0.7 m
@@ -45,8 +46,8 @@ def seen(hallway):
         buffer.add(info)
     found = {}
     for view in ('as_is', 'training'):
-        pipeline = Pipeline(estimator, BAG_TYPES, FrameSettings(camera_view=view), False)
-        frames = [pipeline.process(image, buffer, (DEPTH, POINTS)).messages
+        pipeline = Pipeline(estimator, BAG_TYPES, FrameSettings(camera_view=view), buffer, False)
+        frames = [pipeline.process(image, (DEPTH, POINTS)).messages
                   for image in images[::APART]]
         found[view] = [(bags.depth_of(frame[DEPTH]), bags.cloud_points(frame[POINTS]))
                        for frame in frames]

@@ -12,15 +12,8 @@ import pytest
 
 from zoe_ros.cli import main
 from zoe_ros.messages import CameraInfoBuffer
-from zoe_ros.pipeline import (
-    CAMERA_INFO,
-    COLORED,
-    DEPTH,
-    MILLIMETRES,
-    Pipeline,
-    POINTS,
-    UNCERTAINTY,
-)
+from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import (
     ASPECTS,
     check_choice,
@@ -319,13 +312,13 @@ def made(tiny_estimator, photos):
     assert tiny_estimator.predict(video[0]).head == 'indoor'
 
     def run(settings):
-        pipeline = Pipeline(tiny_estimator, bags.ROSBAGS.types, settings, rectified=False)
+        infos = CameraInfoBuffer()
+        pipeline = Pipeline(tiny_estimator, bags.ROSBAGS.types, settings, infos, rectified=False)
         found = dict.fromkeys(OUTPUTS, b'')
         for i, image in enumerate(video):
             stamp = bags.START + i * bags.SECOND // 10
-            infos = CameraInfoBuffer()
             infos.add(bags.ROSBAGS.info(*image.shape[:2], stamp=stamp))
-            frame = pipeline.process(bags.ROSBAGS.photo(image, stamp=stamp), infos, OUTPUTS)
+            frame = pipeline.process(bags.ROSBAGS.photo(image, stamp=stamp), OUTPUTS)
             assert set(frame.messages) == set(OUTPUTS)
             for name, message in frame.messages.items():
                 found[name] += bags.ROSBAGS.to_bytes(message)

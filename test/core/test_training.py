@@ -1,6 +1,5 @@
 """Training for a few steps with a tiny real model: it learns, resumes exactly, and refuses."""
 from dataclasses import replace
-import json
 import os
 from pathlib import Path
 import signal
@@ -15,6 +14,7 @@ from PIL import Image
 import pytest
 from safetensors.torch import load_file
 from scenes import Planes, SIZE
+from short_training import CONFIG, DATA, losses, settings
 import torch
 
 from zoe_ros import DepthEstimator
@@ -35,31 +35,9 @@ from zoe_ros.training.trainer import (
     TrainingError,
 )
 
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = [str(ROOT), *(str(ROOT / 'test' / name) for name in ('core', 'support'))]
-DATA = [Planes('indoor', 12), Planes('outdoor', 20)]
-CONFIG = made_up.tiny_config()
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def settings(folder, **changes):
-    """Return settings of a short run."""
-    return TrainSettings(**{
-        'variant': 'tiny', 'steps': 10, 'batch': 4, 'checkpoint_steps': 100, 'workers': 0,
-        'clip': 1.0,
-        'learning_rate': 2e-3, 'device': 'cpu', 'output': str(folder), **changes})
-
-
-def losses(folder):
-    """Return the loss of each step."""
-    return [json.loads(line)['loss'] for line in (folder / LOG).read_text().splitlines()]
+PATHS = [str(ROOT), str(ROOT / 'test' / 'support')]
 
 
 def with_metric(**changes):
@@ -192,7 +170,7 @@ def test_a_killed_process_leaves_whole_files(tmp_path):
         sys.path[:0] = {PATHS!r}
         import torch
         torch.set_num_threads(1)
-        from test_training import CONFIG, DATA, settings
+        from short_training import CONFIG, DATA, settings
         from zoe_ros.training.trainer import train
         endless = settings({str(tmp_path / 'run')!r}, steps=100000, checkpoint_steps=1)
         train(endless, DATA, config=CONFIG)
@@ -217,7 +195,7 @@ def test_two_processes_share_a_batch(tmp_path):
     script.write_text(textwrap.dedent(f"""
         import sys
         sys.path[:0] = {PATHS!r}
-        from test_training import CONFIG, DATA, settings
+        from short_training import CONFIG, DATA, settings
         from zoe_ros.training.trainer import train
         train(settings({str(tmp_path / 'run')!r}, steps=40), DATA, config=CONFIG)
         """))
@@ -300,7 +278,7 @@ def test_a_full_disk(tmp_path):
     script = textwrap.dedent(f"""
         import resource, signal, sys
         sys.path[:0] = {PATHS!r}
-        from test_training import CONFIG, DATA, settings
+        from short_training import CONFIG, DATA, settings
         from zoe_ros.training.trainer import train, TrainingError
         first = settings({str(tmp_path / 'run')!r}, steps=4, checkpoint_steps=2)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

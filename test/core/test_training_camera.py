@@ -9,7 +9,8 @@ import torch
 from zoe_ros.camera import Camera
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.config import VARIANTS
-from zoe_ros.pipeline import DEPTH, Pipeline, POINTS
+from zoe_ros.outputs import DEPTH, POINTS
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 from zoe_ros.training_camera import TrainingCamera
 
@@ -84,8 +85,8 @@ def frame_of(estimator, settings, camera_info, image):
     infos = CameraInfoBuffer()
     if camera_info is not None:
         infos.add(camera_info)
-    pipeline = Pipeline(estimator, bags.ROSBAGS.types, settings, rectified=False)
-    return pipeline.process(image, infos, (DEPTH, POINTS))
+    pipeline = Pipeline(estimator, bags.ROSBAGS.types, settings, infos, rectified=False)
+    return pipeline.process(image, (DEPTH, POINTS))
 
 
 def test_through_the_pipeline(tiny_estimator):

@@ -8,7 +8,8 @@ from ros_support import ROOT
 import yaml
 
 from zoe_ros.messages import CameraInfoBuffer
-from zoe_ros.pipeline import CAMERA_INFO, DEPTH, Pipeline, POINTS
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.parameters import DepthParameters
 
 FILES = sorted((ROOT / 'config' / 'consumers').glob('*.yaml'))
@@ -28,9 +29,9 @@ def frame_of(name, estimator, **changes):
     image = bags.ROSBAGS.photo(bags.picture(*SIZE))
     infos = CameraInfoBuffer()
     infos.add(bags.ROSBAGS.info(*SIZE))
-    pipeline = Pipeline(estimator, bags.ROSBAGS.types, settings,
+    pipeline = Pipeline(estimator, bags.ROSBAGS.types, settings, infos,
                         rectified=settings.rectified == 'yes')
-    frame = pipeline.process(image, infos, (DEPTH, CAMERA_INFO, POINTS))
+    frame = pipeline.process(image, (DEPTH, CAMERA_INFO, POINTS))
     for message in frame.messages.values():
         assert message.header == image.header
     return frame, settings

@@ -102,17 +102,23 @@ def faults_of(frame, message, info, rectified, wanted):
 @pytest.mark.parametrize('seed', range(SEEDS))
 def test_malformed_messages_give_a_frame_or_a_cause(seed, tiny_estimator):
     damage = Damage(seed)
-    pipelines = [(Pipeline(tiny_estimator, ROS.types, FrameSettings(), rectified), rectified)
-                 for rectified in (False, True)]
+
+    def made(infos):
+        return {rectified: Pipeline(tiny_estimator, ROS.types, FrameSettings(), infos, rectified)
+                for rectified in (False, True)}
+
     infos = CameraInfoBuffer()
+    pipelines = made(infos)
     outcomes, faults = Counter(), []
     for case in range(CASES):
-        pipeline, rectified = damage.pick(pipelines)
-        pipeline.settings = damage.pick(SETTINGS)
+        rectified, settings = damage.pick((False, True)), damage.pick(SETTINGS)
         image = damage.image()
         info = damage.info(image)
         if damage.chance(0.5):
             infos = CameraInfoBuffer()
+            pipelines = made(infos)
+        pipeline = pipelines[rectified]
+        pipeline.settings = settings
         if info is not None:
             infos.add(info)
         before = str(info)
@@ -120,7 +126,7 @@ def test_malformed_messages_give_a_frame_or_a_cause(seed, tiny_estimator):
         wanted = ['points', *(name for name in IMAGES if name != 'points' and damage.chance(0.6))]
         try:
             with warnings.catch_warnings(action='ignore'):
-                frame = pipeline.process(image, infos, wanted)
+                frame = pipeline.process(image, wanted)
         except MessageError as error:
             outcomes[error.cause] += 1
             found = [] if error.cause in CAUSES and str(error) and '\n' not in str(error) else [

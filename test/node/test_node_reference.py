@@ -34,8 +34,8 @@ def frame(tiny_estimator):
     """Return all that comes of an image."""
     infos = CameraInfoBuffer()
     infos.add(good_info())
-    return Pipeline(tiny_estimator, ROS_TYPES, FrameSettings(point_cloud_downsample=1),
-                    False).process(good_image(), infos, tuple(OUTPUTS))
+    return Pipeline(tiny_estimator, ROS_TYPES, FrameSettings(point_cloud_downsample=1), infos,
+                    False).process(good_image(), tuple(OUTPUTS))
 
 
 def test_topics_and_types(frame):
