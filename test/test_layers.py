@@ -12,7 +12,7 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'clock', 'settings', 'colormap', 'camera', 'metrics'],
+    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
     ['model.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults'],
@@ -21,8 +21,9 @@ LAYERS = [
     ['inference.engine', 'camera_tables'],
     ['camera_depth'],
     [''],                               # zoe_ros itself: the version and the public names
+    ['images', 'storage.'],
     ['messages'],
-    ['outputs'],
+    ['outputs', 'photos'],
     ['pipeline'],
     ['bag', 'results'],
     ['datasets.'],

@@ -30,7 +30,7 @@ from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
 IMAGES = tuple(name for name in OUTPUTS if name != 'head')
-CAUSES = {'size', 'data', 'encoding', 'corrupt', 'converter'}
+CAUSES = {'size', 'data', 'encoding', 'corrupt'}
 # Together at least 5,000.
 SEEDS, CASES = 20, 260
 

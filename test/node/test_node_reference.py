@@ -71,7 +71,7 @@ def test_diagnostics_are_listed(frame):
         for key in (first, *others):
             listed.add(first.replace('p50', 'p95') if key == 'p95' else key)
     node = (ROOT / 'zoe_ros' / 'ros' / 'node.py').read_text()
-    sources = node + (ROOT / 'zoe_ros' / 'messages.py').read_text()
+    sources = node + (ROOT / 'zoe_ros' / 'images.py').read_text()
     causes = set(COUNTED.findall(sources)) | {'size'}
     stats = FrameStats()
     stats.published('', 0.1, {**frame.seconds, 'publish': 0.1}, frame.head, 0.5)

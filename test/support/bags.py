@@ -220,7 +220,7 @@ def damaged_in_the_middle(path, info='/camera/camera_info', count=20):
     """
     Write an MCAP bag whose chunks have checksums, and noise in its third quarter.
 
-    :return: the path, and how many images come before the noise.
+    :return: the path, and how many images lie outside of the damaged chunk.
     """
     # rosbags closes a chunk when it exceeds a megabyte: five of these images.
     file = storage_file(write_bag(path, camera_messages(count, info=info, size=(240, 320))))
@@ -241,4 +241,4 @@ def damaged_in_the_middle(path, info='/camera/camera_info', count=20):
     start, end = chunks[2]
     data[(start + end) // 2:end - 99] = bytes(end - 99 - (start + end) // 2)
     file.write_bytes(data)
-    return path, 10
+    return path, 15

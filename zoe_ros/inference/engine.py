@@ -329,6 +329,7 @@ def find_config(variant: str, weights: str | Path | None, hardware: Hardware) ->
     if weights:
         checkpoint = open_checkpoint(weights)
         own = checkpoint.config
+        checkpoint.require_metric()
         if not variant:
             released = checkpoint.released_variant()
             if own is None and released is None:
