@@ -22,8 +22,8 @@ _METADATA_KEY = 'zoe_ros'
 _IN_FOLDERS = 'model.safetensors'   # as the hub's clients name it
 # What stands in place of a file that was not really fetched: its first bytes in lower case.
 _NO_WEIGHTS = {
-    b'version https://git-lfs': 'a Git LFS pointer, not the file itself: run "git lfs pull" in its '
-                                'repository',
+    b'version https://git-lfs': 'a Git LFS pointer, not the file itself: run "git lfs pull" in '
+                                'its repository',
     b'<': 'a web page, not the file: fetch the file that the page offers',
 }
 
