@@ -21,7 +21,8 @@ LAYERS = [
     [''],                               # zoe_ros itself: the version and the public names
     ['messages'],
     ['pipeline'],
-    ['bag', 'results'],
+    ['bag', 'results', 'cloud_picture'],
+    ['picture'],
     ['datasets.'],
     ['world.'],
     ['hugging_face'],
