@@ -185,5 +185,5 @@ def test_rectified_and_downsample_shape_the_cloud(tiny_weights, photos):
 def test_several_topics_of_the_sample_are_right():
     with BagReader(SAMPLE) as bag:
         assert (bag.topic, bag.info_topic, bag.count) == (
-            '/camera/image_raw/compressed', '/camera/camera_info', 25)
+            '/camera/image_raw/compressed', '/camera/camera_info', 40)
         assert all(decode_image(image.message).shape == (360, 480, 3) for image in bag)

@@ -23,6 +23,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 import torch
 
+from zoe_ros.messages import DEPTH_ENCODINGS
+
 ROS = bags.rclpy_family()
 ROOT = Path(__file__).resolve().parents[2]
 # Patience, not a measure: these machines can be slow and discovery takes seconds.
@@ -69,7 +71,7 @@ def seconds_of(message):
 
 
 def bag_frames(path):
-    """Return the (image, CameraInfo) pairs of a bag as messages of rclpy."""
+    """Return the (image, CameraInfo) pairs of a bag as messages of rclpy, without its depth."""
     images, infos = [], []
     kinds = {'sensor_msgs/msg/CompressedImage': (CompressedImage, images),
              'sensor_msgs/msg/Image': (Image, images),
@@ -78,7 +80,9 @@ def bag_frames(path):
         for connection, _, data in reader.messages():
             if connection.msgtype in kinds:
                 kind, collected = kinds[connection.msgtype]
-                collected.append(deserialize_message(data, kind))
+                message = deserialize_message(data, kind)
+                if getattr(message, 'encoding', '') not in DEPTH_ENCODINGS:
+                    collected.append(message)
     return list(zip(images, infos))
 
 
