@@ -1,9 +1,10 @@
 """What several test files share: made-up models and photographs; and a DDS domain of our own."""
-from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 import os
 import random
+import shutil
 
 # Without a GPU Triton's interpreter runs the kernels. Triton asks for it when it is imported, and
 # zoe_ros imports it: so this stands before the first import of zoe_ros, for the whole process.
@@ -60,17 +61,18 @@ def tiny_estimator(tiny_weights):
 
 @pytest.fixture(scope='session')
 def official(tmp_path_factory):
-    """Return a context manager: variant -> path of a full-size official file, for that long."""
+    """Return a function: variant -> path of its full-size official file, until the next one."""
     folder = tmp_path_factory.mktemp('official')
+    yield partial(official_file, folder)
+    # 1.4 GB, and pytest keeps the folders of several runs.
+    shutil.rmtree(folder)
 
-    @contextmanager
-    def written(variant):
-        # 1.4 GB: never more than one on disk.
-        path = folder / f'ZoeD_M12_{variant.upper()}.pt'
+
+def official_file(folder, variant):
+    """Return the path of an official file; never more than one is on disk."""
+    path = folder / f'ZoeD_M12_{variant.upper()}.pt'
+    if not path.exists():
+        for other in folder.iterdir():
+            other.unlink()
         made_up.write_official(variant, path)
-        try:
-            yield path
-        finally:
-            path.unlink()
-
-    return written
+    return path

@@ -29,6 +29,8 @@ from zoe_ros.messages import CameraInfoBuffer, decode_image, MessageError
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
+pytestmark = pytest.mark.slow
+
 IMAGES = tuple(name for name in OUTPUTS if name != 'head')
 CAUSES = {'size', 'data', 'encoding', 'corrupt', 'converter'}
 # Together at least 5,000.
