@@ -22,6 +22,7 @@ from zoe_ros import DepthEstimator
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
 
+THREADS = torch.get_num_threads()
 HAS_ROS = find_spec('rclpy') is not None
 collect_ignore = [] if HAS_ROS else ['node']
 
@@ -32,13 +33,16 @@ def pytest_report_header():
             'without rclpy (pip install .[ros]): the tests of the node, test/node, are left out')
 
 
-@pytest.fixture(scope='module')
-def one_torch_thread():
-    """Let torch use one thread: with two the tiny model mostly waits on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """
+    Let torch use one thread, unless the model of a test is large enough to gain from more.
+
+    Two threads of the tiny model mostly wait for each other: on a busy machine a test takes six to
+    thirty times the processor time.
+    """
+    large = item.get_closest_marker('full') or item.get_closest_marker('threads')
+    torch.set_num_threads(THREADS if large else 1)
 
 
 @pytest.fixture(scope='session')

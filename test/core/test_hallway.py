@@ -11,7 +11,7 @@ from zoe_ros.messages import camera_from_info, CameraInfoBuffer
 from zoe_ros.pipeline import DEPTH, Pipeline, POINTS
 from zoe_ros.settings import FrameSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.threads]
 
 APART = 8       # frames between two that are compared, about 0.7 m
 

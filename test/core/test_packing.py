@@ -65,6 +65,7 @@ def test_a_packed_model_computes_the_same(dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.threads
 def test_what_is_loaded_is_packed_and_the_same(photos):
     image, path = photos[0], find_weights('mobile')
     plain = DepthEstimator(load_model(VARIANTS['mobile'], path))
@@ -164,6 +165,7 @@ def test_what_pads_in_its_own_way_stays_as_it_is(layer):
 
 
 @pytest.mark.slow
+@pytest.mark.threads
 @pytest.mark.parametrize('variant', ['nk-swin2-t', 'mobile'])
 def test_a_packed_pyramid_computes_the_same(variant):
     model = made_up_model(VARIANTS[variant])

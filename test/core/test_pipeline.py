@@ -23,9 +23,6 @@ from zoe_ros.pipeline import (
     UNCERTAINTY,
 )
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
-
 # --- geometry -------------------------------------------------------------------------------
 
 

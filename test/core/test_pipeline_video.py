@@ -9,8 +9,6 @@ from zoe_ros import DepthEstimator
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import DEPTH, POINTS
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
 
 def test_settings_may_be_replaced_between_frames(pipeline):
     infos = buffer_of(bags.ROSBAGS.info(*SIZE, k=K))

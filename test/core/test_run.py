@@ -15,9 +15,6 @@ from PIL import Image
 import pytest
 from runs import check_results, command, DEPTH, INFO, POINTS, PUBLISHED, RAW, ROOT, SAMPLE, SINGLE
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
-
 # --- photographs ----------------------------------------------------------------------------
 
 

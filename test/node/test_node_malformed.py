@@ -17,7 +17,6 @@ from ros_support import (
     good_image,
     good_info,
     KEEP_ALL,
-    one_thread,
     OUTPUTS,
     READY,
     running_node,
@@ -35,12 +34,6 @@ IMAGES = tuple(name for name in OUTPUTS if name != 'head')
 CAUSES = {'size', 'data', 'encoding', 'corrupt', 'converter'}
 # Together at least 5,000.
 SEEDS, CASES = 20, 260
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
 
 
 # --- in process -----------------------------------------------------------------------------
