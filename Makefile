@@ -9,13 +9,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	&& echo $$p && break; done)
 SAMPLE := zoe_ros/data/sample
 
-.PHONY: help demo test lint sample bench soak docs clean
+.PHONY: help demo check test lint sample bench soak docs clean
 
 help:                     ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(READY)            ## depth and clouds of the sample bag
 	$(BIN)/zoe run $(SAMPLE) --variant mobile
+
+check: $(READY)           ## for daily use: style, types and the fast tests, in three minutes
+	$(BIN)/python -m pytest -m 'not slow and not full'
 
 test: $(READY)            ## the whole test suite, lint and types included
 	$(BIN)/python -m pytest

@@ -15,9 +15,6 @@ from zoe_ros.messages import CameraInfoBuffer, decode_image, is_rectified, Messa
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import infer_each
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
-
 # --- geometry -------------------------------------------------------------------------------
 
 

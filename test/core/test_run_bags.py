@@ -17,8 +17,6 @@ from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
 
 def test_sample_bag(zoe, tiny_estimator):
     ran = zoe(SAMPLE, *PUBLISHED)

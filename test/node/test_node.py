@@ -16,7 +16,7 @@ from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.run import run
 from zoe_ros.settings import RunSettings
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
+pytestmark = pytest.mark.slow
 
 
 def offline(bag, tiny_weights, output):

@@ -21,7 +21,6 @@ from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
-import torch
 
 from zoe_ros.messages import DEPTH_ENCODINGS
 
@@ -89,17 +88,6 @@ def bag_frames(path):
 def python_path():
     """Return a PYTHONPATH by which this checkout is found from any folder."""
     return os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
-
-
-@contextmanager
-def one_thread():
-    """Let torch compute with one thread in this process, as in those of the nodes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
