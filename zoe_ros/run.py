@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+import io
 import json
 import logging
 from pathlib import Path
@@ -70,6 +71,8 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                 for name, message in frame.messages.items():
                     out.write(f'/{name}', message, image.recorded)
                 report.add(frame.image, frame.depth, frame.head, perf_counter() - start)
+                for remark in frame.remarks:
+                    log.warning('%s', remark)
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
@@ -104,7 +107,9 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
                 continue
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
             with whole_file(folder / f'{photo.name}.depth.npy') as part:
-                np.save(part, depth)
+                array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
+                np.save(array, depth)
+                part.write_bytes(array.getbuffer())
             report.add(image, depth, head, perf_counter() - start)
     return folder
 
