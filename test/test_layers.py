@@ -23,7 +23,7 @@ LAYERS = [
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
     ['messages'],
-    ['outputs', 'photos'],
+    ['outputs', 'photos', 'remarks'],
     ['pipeline'],
     ['bag', 'results', 'cloud_picture'],
     ['picture'],

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+import io
 import json
 import logging
 from pathlib import Path
@@ -77,6 +78,8 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                 seconds = perf_counter() - start
                 report.add(_view(frame, bag, image, rectified), frame.head, seconds,
                            None if truth is None else truth.at(image))
+                for remark in frame.remarks:
+                    log.warning('%s', remark)
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
@@ -120,7 +123,9 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
                 continue
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
             with whole_file(folder / f'{photo.name}.depth.npy') as part:
-                np.save(part, depth)
+                array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
+                np.save(array, depth)
+                part.write_bytes(array.getbuffer())
             report.add(View(image, depth), head, perf_counter() - start)
     return folder
 

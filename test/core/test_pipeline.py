@@ -127,7 +127,8 @@ def test_camera_info_is_handed_on_as_it_is(pipeline, family):
 
 
 def test_without_camera_info(pipeline):
-    for infos in (CameraInfoBuffer(), buffer_of(bags.ROSBAGS.info(*SIZE, frame='other'))):
+    several = buffer_of(*(bags.ROSBAGS.info(*SIZE, frame=frame) for frame in ('one', 'other')))
+    for infos in (CameraInfoBuffer(), several):
         frame = pipeline(infos=infos).process(photo(), OUTPUTS)
         assert np.isfinite(bags.depth_of(frame.messages[DEPTH])).all()
         assert set(frame.messages) == {DEPTH}

@@ -12,14 +12,8 @@ import numpy as np
 
 from zoe_ros.bag import BagError, BagImage, BagReader
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, Sample
-from zoe_ros.messages import (
-    camera_from_info,
-    decode_depth,
-    decode_image,
-    is_rectified,
-    MessageError,
-    nanoseconds,
-)
+from zoe_ros.images import decode_depth, decode_image, MessageError
+from zoe_ros.messages import camera_from_info, image_size, is_rectified, nanoseconds
 
 # As far as the heads of the released models reach.
 PROTOCOLS = {'indoor': EvalProtocol(1e-3, 10.0), 'outdoor': EvalProtocol(1e-3, 80.0)}
@@ -73,8 +67,8 @@ class RgbdBag:
             raise DatasetError(f'{path} has no CameraInfo for the images of {self._topic}: record '
                                'its camera_info too')
         try:
-            self._cameras = [camera_from_info(info, (info.height, info.width),
-                                              is_rectified(self._topic)) for info in infos]
+            self._cameras = [camera_from_info(info, image_size(info), is_rectified(self._topic))
+                             for info in infos]
         except ValueError as error:
             raise DatasetError(f'{path}, CameraInfo of {self._topic}: {error}') from None
 

@@ -234,6 +234,8 @@ class DepthNode(LifecycleNode):
         begin = perf_counter()
         stream.publish(frame)
         publishing = perf_counter() - begin
+        for remark in frame.remarks:
+            self._say_once(remark)
         if frame.no_cloud:
             self._say_once(f'no cloud: {frame.no_cloud}')
         now = self.get_clock().now().nanoseconds
