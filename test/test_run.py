@@ -30,7 +30,7 @@ from zoe_ros.settings import FrameSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
-DEPTH, INFO, POINTS = '/depth/image', '/depth/camera_info', '/points'
+DEPTH, INFO, POINTS = '/depth/image', '/depth/camera_info', '/depth/points'
 RAW = '/camera/image_raw'
 # What DepthEstimator.predict returns, bit for bit.
 PUBLISHED = ('--interpolation', 'linear', '--router-time-constant', '0')
@@ -350,7 +350,8 @@ def test_settings_reach_the_frames(zoe, tiny_estimator, tmp_path):
         pipeline = Pipeline(tiny_estimator, bags.ROSBAGS.types, settings, rectified=False)
         out = ran.bag
         for i, (_, image) in enumerate(images):
-            frame = pipeline.process(image, buffer, ('depth/image', 'depth/camera_info', 'points'))
+            frame = pipeline.process(
+                image, buffer, ('depth/image', 'depth/camera_info', 'depth/points'))
             for name, message in frame.messages.items():
                 got = out[f'/{name}'][i][1]
                 assert bags.ROSBAGS.to_bytes(got) == bags.ROSBAGS.to_bytes(message), name

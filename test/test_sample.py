@@ -22,7 +22,7 @@ def test_the_full_model_offline_and_live_agree(official, tmp_path):
                    for topic, found in read_bag(folder / 'bag').items()}
         with BagReader(SAMPLE) as bag:
             stamps = [nanoseconds(image.message.header.stamp) for image in bag]
-        for topic in ('/depth/image', '/depth/camera_info', '/points'):
+        for topic in ('/depth/image', '/depth/camera_info', '/depth/points'):
             assert [nanoseconds(m.header.stamp) for m in results[topic]] == stamps
 
         # Few of the frames come live: each is routed on its own. As many threads as here, because
@@ -39,7 +39,7 @@ def test_the_full_model_offline_and_live_agree(official, tmp_path):
                 client.ask(*frames[i])
             node.end()
         # By stamp: on a slow machine an image may be asked for twice.
-        for topic, live in (('/depth/image', client.depth), ('/points', client.points)):
+        for topic, live in (('/depth/image', client.depth), ('/depth/points', client.points)):
             found = {nanoseconds(message.header.stamp): message for message in live}
             assert set(found) == {stamps[i] for i in chosen}
             for i in chosen:

@@ -249,10 +249,13 @@ class CameraInfoBuffer:
 
     :param capacity: how many to remember; None for all, in a bag that is read ahead.
     :param tolerance: how far the other stamp may be from the image's [s]; 0 for any.
+    :param other_frames: without one of the same frame, one of another frame holds as well.
     """
 
-    def __init__(self, capacity: int | None = 30, tolerance: float = 0.0) -> None:
+    def __init__(self, capacity: int | None = 30, tolerance: float = 0.0,
+                 other_frames: bool = False) -> None:
         """Start empty."""
+        self._other_frames = other_frames
         self._capacity = capacity
         self._tolerance = tolerance * 1e9
         self._lock = Lock()     # a subscription adds while a worker looks up
@@ -275,6 +278,8 @@ class CameraInfoBuffer:
             if exact is not None:
                 return exact
             same_frame = [key for key in self._by_key if key[0] == header.frame_id]
+            if not same_frame and self._other_frames:
+                same_frame = list(self._by_key)
             # The latest that is not younger than the image; before the first one: the first.
             before = [key for key in same_frame if key[1] <= stamp]
             key = max(before, key=_stamp_of) if before else min(
@@ -354,6 +359,17 @@ def camera_info_message(types: MessageTypes, header: Any, info: Any,
     return types.camera_info(
         header=header, height=height, width=width, distortion_model=info.distortion_model,
         d=info.d, k=k, r=info.r, p=p, binning_x=info.binning_x, binning_y=info.binning_y, roi=roi)
+
+
+def pinhole_info(types: MessageTypes, info: Any) -> Any:
+    """Return CameraInfo of rectified images for consumers that read K: K of P, no distortion."""
+    p = np.reshape(info.p, (3, 4))
+    if not p[0, 0]:
+        return info     # not calibrated
+    return types.camera_info(
+        header=info.header, height=info.height, width=info.width, distortion_model='plumb_bob',
+        d=np.zeros(5), k=p[:, :3].ravel(), r=np.eye(3).ravel(), p=info.p,
+        binning_x=info.binning_x, binning_y=info.binning_y, roi=info.roi)
 
 
 def cloud_message(types: MessageTypes, header: Any, points: np.ndarray,

@@ -31,13 +31,14 @@ from zoe_ros.messages import (
     MessageTypes,
     millimetre_message,
     nanoseconds,
+    pinhole_info,
 )
 from zoe_ros.model.config import HeadConfig, ZoeConfig
 from zoe_ros.refine import limit, refine, resize
 from zoe_ros.settings import FrameSettings
 from zoe_ros.training_camera import TrainingCamera
 
-DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
+DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'depth/points'
 MILLIMETRES, COLORED, UNCERTAINTY = (
     'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
 
@@ -271,7 +272,8 @@ class Pipeline:
             size = (depth.shape[0], depth.shape[1]) if fits else None
             stride = settings.output_decimation
             scale = (1 / stride, 1 / stride) if settings.output_size == 'camera' else None
-            messages[CAMERA_INFO] = camera_info_message(types, header, info, size, scale)
+            shown = pinhole_info(types, info) if self._rectified else info
+            messages[CAMERA_INFO] = camera_info_message(types, header, shown, size, scale)
         return messages
 
     def _current_unprojection(self, camera: Camera, settings: FrameSettings) -> Unprojection:

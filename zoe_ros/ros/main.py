@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import gc
+from importlib import import_module
 import os
 import signal
 import sys
@@ -32,9 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, on_signal)
     keep_freed_memory()
     os.environ.update(transport())
-    # They take seconds; the handler above ends the process meanwhile.
-    import rclpy    # noqa: F401
-    import zoe_ros.ros.node  # noqa: F401
+    # Imports take seconds; the handler above ends the process meanwhile.
+    import_module('zoe_ros.ros.node')
 
     code = _run(arguments)
     # The participant of DDS lives in reference cycles. It must be gone before the process is:
@@ -83,7 +83,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if node is not None:
-        node.stop()
+        node.stop(for_good=True)
         if executor is not None:
             executor.shutdown()
         node.destroy_node()
