@@ -103,6 +103,8 @@ class Channel:
 
         def count(message: Any) -> None:
             self.images += 1
+            if self.images == 1:
+                self._tell_first(message)
             on_image(self, message)
 
         # One gate for both: a CameraInfo must not run ahead of the image that it belongs to.
@@ -129,6 +131,14 @@ class Channel:
         for source in (self._image_input, self._info_input):
             if source is not None:
                 source.follow()
+
+    def _tell_first(self, image: Any) -> None:
+        topic = ' or '.join(self.topics.values())
+        kind = (image.format if hasattr(image, 'format')
+                else f'{image.width} x {image.height}, {image.encoding}')
+        # The launch file reads the frame here.
+        self._node.get_logger().info(
+            f"first image of {topic}: {kind}, frame '{image.header.frame_id}'")
 
     @property
     def topics(self) -> dict[str, str]:

@@ -71,6 +71,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         starting = False
         code = 0 if started else 1
         if started:
+            if not node.parameters.autostart:
+                node.get_logger().info('waiting to be configured (autostart is false)')
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             spin(executor)

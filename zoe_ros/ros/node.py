@@ -22,6 +22,7 @@ from zoe_ros.inference.malloc import trim_freed_memory
 from zoe_ros.messages import MessageError, nanoseconds
 from zoe_ros.model.weights import file_sha256
 from zoe_ros.pipeline import infer_each, Pipeline, Prepared
+from zoe_ros.ros.bond import make_bond
 from zoe_ros.ros.camera_stream import Channel, HEAD
 from zoe_ros.ros.diagnostics import FrameStats
 from zoe_ros.ros.parameters import as_declared, declare
@@ -63,6 +64,7 @@ class DepthNode(LifecycleNode):
         self._facts: dict[str, str] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._periodic: list[Any] = []
+        self._bond: Any = None
         self._said: set[str] = set()
         self._said_at: dict[str, float] = {}
         core = logging.getLogger('zoe_ros')
@@ -112,6 +114,8 @@ class DepthNode(LifecycleNode):
             self.create_timer(self.parameters.diagnostics_period, self._diagnose, clock=steady),
             self.create_timer(_SILENCE, self._explain_silence, clock=steady)]
         self._said.clear()
+        # Nobody answers a bond where no lifecycle manager drives the node.
+        self._bond = None if self.parameters.autostart else make_bond(self)
         topics = ', '.join(' or '.join(channel.topics.values())
                            for channel in self._channels.values())
         self.get_logger().info(f'waiting for images on {topics}')
@@ -149,6 +153,9 @@ class DepthNode(LifecycleNode):
         for timer in self._periodic:
             self.destroy_timer(timer)
         self._periodic = []
+        bond, self._bond = self._bond, None
+        if bond is not None:
+            bond.shutdown()
         for channel in self._channels.values():
             channel.deactivate()
         worker, self._worker = self._worker, None
