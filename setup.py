@@ -61,7 +61,7 @@ setup(
             'scipy>=1.7',
         ],
         # colcon test looks for pytest under this very name.
-        'test': ['pytest>=7.0', 'hypothesis>=6.0'],
+        'test': ['pytest>=7.0', 'hypothesis>=6.0', 'colcon-common-extensions'],
         # What `make test` adds on a machine of our own.
         'dev': [
             'flake8',
