@@ -5,7 +5,7 @@ import re
 
 import yaml
 
-from zoe_ros.pipeline import CAMERA_INFO, DEPTH, POINTS
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
 
 CONFIG = Path(__file__).resolve().parents[1] / 'config'
 OUTPUTS = {DEPTH, CAMERA_INFO, POINTS}

@@ -1,10 +1,12 @@
-"""The command ``zoe``: arguments to settings, errors to one line and exit code 2."""
+"""The command ``zoe``: arguments become settings, errors one line and exit code 2."""
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import fields
+import io
 import logging
+import os
 import shlex
 import sys
 from typing import Any, NoReturn
@@ -19,8 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     keep_freed_memory()
-    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
-    logging.getLogger('httpx').setLevel(logging.WARNING)    # one line for each request
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name may have letters that the terminal does not know.
+        sys.stdout.reconfigure(errors='backslashreplace')
+    logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[_Stdout()])
+    logging.getLogger('httpx').setLevel(logging.WARNING)    # logs a line for each request
     options = vars(_parser().parse_args(arguments))
     try:
         options.pop('command')(**options)
@@ -31,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f'  zoe {shlex.join(arguments)} --topic {topic}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('zoe: interrupted; what was done until now is kept', file=sys.stderr)
+        print('zoe: interrupted; results so far are kept', file=sys.stderr)
         return 130
     return 0
 
@@ -41,11 +46,11 @@ def _run(**options: object) -> None:
     from zoe_ros.run import run  # here: help and usage errors need no torch
 
     folder = run(settings)
-    print(f'\nresults in {folder}')
+    _print(f'\nresults in {folder}')
     if (folder / 'overview.png').is_file():
-        print(f'  look at {folder / "overview.png"}')
+        _print(f'  look at {folder / "overview.png"}')
     if (folder / 'bag').is_dir():
-        print(f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}')
+        _print(f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}')
 
 
 def _bench(**options: object) -> None:
@@ -53,7 +58,7 @@ def _bench(**options: object) -> None:
     from zoe_ros.benchmark import bench
 
     for line in bench(settings):
-        print(line)
+        _print(line)
 
 
 def _eval(**options: object) -> None:
@@ -61,15 +66,15 @@ def _eval(**options: object) -> None:
     from zoe_ros.evaluate import run_evaluation
 
     folder = run_evaluation(settings)
-    print((folder / 'table.txt').read_text())
-    print(f'figures of each image and pictures in {folder}')
+    _print((folder / 'table.txt').read_text())
+    _print(f'metrics of each image and pictures in {folder}')
 
 
 def _train(**options: object) -> None:
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.training.trainer import run_training
 
-    print(f'\nthe model is {run_training(settings)}')
+    _print(f'\nthe model is {run_training(settings)}')
 
 
 def _world(**options: object) -> None:
@@ -77,61 +82,61 @@ def _world(**options: object) -> None:
     from zoe_ros.world.make import make_world
     from zoe_ros.world.record import record_world
 
-    print(f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}')
+    _print(f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}')
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog='zoe', description='Metric depth from one ordinary camera, by ZoeDepth.')
+        prog='zoe', description='Metric depth from a single camera with ZoeDepth.')
     parser.add_argument('--version', action='version', version=f'zoe_ros {__version__}')
     commands = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
 
     command = commands.add_parser(
-        'run', help='depth and clouds of a photograph, a folder of them, or a bag',
-        description='Metric depth of a photograph, a folder of photographs, or the images of a '
-                    'rosbag2, with clouds where the bag has CameraInfo.')
+        'run', help='depth and point clouds for an image, a folder of images or a bag',
+        description='Compute metric depth for an image, a folder of images, or the images of a '
+                    'rosbag2; also point clouds if the bag has CameraInfo.')
     command.set_defaults(command=_run)
-    command.add_argument('data', metavar='DATA', help='photograph, folder, rosbag2 folder, .mcap '
-                                                      'or .db3')
+    command.add_argument('data', metavar='DATA', help='image, folder of images, rosbag2 folder, '
+                                                      '.mcap or .db3')
     _add_settings(command, RunSettings)
 
     data: dict[str, Any] = {
         'metavar': 'DATA', 'nargs': '+',
-        'help': 'folder of a dataset or of zoe world, or a bag with depth'}
+        'help': 'folder of a dataset or of zoe world, or an RGB-D bag'}
     command = commands.add_parser(
-        'eval', help='figures of a model on data with known depth',
-        description='REL, RMSE, log10, SILog and deltas by the protocol of each dataset, the '
-                    "router's accuracy, and pictures.")
+        'eval', help='metrics of a model on data with known depth',
+        description='Compute REL, RMSE, log10, SILog, deltas and the accuracy of the router with '
+                    'the protocol of each dataset, and draw pictures.')
     command.set_defaults(command=_eval)
     command.add_argument('data', **data)
     _add_settings(command, EvalSettings)
 
     command = commands.add_parser(
         'train', help='train or fine-tune a model',
-        description='The recipe of the paper; under torchrun with several processes. The folder '
-                    'of a run that was broken off is continued exactly.')
+        description='Train with the recipe of the paper; under torchrun with several processes. '
+                    'The same command resumes an interrupted run exactly.')
     command.set_defaults(command=_train)
     command.add_argument('--data', required=True, **data)
     _add_settings(command, TrainSettings)
 
     command = commands.add_parser(
-        'world', help='make a synthetic world to train on and to measure with',
-        description='Rooms and streets with exact depth, ray cast on the CPU.')
+        'world', help='render a synthetic dataset for training and evaluation',
+        description='Render rooms and streets with exact depth, by ray casting on the CPU.')
     command.set_defaults(command=_world)
-    command.add_argument('folder', metavar='FOLDER', help='where it goes')
+    command.add_argument('folder', metavar='FOLDER', help='output folder')
     _add_settings(command, WorldSettings)
 
     command = commands.add_parser(
-        'bench', help='how fast the estimator is on this machine',
-        description='Time the estimator beside the matrix product of this machine; a table, and '
-                    'one line of JSON last.')
+        'bench', help='measure the speed of the estimator on this machine',
+        description='Time the estimator and compare it with the matrix product of this machine. '
+                    'Prints a table; the last line is JSON.')
     command.set_defaults(command=_bench)
     _add_settings(command, BenchSettings)
     return parser
 
 
 def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
-    """Add an option for each setting, with its text; values are checked by the settings."""
+    """Add an option for each setting, with its description; the settings check the values."""
     for item in fields(kind):
         if not item.metadata or item.metadata['live']:
             continue
@@ -153,11 +158,41 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
             help=text + (' (%(default)s)' if item.default != '' else ''))
 
 
+class _Stdout(logging.StreamHandler[Any]):
+    """Logs to stdout, and to nobody once its reader has left."""
+
+    def __init__(self) -> None:
+        """Log to stdout."""
+        super().__init__(sys.stdout)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Go on quietly after ``zoe run ... | head``: the results are written all the same."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            _discard_stdout()
+        else:
+            super().handleError(record)
+
+
+def _print(text: str = '') -> None:
+    """Print at once, unless the reader has left."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard_stdout()
+
+
+def _discard_stdout() -> None:
+    """Send stdout nowhere from now on; also what Python would flush when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser that answers a wrong argument with one line."""
+    """A parser that reports a wrong argument in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
+        """Exit with code 2."""
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
 

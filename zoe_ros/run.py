@@ -11,25 +11,21 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 import yaml
 
 from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
+from zoe_ros.files import whole_file
+from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import MessageError, photo_to_rgb
-from zoe_ros.pipeline import CAMERA_INFO, DEPTH, is_rectified, Pipeline, POINTS
+from zoe_ros.messages import CameraInfoBuffer, is_rectified
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
+from zoe_ros.photos import find_photos, read_photo
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
 OUTPUTS = (DEPTH, CAMERA_INFO, POINTS)
-PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-# The EXIF tag of a photograph's orientation, and how each value is turned upright.
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +50,12 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
     with BagReader(path, settings.topic or None) as bag:
         log.info('%s is a bag: %d images on %s, %s', path, bag.count, bag.topic,
                  f'CameraInfo on {bag.info_topic}' if bag.info_topic
-                 else 'no CameraInfo, so there will be no cloud')
+                 else _without_info(bag.info_topics))
+        for note in bag.notes:
+            log.warning('%s', note)
         rectified = is_rectified(bag.topic)
         estimator, settings = _load(settings)
-        pipeline = Pipeline(estimator, BAG_TYPES, settings, rectified)
+        pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
         with _reporting(folder, settings, found, bag.count) as report, \
@@ -65,7 +63,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
             for image in report.progress(bag):
                 start = perf_counter()
                 try:
-                    frame = pipeline.process(image.message, bag.infos, OUTPUTS)
+                    frame = pipeline.process(image.message, OUTPUTS)
                 except MessageError as error:
                     report.drop(error.cause, f'an image of {bag.topic} is dropped: {error}')
                     continue
@@ -79,17 +77,21 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
 
 def _run_photos(path: Path, settings: RunSettings) -> Path:
     if path.is_dir():
-        photos = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
+        photos, others = find_photos(path)
         if not photos:
-            raise ValueError(f'{path} is neither a bag (no metadata.yaml) nor a folder of '
-                             f'photographs ({", ".join(PHOTO_SUFFIXES)})')
+            raise ValueError(f'{path} is neither a bag (no metadata.yaml, .mcap or .db3) nor a '
+                             'folder of photographs' + (f'; {others}' if others else ''))
         log.info('%s is a folder of %d photographs', path, len(photos))
+        if others:
+            log.warning('%s', others)
     else:
         photos = [path]
         read_photo(path)    # fail before the model is loaded
         log.info('%s is a photograph', path)
+    for option in _idle_options(settings):
+        log.warning('%s', option)
     estimator, settings = _load(settings)
-    pipeline = Pipeline(estimator, BAG_TYPES, settings, rectified=False)
+    pipeline = Pipeline(estimator, BAG_TYPES, settings, CameraInfoBuffer(), rectified=False)
     folder = new_folder(Path(settings.output))
     with _reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
@@ -101,7 +103,8 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
                 report.drop('corrupt', f'dropped: {error}')
                 continue
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
-            np.save(folder / f'{photo.name}.depth.npy', depth)
+            with whole_file(folder / f'{photo.name}.depth.npy') as part:
+                np.save(part, depth)
             report.add(image, depth, head, perf_counter() - start)
     return folder
 
@@ -118,22 +121,24 @@ def _load(settings: RunSettings) -> tuple[DepthEstimator, RunSettings]:
                               precision=estimator.precision)
 
 
-def read_photo(path: Path) -> np.ndarray:
-    """
-    Read a photograph, turned upright as its camera noted.
+def _without_info(others: list[str]) -> str:
+    text = 'no CameraInfo'
+    if others:
+        text += f' of this camera (none on {", ".join(others)} has its name, or alone its frame ' \
+                'and size)'
+    return text + ', so there will be no cloud'
 
-    :return: (height, width, 3) uint8 RGB.
-    :raises ValueError: it is no picture, or damaged.
-    """
-    try:
-        with Image.open(path) as picture:
-            # Not ImageOps.exif_transpose: it stumbles over tags of no concern here.
-            turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION))
-            return photo_to_rgb(picture if turn is None else picture.transpose(turn))
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{path} is no picture that can be read ({error})') from None
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f'{path} is damaged ({error})') from None
+
+def _idle_options(settings: RunSettings) -> list[str]:
+    """Tell which options can do nothing for photographs."""
+    options = []
+    if settings.focal_correction:
+        options.append('no focal correction: photographs have no CameraInfo')
+    if settings.camera_view == 'training':
+        options.append("camera_view 'training' changes nothing: photographs have no CameraInfo")
+    if settings.topic:
+        options.append(f'topic {settings.topic} is not used: photographs have no topics')
+    return options
 
 
 class _Report:
@@ -172,12 +177,20 @@ class _Report:
     def write(self, complete: bool) -> None:
         """Write the summary and the picture."""
         summary = {'complete': complete, **self.statistics.summary()}
-        (self._folder / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
         # A little beyond the middle 96 %, to round numbers.
         near = self.statistics.depth_percentile(2)
         far = self.statistics.depth_percentile(98)
-        self.sheet.save(self._folder / 'overview.png', near, far)
-        log.info('%s', table(summary))
+        try:
+            if summary['frames']:
+                with whole_file(self._folder / 'overview.png') as part:
+                    self.sheet.save(part, near, far)
+        except OSError:
+            summary['complete'] = False
+            raise
+        finally:
+            with whole_file(self._folder / 'summary.json') as part:
+                part.write_text(json.dumps(summary, indent=2) + '\n')
+            log.info('%s', table(summary))
 
 
 @contextmanager
@@ -185,14 +198,20 @@ def _reporting(folder: Path, settings: RunSettings, found: dict[str, Any],
                total: int) -> Iterator[_Report]:
     """Write the configuration before and the report after a run, however it ends."""
     config = {**asdict(settings), **found}
-    (folder / 'config.yaml').write_text(yaml.safe_dump(config, sort_keys=False))
+    with whole_file(folder / 'config.yaml') as part:
+        part.write_text(yaml.safe_dump(config, sort_keys=False))
     report = _Report(folder, total)
-    complete = False
     try:
         yield report
-        complete = report.statistics.frames > 0
-        if not complete:
+        if not report.statistics.frames:
             raise ValueError(f'none of the {total} images could be used')
+    except BaseException:
+        try:
+            report.write(complete=False)
+        except OSError as error:    # often for the same reason, which is the one to be told
+            log.warning('%s', error)
+        raise
+    else:
+        report.write(complete=True)
     finally:
-        report.write(complete)
         link_latest(folder)

@@ -14,18 +14,9 @@ from std_msgs.msg import String
 
 from zoe_ros.errors import first_line
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, MessageTypes, nanoseconds, pack_array
-from zoe_ros.pipeline import (
-    CAMERA_INFO,
-    COLORED,
-    DEPTH,
-    Frame,
-    is_rectified,
-    MILLIMETRES,
-    Pipeline,
-    POINTS,
-    UNCERTAINTY,
-)
+from zoe_ros.messages import CameraInfoBuffer, is_rectified, MessageTypes, nanoseconds, pack_array
+from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
+from zoe_ros.pipeline import Frame, Pipeline
 from zoe_ros.ros.image_input import image_source, ImageInput
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
@@ -46,7 +37,7 @@ _SAY_AGAIN = 10.0       # [s] before the same is logged again
 _TRY_AGAIN = 0.01       # [s] after a history that was full, so that other threads can run
 
 
-class Channel:
+class CameraStream:
     """
     Publishers from configure to cleanup, subscriptions and pipeline from activate to deactivate.
 
@@ -70,7 +61,7 @@ class Channel:
         base, _ = image_source(node, f'{self._prefix}image_raw', parameters.image_transport)
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
-        self.infos = CameraInfoBuffer()
+        self._infos = CameraInfoBuffer()
         self.pipeline: Pipeline | None = None
         self.images = 0
         self._image_input: ImageInput | None = None
@@ -80,7 +71,7 @@ class Channel:
         self._announced = (0, 0)
 
     def activate(self, estimator: DepthEstimator, parameters: DepthParameters,
-                 on_image: Callable[[Channel, Any], None], has_room: Callable[[], bool],
+                 on_image: Callable[[CameraStream, Any], None], has_room: Callable[[], bool],
                  on_size: Callable[[tuple[int, int]], None]) -> None:
         """
         Subscribe.
@@ -89,10 +80,9 @@ class Channel:
         :param has_room: asked before every image is taken, with the policy of that name.
         :param on_size: is called with (height, width) [px] when CameraInfo announces a new size.
         """
-        self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, self._rectified)
+        infos = self._infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
+        self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, infos, self._rectified)
         self._parameters, self._last_cloud, self.images = parameters, None, 0
-        infos = self.infos = CameraInfoBuffer(
-            tolerance=parameters.camera_info_tolerance, other_frames=True)
 
         def add_info(info: Any) -> None:
             infos.add(info)
@@ -203,7 +193,7 @@ class Channel:
 
     def check_frames(self, header: Any) -> str:
         """Return what is odd about the frames of an image and its CameraInfo, or nothing."""
-        info = self.infos.find(header)
+        info = self._infos.find(header)
         if info is None or info.header.frame_id.lstrip('/') == header.frame_id.lstrip('/'):
             return ''
         topic = self._info_input.topic if self._info_input else 'its topic'
