@@ -13,7 +13,7 @@ import zoe_ros
 pytest.importorskip('colcon_core', reason='needs colcon (pip install colcon-common-extensions)')
 
 ROOT = Path(__file__).resolve().parents[1]
-COLCON = (sys.executable, '-m', 'colcon_core', '--log-base', 'log', 'build')
+COLCON = (sys.executable, '-m', 'colcon', 'build')
 PATIENCE = 300
 # What a build does not need, and what must not be copied with it.
 LEFT_OUT = ('.git', '.venv', 'build', 'install', 'log', '.*_cache', '.hypothesis', '__pycache__')
@@ -34,8 +34,10 @@ def prefix(request, tmp_path_factory):
 
 def environment(prefix):
     """Return the environment of a shell that has sourced the workspace."""
+    # Without this checkout, which would stand in front of what was installed.
+    before = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
     text = subprocess.run(
-        ['bash', '-c', f'source "{prefix.parent}/local_setup.bash" && env -0'],
+        ['bash', '-c', f'source "{prefix.parent}/local_setup.bash" && env -0'], env=before,
         capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
     return dict(pair.split('=', 1) for pair in text.split('\0') if pair)
 
@@ -47,6 +49,13 @@ def test_a_sourced_workspace_finds_the_package_and_its_files(prefix):
     assert {path.name for path in (share / 'config').iterdir()} >= {
         'depth.yaml', 'depth.rviz', 'foxglove.json', 'fastdds.xml', 'consumers'}
     assert {path.name for path in (prefix / 'lib' / 'zoe_ros').iterdir()} == {'depth_node', 'zoe'}
+
+
+def test_the_package_is_the_one_of_the_workspace(prefix):
+    done = subprocess.run(
+        [sys.executable, '-c', 'import zoe_ros; print(zoe_ros.__file__)'], cwd=prefix,
+        env=environment(prefix), capture_output=True, text=True, timeout=PATIENCE)
+    assert Path(done.stdout.strip()).is_relative_to(prefix.parents[1]), done.stdout
 
 
 def test_the_installed_command_runs(prefix):

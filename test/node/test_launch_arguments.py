@@ -130,7 +130,7 @@ def test_an_image_topic_counts_more_than_the_cameras_of_a_file(launched, tiny, t
 
 def test_a_bag_gets_its_arguments_and_the_clock(launched, tiny, installed):
     called = installed('ros2bag', 'ros2')
-    node = launched('played', bag=SAMPLE, bag_args="--loop --rate 0.5", use_sim_time='true',
+    node = launched('played', bag=SAMPLE, bag_args='--loop --rate 0.5', use_sim_time='true',
                     **tiny)
     wait_for(node, 'waiting for images')
     assert await_call(called).endswith(f'bag play {SAMPLE} --clock --loop --rate 0.5')
