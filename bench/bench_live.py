@@ -47,7 +47,7 @@ class Camera:
         self._images = self.node.create_publisher(Image, 'image_raw', qos)
         self._infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
         self.node.create_subscription(Image, 'depth/image', self._hear, qos)
-        self.node.create_subscription(PointCloud2, 'points', lambda _: None, qos)
+        self.node.create_subscription(PointCloud2, 'depth/points', lambda _: None, qos)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)

@@ -22,6 +22,7 @@ from zoe_ros.messages import (
     MessageError,
     MessageTypes,
     nanoseconds,
+    pinhole_info,
 )
 from zoe_ros.outputs import cloud_output, image_outputs, POINTS, UNCERTAINTY
 from zoe_ros.remarks import Remarks
@@ -163,6 +164,8 @@ class Pipeline:
         found = to_camera(net, scale, prepared.view, unprojection, settings,
                           self._estimator.runner.graphs, clock)
         with clock('images'):
+            if self._rectified and info is not None:
+                info = pinhole_info(self._types, info)
             messages = image_outputs(
                 self._types, header, found, net.plan, info, settings, wanted)
         if found.points is not None:

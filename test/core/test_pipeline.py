@@ -229,7 +229,7 @@ def test_only_what_is_wanted_is_made(pipeline, wanted):
 
 
 def test_names_of_the_outputs():
-    assert ALL == ('depth/image', 'depth/camera_info', 'points', 'depth/image_raw',
+    assert ALL == ('depth/image', 'depth/camera_info', 'depth/points', 'depth/image_raw',
                    'depth/image_colored', 'depth/uncertainty')
 
 

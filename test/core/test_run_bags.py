@@ -210,7 +210,7 @@ def test_settings_reach_the_frames(zoe, tiny_estimator, tmp_path):
         pipeline = Pipeline(tiny_estimator, bags.ROSBAGS.types, settings, buffer, rectified=False)
         out = ran.bag
         for i, (_, image) in enumerate(images):
-            frame = pipeline.process(image, ('depth/image', 'depth/camera_info', 'points'))
+            frame = pipeline.process(image, ('depth/image', 'depth/camera_info', 'depth/points'))
             for name, message in frame.messages.items():
                 got = out[f'/{name}'][i][1]
                 assert bags.ROSBAGS.to_bytes(got) == bags.ROSBAGS.to_bytes(message), name

@@ -34,7 +34,7 @@ def test_live_equals_offline_bit_for_bit(bag, client, tiny_weights, tmp_path):
     expected = offline(bag, tiny_weights, tmp_path)
     for image, info in bag_frames(bag):
         client.ask(image, info)
-    for topic, live in (('/depth/image', client.depth), ('/points', client.points),
+    for topic, live in (('/depth/image', client.depth), ('/depth/points', client.points),
                         ('/depth/camera_info', client.camera_info)):
         assert len(live) == len(expected[topic])
         for ours, theirs in zip(live, expected[topic]):

@@ -108,7 +108,7 @@ OTHER = textwrap.dedent("""
     def got(message):
         print(message.header.stamp.sec, flush=True)
     subscriptions = [node.create_subscription(t, n, got, qos)
-                     for t, n in ((Image, 'depth/image'), (PointCloud2, 'points'))]
+                     for t, n in ((Image, 'depth/image'), (PointCloud2, 'depth/points'))]
     rclpy.spin(node)
     """)
 
@@ -182,7 +182,7 @@ def test_parameters_may_change_while_frames_flow(tiny_weights):
                 assert client.change_at_once(**choices[i // 5 % 3]) == ''
                 assert client.change_at_once(depth_scale=2.0, router='kitchen')
         client.wait_until(lambda: all(len(client.received[name]) >= number for name in (
-            'depth/image', 'depth/camera_info', 'points')), what='all of them')
+            'depth/image', 'depth/camera_info', 'depth/points')), what='all of them')
         seen = set()
         for depth, info, cloud in zip(client.depth, client.camera_info, client.points):
             assert depth.header == info.header == cloud.header

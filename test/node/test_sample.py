@@ -35,7 +35,7 @@ def test_the_full_model_offline_and_live_agree(official, short, tmp_path):
     with BagReader(short) as bag:
         stamps = [nanoseconds(image.message.header.stamp) for image in bag]
     assert len(stamps) >= 5
-    for topic in ('/depth/image', '/depth/camera_info', '/points'):
+    for topic in ('/depth/image', '/depth/camera_info', '/depth/points'):
         assert [nanoseconds(m.header.stamp) for m in results[topic]] == stamps
 
     # As many threads as here, because a matrix product rounds differently with another number.
@@ -48,7 +48,7 @@ def test_the_full_model_offline_and_live_agree(official, short, tmp_path):
             client.ask(image, info)
         node.end()
     # By stamp: on a slow machine an image may be asked for twice.
-    for topic, live in (('/depth/image', client.depth), ('/points', client.points)):
+    for topic, live in (('/depth/image', client.depth), ('/depth/points', client.points)):
         found = {nanoseconds(message.header.stamp): message for message in live}
         assert set(found) == set(stamps)
         for stamp, expected in zip(stamps, results[topic]):

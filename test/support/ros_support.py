@@ -36,9 +36,9 @@ KEEP_ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPol
 # What the node publishes.
 OUTPUTS = {
     'depth/image': Image, 'depth/image_raw': Image, 'depth/image_colored': Image,
-    'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'points': PointCloud2,
-    'head': String}
-USUAL = ('depth/image', 'depth/camera_info', 'points')
+    'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'depth/points': PointCloud2,
+    'depth/head': String}
+USUAL = ('depth/image', 'depth/camera_info', 'depth/points')
 
 
 def tiny(model, **more):
