@@ -13,13 +13,12 @@ import torch
 from zoe_ros.camera_depth import to_camera
 from zoe_ros.camera_tables import CameraTables
 from zoe_ros.clock import Clock
+from zoe_ros.images import decode_image, MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.routing import Chooser, HeadTracker, known_choice
 from zoe_ros.messages import (
     camera_from_info,
     CameraInfoBuffer,
-    decode_image,
-    MessageError,
     MessageTypes,
     nanoseconds,
     pinhole_info,

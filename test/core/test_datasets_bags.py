@@ -11,7 +11,7 @@ from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.datasets.open import open_datasets
-from zoe_ros.messages import decode_depth, MessageError
+from zoe_ros.images import decode_depth, MessageError
 from zoe_ros.settings import DataSettings
 
 RAW, INFO, DEPTH = '/camera/image_raw', '/camera/camera_info', '/depth/image_raw'

@@ -19,7 +19,6 @@ from zoe_ros.model.hub import find_weights
 from zoe_ros.model.tiling import map_row_tiles, upsample_rows
 from zoe_ros.model.weights import load_model
 
-# Packed weights.
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 @torch.inference_mode()

@@ -11,7 +11,8 @@ from zoe_ros import DepthEstimator
 from zoe_ros.camera import Camera
 from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize, NO_VALUE
-from zoe_ros.messages import CameraInfoBuffer, decode_image, is_rectified, MessageError
+from zoe_ros.images import decode_image, MessageError
+from zoe_ros.messages import CameraInfoBuffer, is_rectified
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import infer_each
 

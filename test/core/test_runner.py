@@ -14,7 +14,6 @@ from zoe_ros.inference.runner import ModelRunner, PositionBiases
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model
 
-# The same numbers as the plain model.
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('size', [(64, 96), (96, 160)])
