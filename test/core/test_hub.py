@@ -26,6 +26,8 @@ NOBODY = 'http://127.0.0.1:9'       # 'discard': nothing listens there
 CLIENT = """
 import io, json, logging, resource, sys
 from zoe_ros.model.hub import cached_weights, fetch_weights
+
+pytestmark = pytest.mark.slow
 log = io.StringIO()
 logging.getLogger('zoe_ros').addHandler(logging.StreamHandler(log))
 logging.getLogger('zoe_ros').setLevel(logging.INFO)

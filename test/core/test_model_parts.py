@@ -14,6 +14,7 @@ from zoe_ros.model.router import sinusoid
 
 # Relative positions.
 
+
 def test_position_index_by_hand():
     """Specification section 1.3, pair by pair."""
     rows, columns = 2, 3
