@@ -14,6 +14,8 @@ import pytest
 from zoe_ros.model.hub import fetch_weights
 from zoe_ros.model.weights import WeightsError
 
+pytestmark = pytest.mark.slow
+
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 FILE = '/Intel/zoedepth-nyu/resolve/main/model.safetensors'
 PIECE = 10 << 20        # the client writes to disk in pieces of this size
@@ -26,8 +28,6 @@ NOBODY = 'http://127.0.0.1:9'       # 'discard': nothing listens there
 CLIENT = """
 import io, json, logging, resource, sys
 from zoe_ros.model.hub import cached_weights, fetch_weights
-
-pytestmark = pytest.mark.slow
 log = io.StringIO()
 logging.getLogger('zoe_ros').addHandler(logging.StreamHandler(log))
 logging.getLogger('zoe_ros').setLevel(logging.INFO)
