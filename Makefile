@@ -17,8 +17,11 @@ help:                     ## list the targets
 demo: $(READY)            ## depth and clouds of the sample bag
 	$(BIN)/zoe run $(SAMPLE) --variant mobile
 
+# Style beside the tests: each keeps one processor busy.
 check: $(READY)           ## for daily use: style, types and the fast tests, in three minutes
-	$(BIN)/python -m pytest -m 'not slow and not full'
+	@$(BIN)/python -m pytest -q test/test_style.py & style=$$!; \
+	$(BIN)/python -m pytest -m 'not slow and not full' --ignore=test/test_style.py; tests=$$?; \
+	wait $$style && exit $$tests
 
 test: $(READY)            ## the whole test suite, lint and types included
 	$(BIN)/python -m pytest

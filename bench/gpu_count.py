@@ -37,7 +37,7 @@ IMAGE, POSITION_MEMORY = (480, 640), 1.0
 PARTS = {
     'encode': 'encoder', 'decoder.skips': 'decoder', 'decoder.fuse': 'decoder',
     'metric.project': 'embeddings', 'metric.embed': 'embeddings',
-    'router.forward': 'router', 'measure': 'heads'}
+    'router.forward': 'router', 'predict_depth': 'heads'}
 ENCODER = ('encoder: products', 'encoder: attention', 'encoder: norms, casts, elementwise')
 NETWORK = (*ENCODER, 'decoder', 'embeddings', 'router', 'heads', 'elsewhere')
 AROUND = 'way in and out'

@@ -14,6 +14,8 @@ import pytest
 from zoe_ros.model.hub import fetch_weights
 from zoe_ros.model.weights import WeightsError
 
+pytestmark = pytest.mark.slow
+
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 FILE = '/Intel/zoedepth-nyu/resolve/main/model.safetensors'
 PIECE = 10 << 20        # the client writes to disk in pieces of this size
