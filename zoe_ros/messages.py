@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from zoe_ros.camera import Camera
-from zoe_ros.images import decode_depth, decode_image, MessageError, photo_to_rgb  # noqa: F401 (what decodes a message is looked for here, too)
+
+# Whoever reads messages looks for these here, too.
+from zoe_ros.images import decode_depth, decode_image, MessageError, photo_to_rgb  # noqa: F401
 
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 
