@@ -63,7 +63,8 @@ setup(
             'scipy>=1.7',
         ],
         # colcon test looks for pytest in an extra of this name.
-        'test': ['pytest>=7.0', 'hypothesis>=6.0', 'opencv-python-headless<5'],
+        'test': ['pytest>=7.0', 'pytest-timeout>=2.1', 'hypothesis>=6.0',
+                 'opencv-python-headless<5', 'colcon-common-extensions'],
         # Further requirements of `make test`.
         'dev': [
             'flake8',

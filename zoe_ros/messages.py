@@ -300,6 +300,17 @@ def camera_info_message(types: MessageTypes, header: Any, info: Any,
         d=info.d, k=k, r=info.r, p=p, binning_x=info.binning_x, binning_y=info.binning_y, roi=roi)
 
 
+def pinhole_info(types: MessageTypes, info: Any) -> Any:
+    """Return CameraInfo of rectified images for consumers that read K: K of P, no distortion."""
+    p = np.reshape(info.p, (3, 4))
+    if not p[0, 0]:
+        return info     # not calibrated
+    return types.camera_info(
+        header=info.header, height=info.height, width=info.width, distortion_model='plumb_bob',
+        d=np.zeros(5), k=p[:, :3].ravel(), r=np.eye(3).ravel(), p=info.p,
+        binning_x=info.binning_x, binning_y=info.binning_y, roi=info.roi)
+
+
 def cloud_message(types: MessageTypes, header: Any, points: np.ndarray,
                   colors: np.ndarray | None) -> Any:
     """

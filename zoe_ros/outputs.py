@@ -20,7 +20,7 @@ from zoe_ros.messages import (
 )
 from zoe_ros.settings import FrameSettings
 
-DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
+DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'depth/points'
 MILLIMETRES, COLORED, UNCERTAINTY = (
     'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
 

@@ -22,6 +22,7 @@ from zoe_ros.messages import (
     MessageError,
     MessageTypes,
     nanoseconds,
+    pinhole_info,
 )
 from zoe_ros.outputs import cloud_output, image_outputs, POINTS, UNCERTAINTY
 from zoe_ros.remarks import Remarks
@@ -161,8 +162,10 @@ class Pipeline:
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
         found = to_camera(net, scale, prepared.view, unprojection, settings,
-                          self._estimator.network.graphs, clock)
+                          self._estimator.runner.graphs, clock)
         with clock('images'):
+            if self._rectified and info is not None:
+                info = pinhole_info(self._types, info)
             messages = image_outputs(
                 self._types, header, found, net.plan, info, settings, wanted)
         if found.points is not None:
@@ -186,7 +189,7 @@ class Pipeline:
             None, image, None, image, self._chooser(0.0, settings), settings, (), clock)
         net = infer_together(self._estimator, [prepared])[0]
         found = to_camera(net, settings.depth_scale, None, None, settings,
-                          self._estimator.network.graphs, clock)
+                          self._estimator.runner.graphs, clock)
         return found.depth, net.head
 
     def _find_tables(self, info: Any | None,
@@ -238,7 +241,7 @@ def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> l
     except ValueError as error:
         raise MessageError('size', str(error)) from None
     if estimator.device.type == 'cuda':
-        # What fails on the device, and the time it takes, belongs to the network.
+        # Errors and time of the device belong to the network, not to the next stage.
         torch.cuda.current_stream(estimator.device).synchronize()
     return results
 
@@ -246,14 +249,15 @@ def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> l
 def infer_each(estimator: DepthEstimator,
                prepared: Sequence[Prepared]) -> list[NetworkDepth | Exception]:
     """
-    Send images through the network as one batch; should that fail, each of them alone.
+    Send images through the network as one batch or, if the batch fails, one by one.
 
-    :return: for each image its depth, or why it has none: a bad one costs no other camera a frame.
+    :return: for each image its depth, or the error: a bad image of one camera costs the other
+        cameras no frame.
     """
     try:
         return list(infer_together(estimator, prepared))
     except Exception as error:
         if len(prepared) < 2:
-            # Without its traceback, which holds on to all that the network had in memory.
+            # Without the traceback, which keeps the tensors of the network in memory.
             return [error.with_traceback(None)] * len(prepared)
     return [infer_each(estimator, [item])[0] for item in prepared]

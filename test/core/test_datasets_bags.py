@@ -240,6 +240,7 @@ def test_topics_are_settings(tmp_path):
     assert dataset[0].valid.any()
 
 
+@pytest.mark.slow
 def test_a_bag_is_learnt_from_and_measured_on(tmp_path, capsys, monkeypatch):
     """The way of a robot's own recording, in small."""
     monkeypatch.chdir(tmp_path)

@@ -15,9 +15,6 @@ from zoe_ros.messages import CameraInfoBuffer, decode_image, is_rectified, Messa
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import infer_each
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
-
 # --- geometry -------------------------------------------------------------------------------
 
 
@@ -232,7 +229,7 @@ def test_only_what_is_wanted_is_made(pipeline, wanted):
 
 
 def test_names_of_the_outputs():
-    assert ALL == ('depth/image', 'depth/camera_info', 'points', 'depth/image_raw',
+    assert ALL == ('depth/image', 'depth/camera_info', 'depth/points', 'depth/image_raw',
                    'depth/image_colored', 'depth/uncertainty')
 
 

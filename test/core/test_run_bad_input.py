@@ -10,9 +10,6 @@ from runs import check_bag, check_results, DEPTH, inputs, PUBLISHED, RAW, SAMPLE
 
 from zoe_ros.cli import main
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
-
 # --- nothing can start -----------------------------------------------------------------------
 
 

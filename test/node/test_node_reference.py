@@ -53,8 +53,8 @@ def test_units(frame):
              for name, _, unit, _ in table('published topic')}
     metres = {'m': 1.0, 'mm': 1e-3}
     # Seen through the camera: a point of the cloud lies at z [m] by REP 103.
-    cloud = np.frombuffer(bytes(frame.messages['points'].data), '<f4').reshape(48, 64, 4)
-    assert units['points'] == 'm'
+    cloud = np.frombuffer(bytes(frame.messages['depth/points'].data), '<f4').reshape(48, 64, 4)
+    assert units['depth/points'] == 'm'
     kinds = {'32FC1': '<f4', '16UC1': '<u2'}
     for name in ('depth/image', 'depth/image_raw'):
         message = frame.messages[name]

@@ -125,8 +125,7 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     for name, target in wanted.items():
         parts = [checkpoint.tensor(source) for source in sources[name]]
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
-        # A copy even where nothing changes: a mapped file that is replaced would pull the weights
-        # from under a running process.
+        # A copy even where nothing changes: the memory of a mapped file changes with the file.
         state[name] = tensor.to(device, target.dtype, copy=True)
     model.load_state_dict(state, assign=True)
     if isinstance(model.backbone, PyramidBackbone):
@@ -213,8 +212,8 @@ def _detect_layout(path: Path, names: Collection[str]) -> Layout:
     for layout in (OFFICIAL, HUGGING_FACE, MIDAS):
         if any(name.startswith(layout.mark) for name in names):
             return layout
-    some = ', '.join(sorted(names)[:3])
-    raise WeightsError(f'{path} holds no ZoeDepth (it starts with {some}): use the released '
+    first = ', '.join(sorted(names)[:3])
+    raise WeightsError(f'{path} holds no ZoeDepth (it starts with {first}): use the released '
                        'ZoeD_M12_*.pt or the model.safetensors of Intel/zoedepth-*')
 
 
