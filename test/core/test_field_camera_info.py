@@ -264,7 +264,7 @@ def test_an_option_that_cannot_act_says_so_once(pipeline, settings, said):
 def test_another_frame_is_said_once(pipeline):
     info = bags.ROSBAGS.info(48, 64, frame='body')
     text, = remarks_of(pipeline(infos=buffer_of(info), focal_correction=True))
-    assert f"CameraInfo has frame 'body', the image has '{bags.FRAME}'" in text
+    assert f"CameraInfo has frame 'body', the images have '{bags.FRAME}'" in text
     for same in (bags.FRAME, f'/{bags.FRAME}'):
         info = bags.ROSBAGS.info(48, 64, frame=same)
         assert remarks_of(pipeline(infos=buffer_of(info), focal_correction=True)) == []

@@ -258,8 +258,7 @@ class DepthNode(LifecycleNode):
         begin = perf_counter()
         stream.publish(frame)
         publishing = perf_counter() - begin
-        for text in (*frame.remarks, frame.no_cloud and f'no cloud: {frame.no_cloud}',
-                     stream.check_frames(prepared.header)):
+        for text in (*frame.remarks, frame.no_cloud and f'no cloud: {frame.no_cloud}'):
             if text:
                 self._say_once(text)
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]
