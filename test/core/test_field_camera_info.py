@@ -84,7 +84,9 @@ def test_a_driver_that_states_the_size_of_its_images_beside_the_binning():
 @pytest.mark.parametrize('binning, region, said', [
     ((0, 0), (0, 0, 0, 0), '192 x 144 pixels, the image has 96 x 71'),
     ((2, 2), (0, 0, 0, 0), '192 x 144 pixels with binning 2 x 2, the image has 96 x 71'),
-    ((0, 0), (1, 2, 99, 70), '192 x 144 pixels with a region of 99 x 70, the image has 96 x 71')])
+    ((0, 0), (1, 2, 99, 70), '192 x 144 pixels with a region of 99 x 70, the image has 96 x 71'),
+    ((0, 0), (99, 2, 96, 71), '192 x 144 pixels with a region of 96 x 71'),  # sticks out
+    ((2, 2 ** 32 - 1), (0, 0, 192, 71), 'binning 2 x 4294967295')])
 def test_a_size_that_fits_neither_way(binning, region, said):
     with pytest.raises(ValueError, match=said):
         camera_from_info(full_info(binning, region), (71, 96), rectified=False)
