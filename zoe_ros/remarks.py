@@ -38,8 +38,9 @@ def _all_about(header: Any, info: Any | None, no_camera: str, focal_factor: floa
                settings: FrameSettings) -> Iterator[tuple[str, str]]:
     """Give the kind and the text of each remark."""
     if info is not None and frame_name(info.header) != frame_name(header):
-        yield 'frame', (f"CameraInfo has frame '{info.header.frame_id}', the image has "
-                        f"'{header.frame_id}': they are taken for the same camera")
+        yield 'frame', (f"CameraInfo has frame '{info.header.frame_id}', the images have "
+                        f"'{header.frame_id}'; CameraInfo is used and outputs have the frame of "
+                        'the image')
     if no_camera and settings.focal_correction:
         yield 'focal_correction', f'no focal correction: {no_camera}'
     if no_camera and settings.camera_view == 'training':

@@ -84,7 +84,9 @@ def test_a_driver_that_states_the_size_of_its_images_beside_the_binning():
 @pytest.mark.parametrize('binning, region, said', [
     ((0, 0), (0, 0, 0, 0), '192 x 144 pixels, the image has 96 x 71'),
     ((2, 2), (0, 0, 0, 0), '192 x 144 pixels with binning 2 x 2, the image has 96 x 71'),
-    ((0, 0), (1, 2, 99, 70), '192 x 144 pixels with a region of 99 x 70, the image has 96 x 71')])
+    ((0, 0), (1, 2, 99, 70), '192 x 144 pixels with a region of 99 x 70, the image has 96 x 71'),
+    ((0, 0), (99, 2, 96, 71), '192 x 144 pixels with a region of 96 x 71'),  # sticks out
+    ((2, 2 ** 32 - 1), (0, 0, 192, 71), 'binning 2 x 4294967295')])
 def test_a_size_that_fits_neither_way(binning, region, said):
     with pytest.raises(ValueError, match=said):
         camera_from_info(full_info(binning, region), (71, 96), rectified=False)
@@ -264,7 +266,7 @@ def test_an_option_that_cannot_act_says_so_once(pipeline, settings, said):
 def test_another_frame_is_said_once(pipeline):
     info = bags.ROSBAGS.info(48, 64, frame='body')
     text, = remarks_of(pipeline(infos=buffer_of(info), focal_correction=True))
-    assert f"CameraInfo has frame 'body', the image has '{bags.FRAME}'" in text
+    assert f"CameraInfo has frame 'body', the images have '{bags.FRAME}'" in text
     for same in (bags.FRAME, f'/{bags.FRAME}'):
         info = bags.ROSBAGS.info(48, 64, frame=same)
         assert remarks_of(pipeline(infos=buffer_of(info), focal_correction=True)) == []

@@ -40,9 +40,25 @@ SEEDS, CASES = 20, 260
 # --- in process -----------------------------------------------------------------------------
 
 
+def belongs(info, size):
+    """Tell whether CameraInfo is for images of a size, by the definition of binning and roi."""
+    if (info.height, info.width) == size:
+        return True
+    roi = info.roi
+    for full, start, length, binning, pixels in (
+            (info.height, roi.y_offset, roi.height, info.binning_y, size[0]),
+            (info.width, roi.x_offset, roi.width, info.binning_x, size[1])):
+        if not (roi.width and roi.height):
+            start, length = 0, full
+        ratio = length / max(binning, 1)
+        if start + length > full or ratio < 1 or abs(ratio - pixels) >= 1:
+            return False
+    return True
+
+
 def unusable(info, image, rectified):
     """Tell, by the standard and not by our code, that no cloud can come of a CameraInfo."""
-    if info is None or (info.height, info.width) != image.shape[:2]:
+    if info is None or not belongs(info, image.shape[:2]):
         return True
     fx, cx, fy, cy = (info.p[0], info.p[2], info.p[5], info.p[6]) if rectified else (
         info.k[0], info.k[2], info.k[4], info.k[5])
@@ -59,7 +75,8 @@ def faults_of(frame, message, info, rectified, wanted):
     with np.errstate(invalid='ignore'):
         if ((frame.depth <= 0) & ~np.isneginf(frame.depth)).any():
             yield 'depth of 0 or less'
-    images = {name for name in wanted if name.startswith('depth/')} - {'depth/camera_info'}
+    images = {name for name in wanted if name.startswith('depth/')} - {
+        'depth/camera_info', 'depth/points'}
     if not images <= set(frame.messages) <= set(wanted):
         yield f'{set(frame.messages)} instead of {set(wanted)}'
     sizes = set()
@@ -72,7 +89,7 @@ def faults_of(frame, message, info, rectified, wanted):
             if len(made.data) != made.height * made.step or not len(made.data):
                 yield f'data of {name}'
         elif name == 'depth/camera_info':
-            if (info.height, info.width) == (height, width):
+            if belongs(info, (height, width)):
                 sizes.add((made.height, made.width))
             elif (made.height, made.width) != (info.height, info.width):
                 yield 'a CameraInfo of another image was changed'

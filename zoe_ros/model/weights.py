@@ -90,12 +90,12 @@ def weights_file(path: str | Path) -> Path:
     Return the file of weights that a path means: itself, or the one in a folder of the hub.
 
     :raises FileNotFoundError: there is no such file.
-    :raises WeightsError: it is another kind of folder.
     """
     path = Path(path).expanduser()
     if path.is_dir():
         if not (path / _IN_FOLDERS).is_file():
-            raise WeightsError(f'{path} is a folder without {_IN_FOLDERS}: name the file in it')
+            raise FileNotFoundError(f'no weights file at {path}: it is a folder without '
+                                    f'{_IN_FOLDERS}, name the file in it')
         return path / _IN_FOLDERS
     if not path.is_file():
         raise FileNotFoundError(f'no weights file at {path}: check the path, or leave it empty to '
