@@ -23,9 +23,10 @@ LAYERS = [
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
     ['messages'],
-    ['outputs', 'photos'],
+    ['outputs', 'photos', 'remarks'],
     ['pipeline'],
-    ['bag', 'results'],
+    ['bag', 'results', 'cloud_picture'],
+    ['picture'],
     ['datasets.'],
     ['world.'],
     ['hugging_face'],
@@ -205,6 +206,7 @@ sys.exit(zoe_ros.cli.main(['run', {photo!r}, '--variant', 'tiny', '--weights', {
 """
 
 
+@pytest.mark.slow
 def test_without_ros(tmp_path, tiny_weights):
     # A bag is run here: even that needs no ROS.
     blocked = [*ROS_PACKAGES, *LAUNCH_PACKAGES, 'cv_bridge', 'cv2']

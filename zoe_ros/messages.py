@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from zoe_ros.camera import Camera
-from zoe_ros.images import decode_depth, decode_image, MessageError, photo_to_rgb  # noqa: F401 (what decodes a message is looked for here, too)
 
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 
@@ -174,7 +173,7 @@ class CameraInfoBuffer:
 
     def add(self, info: Any) -> None:
         """Remember a CameraInfo; it is never changed."""
-        frame, stamp = key = (_frame(info.header), nanoseconds(info.header.stamp))
+        frame, stamp = key = (frame_name(info.header), nanoseconds(info.header.stamp))
         with self._lock:
             if key not in self._by_key:
                 stamps = self._stamps.setdefault(frame, [])
@@ -191,7 +190,7 @@ class CameraInfoBuffer:
         """Return the CameraInfo for an image with this header, or None."""
         stamp = nanoseconds(header.stamp)
         with self._lock:
-            frame = self._frame_for(_frame(header))
+            frame = self._frame_for(frame_name(header))
             if frame is None:
                 return None
             if frame in self._unsorted:
@@ -225,7 +224,8 @@ class CameraInfoBuffer:
             self._unsorted.discard(frame)
 
 
-def _frame(header: Any) -> str:
+def frame_name(header: Any) -> str:
+    """Return the frame of a header without a leading slash, which tf2 does not know."""
     return header.frame_id.removeprefix('/')
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+import re
 import warnings
 
 import numpy as np
@@ -59,10 +60,12 @@ def read_photo(path: Path) -> np.ndarray:
     except UnidentifiedImageError:
         raise ValueError(f'{path} is no picture that can be read: convert photographs to JPEG or '
                          'PNG') from None
-    except Image.DecompressionBombError:
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r'\d+', str(error))
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise ValueError(f'{path} is too large: more than {most / 1e6:.0f} million pixels; make '
-                         'a smaller copy, the network sees less than a million') from None
+        raise ValueError(f'{path} is too large: {pixels[0] if pixels else "too many"} pixels, at '
+                         f'most {most} are read; make a smaller copy, the network sees less than '
+                         'a million') from None
     except Exception as error:  # decoders let errors of every kind through
         raise ValueError(f'{path} is damaged ({first_line(error)})') from None
 

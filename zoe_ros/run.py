@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+import io
 import json
 import logging
 from pathlib import Path
@@ -14,15 +15,17 @@ import numpy as np
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
+from zoe_ros.bag import BAG_TYPES, BagImage, BagReader, BagWriter, is_bag
+from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, is_rectified
+from zoe_ros.messages import camera_from_info, CameraInfoBuffer, is_rectified
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
 from zoe_ros.photos import find_photos, read_photo
-from zoe_ros.pipeline import Pipeline
-from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, table
+from zoe_ros.picture import RunPicture, View
+from zoe_ros.pipeline import Frame, Pipeline
+from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
 OUTPUTS = (DEPTH, CAMERA_INFO, POINTS)
@@ -55,6 +58,9 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
             log.warning('%s', note)
         rectified = is_rectified(bag.topic)
         estimator, settings = _load(settings)
+        truth = RecordedDepth.find(bag)
+        if truth is not None:
+            log.info("comparing with the bag's own depth on %s", truth.topic)
         pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
@@ -69,10 +75,23 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                     continue
                 for name, message in frame.messages.items():
                     out.write(f'/{name}', message, image.recorded)
-                report.add(frame.image, frame.depth, frame.head, perf_counter() - start)
+                seconds = perf_counter() - start
+                report.add(_view(frame, bag, image, rectified), frame.head, seconds,
+                           None if truth is None else truth.at(image))
+                for remark in frame.remarks:
+                    log.warning('%s', remark)
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
+
+
+def _view(frame: Frame, bag: BagReader, image: BagImage, rectified: bool) -> View:
+    """Return what the picture of the run may show of a frame."""
+    if POINTS not in frame.messages:
+        return View(frame.image, frame.depth)
+    info = bag.infos.find(image.message.header)
+    return View(frame.image, frame.depth,
+                camera_from_info(info, frame.image.shape[:2], rectified))
 
 
 def _run_photos(path: Path, settings: RunSettings) -> Path:
@@ -104,8 +123,10 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
                 continue
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
             with whole_file(folder / f'{photo.name}.depth.npy') as part:
-                np.save(part, depth)
-            report.add(image, depth, head, perf_counter() - start)
+                array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
+                np.save(array, depth)
+                part.write_bytes(array.getbuffer())
+            report.add(View(image, depth), head, perf_counter() - start)
     return folder
 
 
@@ -146,7 +167,7 @@ class _Report:
 
     def __init__(self, folder: Path, total: int) -> None:
         self.statistics = Statistics()
-        self.sheet = ContactSheet(total)
+        self.picture = RunPicture(total)
         self._folder, self._total = folder, total
         self._index = -1
         self._said: set[str] = set()
@@ -157,10 +178,16 @@ class _Report:
             self._index += 1
             yield item
 
-    def add(self, image: np.ndarray, depth: np.ndarray, head: str, seconds: float) -> None:
-        """Count a frame that is written."""
-        self.statistics.add(depth, head, seconds)
-        self.sheet.add(self._index, image, depth)
+    def add(self, view: View, head: str, seconds: float, truth: np.ndarray | None = None) -> None:
+        """
+        Count a frame that is written.
+
+        :param truth: (h, w) [m] to compare its depth with, if it has the same size.
+        """
+        self.statistics.add(view.depth, head, seconds)
+        if truth is not None and truth.shape == view.depth.shape:
+            self.statistics.compare(view.depth, truth)
+        self.picture.add(self._index, view)
 
     def drop(self, cause: str, text: str) -> None:
         """Count an image that cannot be used; say it the first time for each cause."""
@@ -183,7 +210,7 @@ class _Report:
         try:
             if summary['frames']:
                 with whole_file(self._folder / 'overview.png') as part:
-                    self.sheet.save(part, near, far)
+                    self.picture.save(part, near, far)
         except OSError:
             summary['complete'] = False
             raise

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from zoe_ros.bag import BAG_TYPES, BagError, BagReader, BagWriter, is_bag, SeveralTopicsError
-from zoe_ros.messages import decode_image
+from zoe_ros.images import decode_image
 
 STORAGES = ['mcap', 'sqlite3']
 RAW, INFO = '/camera/image_raw', '/camera/camera_info'

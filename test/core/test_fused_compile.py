@@ -9,7 +9,9 @@ import pytest
 
 from zoe_ros.model import fused
 
-pytestmark = pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')]
 ROOT = Path(__file__).resolve().parents[2]
 # What a block may take on the smallest GPUs: 8.6, 8.9, 12.0 [bytes].
 SHARED = 99 * 1024

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from zoe_ros.messages import decode_image, depth_message, MessageError, photo_to_rgb
+from zoe_ros.images import decode_image, MessageError, photo_to_rgb
+from zoe_ros.messages import depth_message
 
 CAUSES = {'size', 'data', 'encoding', 'corrupt'}
 # Two pixels, (10, 20, 30) and (40, 50, 60), as they lie in memory.

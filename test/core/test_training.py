@@ -36,7 +36,7 @@ from zoe_ros.training.trainer import (
     TrainingError,
 )
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [str(ROOT), str(ROOT / 'test' / 'support')]
 

@@ -10,13 +10,14 @@ from sensor_msgs.msg import CompressedImage
 
 from zoe_ros import DepthEstimator
 from zoe_ros.bag import BagReader
-from zoe_ros.messages import decode_image, nanoseconds, pack_array
+from zoe_ros.images import decode_image
+from zoe_ros.messages import nanoseconds, pack_array
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.run import run
 from zoe_ros.settings import RunSettings
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
+pytestmark = pytest.mark.slow
 
 
 def offline(bag, tiny_weights, output):
@@ -185,5 +186,5 @@ def test_rectified_and_downsample_shape_the_cloud(tiny_weights, photos):
 def test_several_topics_of_the_sample_are_right():
     with BagReader(SAMPLE) as bag:
         assert (bag.topic, bag.info_topic, bag.count) == (
-            '/camera/image_raw/compressed', '/camera/camera_info', 25)
+            '/camera/image_raw/compressed', '/camera/camera_info', 40)
         assert all(decode_image(image.message).shape == (360, 480, 3) for image in bag)

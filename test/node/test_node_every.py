@@ -20,6 +20,8 @@ from ros_support import (
     tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_image_comes_out_once_and_in_order(tiny_weights):
     count = 150

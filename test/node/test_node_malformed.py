@@ -17,7 +17,6 @@ from ros_support import (
     good_image,
     good_info,
     KEEP_ALL,
-    one_thread,
     OUTPUTS,
     READY,
     running_node,
@@ -25,20 +24,17 @@ from ros_support import (
     tiny,
 )
 
-from zoe_ros.messages import CameraInfoBuffer, decode_image, MessageError
+from zoe_ros.images import decode_image, MessageError
+from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
+
+pytestmark = pytest.mark.slow
 
 IMAGES = tuple(name for name in OUTPUTS if name != 'depth/head')
 CAUSES = {'size', 'data', 'encoding', 'corrupt'}
 # Together at least 5,000.
 SEEDS, CASES = 20, 260
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
 
 
 # --- in process -----------------------------------------------------------------------------

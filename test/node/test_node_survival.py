@@ -25,6 +25,8 @@ from ros_support import (
     tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def node(tiny_weights):

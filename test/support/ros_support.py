@@ -21,7 +21,8 @@ from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
-import torch
+
+from zoe_ros.images import DEPTH_ENCODINGS
 
 ROS = bags.rclpy_family()
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +70,7 @@ def seconds_of(message):
 
 
 def bag_frames(path):
-    """Return the (image, CameraInfo) pairs of a bag as messages of rclpy."""
+    """Return the (image, CameraInfo) pairs of a bag as messages of rclpy, without its depth."""
     images, infos = [], []
     kinds = {'sensor_msgs/msg/CompressedImage': (CompressedImage, images),
              'sensor_msgs/msg/Image': (Image, images),
@@ -78,24 +79,15 @@ def bag_frames(path):
         for connection, _, data in reader.messages():
             if connection.msgtype in kinds:
                 kind, collected = kinds[connection.msgtype]
-                collected.append(deserialize_message(data, kind))
+                message = deserialize_message(data, kind)
+                if getattr(message, 'encoding', '') not in DEPTH_ENCODINGS:
+                    collected.append(message)
     return list(zip(images, infos))
 
 
 def python_path():
     """Return a PYTHONPATH by which this checkout is found from any folder."""
     return os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
-
-
-@contextmanager
-def one_thread():
-    """Let torch compute with one thread in this process, as in those of the nodes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

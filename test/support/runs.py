@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 import yaml
 
-from zoe_ros.messages import decode_image
+from zoe_ros.images import decode_image
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'

@@ -26,7 +26,7 @@ from zoe_ros.inference.runner import ModelRunner
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights, SHIPPED
-from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
+from zoe_ros.model.weights import load_model, open_checkpoint, weights_file, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ASPECTS, check_choice, PRECISIONS, ROUTERS
 
@@ -130,7 +130,7 @@ class DepthEstimator:
         target = resolve_device(device)
         hardware = describe(target)
         config = find_config(variant, weights, hardware)
-        path = Path(weights) if weights else find_weights(config.variant)
+        path = weights_file(weights) if weights else find_weights(config.variant)
         if path.parent == SHIPPED:
             log.warning('%s comes with the package and has seen no real photograph: for metres '
                         "in the real world take variant 'nk', or fine-tune it", config.title)

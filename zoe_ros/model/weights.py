@@ -22,8 +22,8 @@ _METADATA_KEY = 'zoe_ros'
 _IN_FOLDERS = 'model.safetensors'   # as the hub's clients name it
 # What stands in place of a file that was not really fetched: its first bytes in lower case.
 _NO_WEIGHTS = {
-    b'version https://git-lfs': 'a Git LFS pointer, not the file itself: run "git lfs pull" in its '
-                                'repository',
+    b'version https://git-lfs': 'a Git LFS pointer, not the file itself: run "git lfs pull" in '
+                                'its repository',
     b'<': 'a web page, not the file: fetch the file that the page offers',
 }
 
@@ -75,14 +75,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     :raises FileNotFoundError: there is no such file.
     :raises WeightsError: it is damaged, holds code, or is no ZoeDepth.
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        folder, path = path, path / _IN_FOLDERS
-        if not path.is_file():
-            raise WeightsError(f'{folder} is a folder without {_IN_FOLDERS}: name the file in it')
-    if not path.is_file():
-        raise FileNotFoundError(f'no weights file at {path}: check the path, or leave it empty to '
-                                'fetch the released weights')
+    path = weights_file(path)
     with path.open('rb') as file:
         start = file.read(64)
     for mark, text in _NO_WEIGHTS.items():
@@ -90,6 +83,24 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             raise WeightsError(f'{path} is {text}')
     # The header of a safetensors file is its length (8 bytes), then JSON.
     return _open_safetensors(path) if start[8:9] == b'{' else _open_pickle(path)
+
+
+def weights_file(path: str | Path) -> Path:
+    """
+    Return the file of weights that a path means: itself, or the one in a folder of the hub.
+
+    :raises FileNotFoundError: there is no such file.
+    :raises WeightsError: it is another kind of folder.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        if not (path / _IN_FOLDERS).is_file():
+            raise WeightsError(f'{path} is a folder without {_IN_FOLDERS}: name the file in it')
+        return path / _IN_FOLDERS
+    if not path.is_file():
+        raise FileNotFoundError(f'no weights file at {path}: check the path, or leave it empty to '
+                                'fetch the released weights')
+    return path
 
 
 def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str = 'cpu',

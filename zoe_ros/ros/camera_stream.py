@@ -191,15 +191,6 @@ class CameraStream:
                     f'({first_line(error)})', throttle_duration_sec=_SAY_AGAIN)
                 sleep(_TRY_AGAIN)
 
-    def check_frames(self, header: Any) -> str:
-        """Return what is odd about the frames of an image and its CameraInfo, or nothing."""
-        info = self._infos.find(header)
-        if info is None or info.header.frame_id.lstrip('/') == header.frame_id.lstrip('/'):
-            return ''
-        topic = self._info_input.topic if self._info_input else 'its topic'
-        return (f"CameraInfo on {topic} has frame '{info.header.frame_id}', the images have "
-                f"'{header.frame_id}'; CameraInfo is used and outputs have the frame of the image")
-
     def publishes(self, topic: str) -> bool:
         """Tell whether a topic is an output of this camera."""
         return topic in {publisher.topic_name for publisher in self._outputs.values()}

@@ -17,9 +17,10 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 import torch
 
 from zoe_ros.errors import first_line
+from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.malloc import trim_freed_memory
-from zoe_ros.messages import MessageError, nanoseconds
+from zoe_ros.messages import nanoseconds
 from zoe_ros.model.weights import file_sha256
 from zoe_ros.pipeline import infer_each, Pipeline, Prepared
 from zoe_ros.ros.bond import make_bond
@@ -258,10 +259,10 @@ class DepthNode(LifecycleNode):
         begin = perf_counter()
         stream.publish(frame)
         publishing = perf_counter() - begin
-        for text in (frame.no_cloud and f'no cloud: {frame.no_cloud}',
-                     stream.check_frames(prepared.header)):
-            if text:
-                self._say_once(text)
+        for remark in frame.remarks:
+            self._say_once(remark)
+        if frame.no_cloud:
+            self._say_once(f'no cloud: {frame.no_cloud}')
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]
         now = self.get_clock().now().nanoseconds
         age = (now - nanoseconds(prepared.header.stamp)) / 1e9 if now else None
