@@ -96,6 +96,5 @@ def test_cleanup_gives_the_memory_of_the_model_back(large_weights):
         loaded = resident()
         change(Transition.TRANSITION_DEACTIVATE)
         change(Transition.TRANSITION_CLEANUP)
-        print(f'{before:.0f} MB, {loaded:.0f} MB with the model, {resident():.0f} MB after it')
         assert loaded > before + 1000
         assert resident() < before + 300
