@@ -59,3 +59,15 @@ def test_what_ships_is_small():
     assert weights <= 25e6
     assert sum(sizes.values()) < 6e6, sorted(sizes.items(), key=lambda item: -item[1])[:5]
     assert (ROOT / 'zoe_ros/data/sample/LICENSES.md').exists()
+
+
+def test_the_container_skips_only_dependencies_that_the_package_has():
+    text = (ROOT / 'Dockerfile').read_text().replace('\\\n', ' ')
+    skipped = re.search(r'--skip-keys "([^"]*)"', text).group(1).split()
+    assert set(skipped) <= {item.text for item in PACKAGE.iter('exec_depend')}
+
+
+def test_package_xml_names_what_the_launch_file_starts():
+    named = {item.text for item in PACKAGE.iter('exec_depend')}
+    assert named >= {'ament_index_python', 'rcl_interfaces', 'ros2launch', 'ros2bag',
+                     'rosbag2_storage_mcap', 'rviz2'}

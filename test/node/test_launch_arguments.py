@@ -142,7 +142,7 @@ def test_a_topic_of_a_bag_of_several_cameras_is_found(
     installed('ros2bag', 'ros2')
     node = launched('chosen', bag=two_cameras, image_topic=f'/{camera}/image_raw', **tiny)
     wait_for(node, f'taking /{camera}/image_raw ({transport}) and /{camera}/camera_info')
-    wait_for(node, 'waiting for images on')
+    wait_for(node, 'process started with pid', count=2)     # the node, then the player
 
 
 def test_all_cameras_of_a_bag_can_be_played(launched, tiny, two_cameras, installed):
@@ -154,6 +154,7 @@ def test_all_cameras_of_a_bag_can_be_played(launched, tiny, two_cameras, install
     node = launched('all', bag=two_cameras, cameras=advice.partition(':=')[2], **tiny)
     wait_for(node, 'taking /right/image_raw (compressed) and /right/camera_info')
     wait_for(node, 'waiting for images on /left/image_raw')
+    wait_for(node, 'process started with pid', count=2)
 
 
 def test_rviz_opens_in_the_frame_of_the_images(launched, tiny, installed):
