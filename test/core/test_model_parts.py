@@ -14,7 +14,6 @@ from zoe_ros.model.metric import attract, log_binomial_coefficients, LogBinomial
 from zoe_ros.model.router import sinusoid
 
 
-
 def test_position_index_by_hand():
     """Specification section 1.3, pair by pair."""
     rows, columns = 2, 3

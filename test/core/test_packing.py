@@ -20,7 +20,6 @@ from zoe_ros.model.tiling import map_row_tiles, upsample_rows
 from zoe_ros.model.weights import load_model
 
 
-
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 @torch.inference_mode()
 def test_a_packed_transformer_computes_the_same_to_the_bit(dtype):

@@ -15,7 +15,6 @@ from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model
 
 
-
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('size', [(64, 96), (96, 160)])
 def test_float32_is_that_of_the_plain_model(kind, size):

@@ -14,7 +14,6 @@ import torch
 from zoe_ros.model.weights import load_model, open_checkpoint, save_model
 
 
-
 def test_own_file_comes_back(tiny, tmp_path):
     save_model(tiny, tmp_path / 'tiny.safetensors')
     assert [path.name for path in tmp_path.iterdir()] == ['tiny.safetensors']
