@@ -40,7 +40,7 @@ import torch
 from zoe_ros import DepthEstimator
 from zoe_ros.bag import BagReader
 from zoe_ros.inference.defaults import default_precision, describe
-from zoe_ros.messages import decode_image, nanoseconds, pack_array
+from zoe_ros.messages import CameraInfoBuffer, decode_image, nanoseconds, pack_array
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.run import run
@@ -361,7 +361,8 @@ def test_parameters_reach_the_estimator(tiny_weights):
         chosen = DepthParameters(**parameters)
         estimator = DepthEstimator.load('tiny', tiny_weights, device='cpu',
                                         precision=chosen.precision, aspect=chosen.aspect)
-        expected, _ = Pipeline(estimator, None, chosen, False).predict_image(tall)
+        expected, _ = Pipeline(estimator, None, chosen, CameraInfoBuffer(),
+                               False).predict_image(tall)
         found.append(expected.tobytes())
         depth, _ = ask_once(tiny_weights, tall, **parameters)
         np.testing.assert_array_equal(depth, expected)
