@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent
 setup(
     name=NAME,
     version='0.1.0',
-    description='Metric depth images and point clouds from one ordinary camera, by ZoeDepth',
+    description='Metric depth images and point clouds from a single camera, with ZoeDepth',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
@@ -36,15 +36,15 @@ setup(
         'pyyaml>=5.4',
         'rosbags>=0.10',
         'safetensors>=0.4',
-        # Older ones fail: timm up to 1.0.30 cannot build all networks on the 'meta' device; torch
-        # 2.1 has no float16 on a CPU, and 2.4 counts no operations for zoe bench.
+        # Older versions fail: timm up to 1.0.30 cannot build all networks on the 'meta' device;
+        # torch 2.1 has no float16 on a CPU, and 2.4 does not count operations for zoe bench.
         'timm>=1.0.31',
         'torch>=2.6',
         'tqdm>=4.57',
     ],
     extras_require={
-        # ROS 2 from wheels, for machines without a ROS distribution. An extra, so that it never
-        # stands in front of the rclpy of one.
+        # ROS 2 from wheels, for machines without a ROS distribution. It is an extra, because it
+        # would shadow the rclpy of a distribution.
         'ros': [
             'ros-rclpy[fastrtps]',
             'ros-sensor-msgs',
@@ -52,17 +52,17 @@ setup(
             'ros-diagnostic-msgs',
             'ros-lifecycle-msgs',
         ],
-        # What zoe train, zoe world and some datasets (SUN RGB-D, Hypersim) need beyond. Embree
-        # has no wheels for Linux on ARM: a world must be made elsewhere.
+        # Further requirements of zoe train, zoe world and two datasets (SUN RGB-D, Hypersim).
+        # Embree has no wheels for Linux on ARM, so zoe world does not run there.
         'train': [
             'embreex>=2.17; platform_machine != "aarch64"',
             'h5py>=3.0',
             'matplotlib>=3.5',
             'scipy>=1.7',
         ],
-        # colcon test looks for pytest under this very name.
+        # colcon test looks for pytest in an extra of this name.
         'test': ['pytest>=7.0', 'hypothesis>=6.0'],
-        # What `make test` adds on a machine of our own.
+        # Further requirements of `make test`.
         'dev': [
             'flake8',
             'mypy',

@@ -26,11 +26,12 @@ import torch
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.inference.preprocess import plan_sizes
-from zoe_ros.inference.routing import FixedHead
+from zoe_ros.inference.routing import known_choice
 from zoe_ros.messages import CameraInfoBuffer, pack_array
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.pipeline import CAMERA_INFO, DEPTH, Pipeline, POINTS
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.camera_stream import ROS_TYPES
 from zoe_ros.settings import FrameSettings
 
@@ -86,9 +87,8 @@ def main() -> None:
     config = VARIANTS['n']
     with torch.device('meta'):
         estimator = DepthEstimator(ZoeDepth(config))
-    pipeline = Pipeline(estimator, ROS_TYPES, FrameSettings(), rectified=False)
     plan = plan_sizes((HEIGHT, WIDTH), config.image_size, 'stretch', pad=False)
-    net = NetworkDepth(room(plan.net), None, plan, *FixedHead('indoor', config.head_names)(None))
+    net = NetworkDepth(room(plan.net), None, plan, *known_choice('indoor', config.head_names))
     image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     message = Image(height=HEIGHT, width=WIDTH, encoding='rgb8', step=3 * WIDTH,
                     data=pack_array(image))
@@ -97,19 +97,20 @@ def main() -> None:
                       k=[focal, 0.0, WIDTH / 2, 0.0, focal, HEIGHT / 2, 0.0, 0.0, 1.0])
     infos = CameraInfoBuffer()
     infos.add(info)
+    pipeline = Pipeline(estimator, ROS_TYPES, FrameSettings(), infos, rectified=False)
 
     times: dict[str, list[float]] = {
         'decode': [], 'images': [], 'cloud': [], 'publish': [], 'all': [], 'naive': []}
     for i in range(frames + 10):
         start = perf_counter()
-        prepared = pipeline.prepare(message, infos, KINDS)
-        frame = pipeline.finish(prepared, dataclasses.replace(net), infos, KINDS, 0.0)
+        prepared = pipeline.prepare(message, KINDS)
+        frame = pipeline.finish(prepared, dataclasses.replace(net), 0.0)
         made = perf_counter()
         for name, output in frame.messages.items():
             publishers[name].publish(output)
         end = perf_counter()
         if i >= 10:     # the first frames make the table of rays and warm up
-            for name, value in (('decode', prepared.seconds), ('publish', end - made),
+            for name, value in (('decode', frame.seconds['decode']), ('publish', end - made),
                                 ('images', frame.seconds['images']),
                                 ('cloud', frame.seconds['cloud']), ('all', end - start)):
                 times[name].append(value)

@@ -1,10 +1,10 @@
 """
-Run depth_node, and on demand a bag and RViz.
+Launch depth_node, and optionally play a bag and open RViz.
 
     ros2 launch zoe_ros depth.launch.py image_topic:=/camera/image_raw
     ros2 launch zoe_ros depth.launch.py bag:=kitchen rviz:=true
 
-Arguments that are left empty leave the parameter file in force.
+An empty argument keeps the value of the parameter file.
 """
 from pathlib import Path
 
@@ -27,27 +27,29 @@ from zoe_ros.ros.transport import transport
 
 SHARE = Path(get_package_share_directory('zoe_ros'))
 
-# name, default, description. An empty default: the value of the parameter file.
+# Name, description. Their default is empty: the value of the parameter file is kept.
 PARAMETER_ARGUMENTS = (
     ('variant', "model: 'mobile' (small, comes with the package), 'nk' (published, both heads), "
-                "'n' (indoor), 'k' (outdoor)"),
-    ('weights', 'path of a checkpoint; without one those of the package, or fetched ones'),
+                "'n' (published, indoor) or 'k' (published, outdoor)"),
+    ('weights', 'path of a checkpoint; without it the packaged or the released weights'),
     ('device', "'auto', 'cpu', 'cuda' or 'cuda:N'"),
     ('precision', "'auto', 'fp32', 'fp16' or 'bf16'"),
     ('router', "'auto', 'indoor' or 'outdoor'"),
     ('image_transport', "'raw' or 'compressed'"),
     ('autostart', "'true': configure and activate at start; 'false': a lifecycle manager does"),
 )
+# Name, default, description.
 ARGUMENTS = (
     ('namespace', '', 'namespace of the node and its topics'),
-    ('image_topic', '', 'images (sensor_msgs/Image; without /compressed for that transport); '
-                        'empty: image_raw, or the one in the bag'),
-    ('camera_info_topic', '', "sensor_msgs/CameraInfo; empty: 'camera_info' beside the images"),
-    ('params_file', str(SHARE / 'config' / 'depth.yaml'), 'YAML file of parameters'),
-    ('use_sim_time', 'false', "'true': time from /clock"),
+    ('image_topic', '', 'image topic, without /compressed for compressed images; empty: '
+                        'image_raw, or the image topic of the bag'),
+    ('camera_info_topic', '', 'CameraInfo topic; empty: camera_info in the namespace of '
+                              'image_topic'),
+    ('params_file', str(SHARE / 'config' / 'depth.yaml'), 'YAML parameter file'),
+    ('use_sim_time', 'false', "'true': use the time of /clock"),
     ('log_level', 'info', 'debug, info, warn, error or fatal'),
-    ('bag', '', 'rosbag2 to play'),
-    ('rviz', 'false', "'true': open RViz with a ready configuration"),
+    ('bag', '', 'rosbag2 to play once the node is ready'),
+    ('rviz', 'false', "'true': open RViz"),
 )
 
 

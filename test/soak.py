@@ -27,7 +27,8 @@ if __name__ == '__main__':
     # As conftest.py does it, before anything joins DDS.
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
-    sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+    HERE = Path(__file__).resolve().parent
+    sys.path[:0] = [str(HERE.parent), str(HERE / 'support')]
     from zoe_ros.ros.transport import transport
     os.environ.update(transport())
 

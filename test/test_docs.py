@@ -8,7 +8,8 @@ import pytest
 from zoe_ros.ros.parameters import DepthParameters
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md')),
+         ROOT / 'bench' / 'README.md', ROOT / 'zoe_ros' / 'data' / 'weights' / 'README.md']
 SECTION = re.compile(r'(?:\bsections? |specification, )(\d(?:\.\d)?)(?: and (\d\.\d))?')
 TRAP = re.compile(r'\((?:trap )?(T\d+)|\btraps? (T\d+)(?:, (T\d+))*(?: and (T\d+))?')
 LINK = re.compile(r'\[[^]]*\]\(([^)\s]+)\)')
@@ -54,7 +55,7 @@ def test_every_citation_in_the_code_has_its_anchor():
     assert everything <= set(re.findall(r'\(#([\w-]+)\)', table))
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for link in LINK.findall(page.read_text()):
         if '://' in link or link.startswith('mailto:'):
@@ -64,6 +65,24 @@ def test_links_lead_somewhere(page):
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
+
+
+def tree(text):
+    """Return the paths of an indented tree of files: two spaces a level, folders end with /."""
+    paths, folders = set(), []
+    for indent, name in re.findall(r'^((?:  )*)(\S+)', text, re.MULTILINE):
+        folders[len(indent) // 2:] = [name]
+        paths.add(''.join(folders))
+    return paths
+
+
+def test_the_tree_names_every_module():
+    text = (ROOT / 'CONTRIBUTING.md').read_text()
+    listed = tree(text.partition('### Files')[2].split('```')[1].strip('\n'))
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'zoe_ros').rglob('*.py')
+               if path.name != '__init__.py'}
+    assert {path for path in listed if path.endswith('.py')} == modules
+    assert all((ROOT / path).is_dir() for path in listed if path.endswith('/'))
 
 
 def test_answers_advise_what_exists():

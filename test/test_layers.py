@@ -8,18 +8,21 @@ import sys
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'settings', 'colormap', 'camera', 'metrics'],
+    ['errors', 'clock', 'settings', 'colormap', 'camera', 'metrics'],
     ['model.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults'],
-    ['inference.preprocess', 'inference.graphs', 'refine', 'training_camera', 'cloud'],
-    ['inference.runner'],
-    ['inference.engine'],
+    ['inference.preprocess', 'inference.graphs', 'refine', 'cloud'],
+    ['inference.runner', 'training_camera'],
+    ['inference.engine', 'camera_tables'],
+    ['camera_depth'],
     [''],                               # zoe_ros itself: the version and the public names
     ['messages'],
+    ['outputs'],
     ['pipeline'],
     ['bag', 'results'],
     ['datasets.'],
@@ -44,7 +47,7 @@ MODEL_LAYERS = [
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag'], 'huggingface_hub': ['model.hub'],
-         'timm': ['model.backbone', 'model.pyramid'], 'embreex': ['world.render'],
+         'timm': ['model.pyramid'], 'embreex': ['world.render'],
          'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
@@ -94,6 +97,36 @@ def layer_of(module, layers=LAYERS):
                 return number, entry
     pytest.fail(f'module {module} has no place in the table of layers')
     return None
+
+
+def layer_table():
+    """Return the tables of layers as Markdown: those of the package, then those within model/."""
+    rows = ['| layer | modules | packages that only this layer imports |', '|---|---|---|']
+    for number, layer in enumerate(LAYERS):
+        only = [f'{package} (`{"`, `".join(rooms)}`)' for package, rooms in sorted(ROOMS.items())
+                if any(layer_of(room)[0] == number for room in rooms)]
+        only += ['ROS (`ros.`)'] if 'ros.' in layer else []
+        rows.append(f'| {number + 1} | {_names(layer)} | {", ".join(only)} |')
+    rows += ['', '| layer within `model.` | modules |', '|---|---|']
+    rows += [f'| {number} | {_names(layer)} |' for number, layer in enumerate(MODEL_LAYERS, 1)]
+    return '\n'.join(rows) + '\n'
+
+
+def _names(layer):
+    return ', '.join(f'`{name or "zoe_ros"}`' for name in layer)
+
+
+def with_layer_table(page):
+    """Return the text of CONTRIBUTING.md with new tables of layers between its two marks."""
+    before, begin, rest = page.partition('<!-- layers -->\n')
+    _, end, after = rest.partition('<!-- end of layers -->\n')
+    assert begin and end
+    return before + begin + layer_table() + end + after
+
+
+def test_the_table_of_layers_is_up_to_date():
+    page = CONTRIBUTING.read_text()
+    assert with_layer_table(page) == page, 'run python test/test_layers.py'
 
 
 @pytest.mark.parametrize('module', MODULES)
@@ -181,3 +214,7 @@ def test_without_ros(tmp_path, tiny_weights):
                           timeout=300, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'results' / 'latest' / 'bag' / 'metadata.yaml').is_file()
+
+
+if __name__ == '__main__':
+    CONTRIBUTING.write_text(with_layer_table(CONTRIBUTING.read_text()))

@@ -1,4 +1,4 @@
-"""The command ``zoe``: arguments to settings, errors to one line and exit code 2."""
+"""The command ``zoe``: arguments become settings, errors one line and exit code 2."""
 from __future__ import annotations
 
 import argparse
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
-    logging.getLogger('httpx').setLevel(logging.WARNING)    # one line for each request
+    logging.getLogger('httpx').setLevel(logging.WARNING)    # logs a line for each request
     options = vars(_parser().parse_args(arguments))
     try:
         options.pop('command')(**options)
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f'  zoe {shlex.join(arguments)} --topic {topic}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('zoe: interrupted; what was done until now is kept', file=sys.stderr)
+        print('zoe: interrupted; results so far are kept', file=sys.stderr)
         return 130
     return 0
 
@@ -62,7 +62,7 @@ def _eval(**options: object) -> None:
 
     folder = run_evaluation(settings)
     print((folder / 'table.txt').read_text())
-    print(f'figures of each image and pictures in {folder}')
+    print(f'metrics of each image and pictures in {folder}')
 
 
 def _train(**options: object) -> None:
@@ -82,56 +82,56 @@ def _world(**options: object) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog='zoe', description='Metric depth from one ordinary camera, by ZoeDepth.')
+        prog='zoe', description='Metric depth from a single camera with ZoeDepth.')
     parser.add_argument('--version', action='version', version=f'zoe_ros {__version__}')
     commands = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
 
     command = commands.add_parser(
-        'run', help='depth and clouds of a photograph, a folder of them, or a bag',
-        description='Metric depth of a photograph, a folder of photographs, or the images of a '
-                    'rosbag2, with clouds where the bag has CameraInfo.')
+        'run', help='depth and point clouds for an image, a folder of images or a bag',
+        description='Compute metric depth for an image, a folder of images, or the images of a '
+                    'rosbag2; also point clouds if the bag has CameraInfo.')
     command.set_defaults(command=_run)
-    command.add_argument('data', metavar='DATA', help='photograph, folder, rosbag2 folder, .mcap '
-                                                      'or .db3')
+    command.add_argument('data', metavar='DATA', help='image, folder of images, rosbag2 folder, '
+                                                      '.mcap or .db3')
     _add_settings(command, RunSettings)
 
     data: dict[str, Any] = {
         'metavar': 'DATA', 'nargs': '+',
-        'help': 'folder of a dataset or of zoe world, or a bag with depth'}
+        'help': 'folder of a dataset or of zoe world, or an RGB-D bag'}
     command = commands.add_parser(
-        'eval', help='figures of a model on data with known depth',
-        description='REL, RMSE, log10, SILog and deltas by the protocol of each dataset, the '
-                    "router's accuracy, and pictures.")
+        'eval', help='metrics of a model on data with known depth',
+        description='Compute REL, RMSE, log10, SILog, deltas and the accuracy of the router with '
+                    'the protocol of each dataset, and draw pictures.')
     command.set_defaults(command=_eval)
     command.add_argument('data', **data)
     _add_settings(command, EvalSettings)
 
     command = commands.add_parser(
         'train', help='train or fine-tune a model',
-        description='The recipe of the paper; under torchrun with several processes. The folder '
-                    'of a run that was broken off is continued exactly.')
+        description='Train with the recipe of the paper; under torchrun with several processes. '
+                    'The same command resumes an interrupted run exactly.')
     command.set_defaults(command=_train)
     command.add_argument('--data', required=True, **data)
     _add_settings(command, TrainSettings)
 
     command = commands.add_parser(
-        'world', help='make a synthetic world to train on and to measure with',
-        description='Rooms and streets with exact depth, ray cast on the CPU.')
+        'world', help='render a synthetic dataset for training and evaluation',
+        description='Render rooms and streets with exact depth, by ray casting on the CPU.')
     command.set_defaults(command=_world)
-    command.add_argument('folder', metavar='FOLDER', help='where it goes')
+    command.add_argument('folder', metavar='FOLDER', help='output folder')
     _add_settings(command, WorldSettings)
 
     command = commands.add_parser(
-        'bench', help='how fast the estimator is on this machine',
-        description='Time the estimator beside the matrix product of this machine; a table, and '
-                    'one line of JSON last.')
+        'bench', help='measure the speed of the estimator on this machine',
+        description='Time the estimator and compare it with the matrix product of this machine. '
+                    'Prints a table; the last line is JSON.')
     command.set_defaults(command=_bench)
     _add_settings(command, BenchSettings)
     return parser
 
 
 def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
-    """Add an option for each setting, with its text; values are checked by the settings."""
+    """Add an option for each setting, with its description; the settings check the values."""
     for item in fields(kind):
         if not item.metadata or item.metadata['live']:
             continue
@@ -154,10 +154,10 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that answers a wrong argument with one line."""
+    """A parser that reports a wrong argument in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
+        """Exit with code 2."""
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
 
 

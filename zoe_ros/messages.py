@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import importlib
 import io
 import os
+import re
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
@@ -241,6 +242,11 @@ def camera_from_info(info: Any, size: tuple[int, int], rectified: bool) -> Camer
         width=size[1], height=size[0], fx=float(matrix[0, 0]), fy=float(matrix[1, 1]),
         cx=float(matrix[0, 2]), cy=float(matrix[1, 2]), model=info.distortion_model,
         distortion=() if rectified else tuple(float(d) for d in info.d))
+
+
+def is_rectified(topic: str) -> bool:
+    """Tell from its name whether a topic carries rectified images (image_proc's convention)."""
+    return re.search(r'(?:^|[/_])rect(?:ified)?(?:[/_]|$)', topic) is not None
 
 
 class CameraInfoBuffer:

@@ -1,57 +1,45 @@
-"""One frame, from image message to output messages: the same for live topics and for bags."""
+"""The way of a frame, from image message to output messages: one for live topics and for bags."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-import math
-import re
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 
-from zoe_ros.camera import Camera
-from zoe_ros.cloud import Unprojection
-from zoe_ros.colormap import colorize
+from zoe_ros.camera_depth import to_camera
+from zoe_ros.camera_tables import CameraTables
+from zoe_ros.clock import Clock
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
-from zoe_ros.inference.preprocess import SizePlan
-from zoe_ros.inference.routing import Chooser, HeadTracker, known_head, TrackedHead
-from zoe_ros.inference.transfer import as_arrays, start_to_host, to_host
+from zoe_ros.inference.routing import Chooser, HeadTracker, known_choice
 from zoe_ros.messages import (
     camera_from_info,
-    camera_info_message,
     CameraInfoBuffer,
-    cloud_message,
-    color_message,
     decode_image,
-    depth_message,
     MessageError,
     MessageTypes,
-    millimetre_message,
     nanoseconds,
 )
-from zoe_ros.model.config import HeadConfig, ZoeConfig
-from zoe_ros.refine import limit, refine, resize
+from zoe_ros.outputs import cloud_output, image_outputs, POINTS, UNCERTAINTY
 from zoe_ros.settings import FrameSettings
-from zoe_ros.training_camera import TrainingCamera
-
-DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
-MILLIMETRES, COLORED, UNCERTAINTY = (
-    'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
+from zoe_ros.training_camera import focal_factor, TrainingCamera
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """
-    What comes of one image.
+    Everything computed from one image.
 
-    :param image: (height, width, 3) uint8 RGB, as the network saw it.
+    :param image: (height, width, 3) uint8 RGB, as decoded.
     :param depth: (height, width) float32 [m] at the size of the image.
+    :param head_probabilities: head -> probability, as it was when the head was chosen.
     :param messages: name of the output -> message.
-    :param no_cloud: why there is none, or empty.
-    :param seconds: stage -> time it took: decode, network, images, and cloud where there is one.
+    :param no_cloud: why a cloud cannot be made, or empty.
+    :param seconds: stage -> time that it took: decode, network, images, and cloud where there is
+        one.
     """
 
     image: np.ndarray
@@ -68,247 +56,169 @@ class Prepared:
     """
     An image on its way into the network.
 
-    :param seen: what the network shall see: the image, or the training camera's view of it.
-    :param choose: picks the head from the router's logits.
-    :param deviation: the standard deviation of depth is needed, too.
+    :param view: the view of a training camera, or None.
+    :param seen: (h, w, 3) uint8 RGB, the network's input: the image, or its view.
+    :param choose: picks the head.
+    :param settings: of this frame, throughout.
+    :param wanted: names of the outputs to make.
+    :param clock: times the stages of this frame.
     """
 
     header: Any
     image: np.ndarray
-    seen: np.ndarray | torch.Tensor
     view: TrainingCamera | None
-    settings: FrameSettings
+    seen: np.ndarray | torch.Tensor
     choose: Chooser
-    deviation: bool
-    seconds: float
+    settings: FrameSettings
+    wanted: Collection[str]
+    clock: Clock
+
+    @property
+    def deviation(self) -> bool:
+        """Tell whether the standard deviation of depth is needed."""
+        return UNCERTAINTY in self.wanted or self.settings.max_relative_uncertainty > 0
 
 
 class Pipeline:
     """
-    Turns the images of one camera into depth images, camera infos and clouds.
+    Turns the images of one camera into depth images, CameraInfo and clouds.
 
-    :meth:`prepare` before the network and :meth:`finish` after it, so that the images of several
-    cameras can go through the network together; :meth:`process` does all for one.
+    :meth:`process` does all of it. :meth:`prepare` is the part before the network and
+    :meth:`finish` the part after it, so that one batch can hold images of several cameras.
 
-    :ivar settings: may be replaced at any time; a frame uses one set of them throughout.
+    :ivar settings: may be replaced at any time; the next frame uses the new ones.
     """
 
     def __init__(self, estimator: DepthEstimator, types: MessageTypes, settings: FrameSettings,
-                 rectified: bool) -> None:
+                 infos: CameraInfoBuffer, rectified: bool) -> None:
         """
         Keep the parts; nothing is computed before the first frame.
 
-        :param rectified: the images are rectified, see :func:`is_rectified`.
+        :param types: the classes of the output messages.
+        :param infos: holds the CameraInfo of the images. Without one there is depth but no cloud.
+        :param rectified: the images are rectified, see :func:`.messages.is_rectified`.
         """
         self.settings = settings
         self._estimator = estimator
+        self._config = estimator.model.config
         self._types = types
+        self._infos = infos
         self._rectified = rectified
         self._tracker = HeadTracker()
-        self._head = estimator.model.config.head_names[0]
-        self._camera: Camera | None = None
-        self._views: dict[str, TrainingCamera] = {}
-        self._unprojection: Unprojection | None = None
+        self._head = self._config.head_names[0]         # of the last frame
+        self._tables: CameraTables | None = None
 
-    def process(self, message: Any, infos: CameraInfoBuffer, wanted: Collection[str]) -> Frame:
+    def process(self, message: Any, wanted: Collection[str]) -> Frame:
         """
         Process one image.
 
         :param message: sensor_msgs Image or CompressedImage.
-        :param infos: where its CameraInfo is looked up. Without one there is depth but no cloud.
         :param wanted: names of the outputs to make.
         :raises MessageError: the image cannot be used.
         """
-        prepared = self.prepare(message, infos, wanted)
+        prepared = self.prepare(message, wanted)
         start = perf_counter()
         net = infer_together(self._estimator, [prepared])[0]
-        return self.finish(prepared, net, infos, wanted, perf_counter() - start)
+        return self.finish(prepared, net, perf_counter() - start)
 
-    def prepare(self, message: Any, infos: CameraInfoBuffer, wanted: Collection[str]) -> Prepared:
+    def prepare(self, message: Any, wanted: Collection[str]) -> Prepared:
         """
-        Decode an image; see :meth:`process`.
+        Decode an image and choose how the network shall see it; see :meth:`process`.
 
-        :raises MessageError: it cannot be used.
+        :raises MessageError: the image cannot be used.
         """
-        start = perf_counter()
-        image = decode_image(message)
-        camera, _ = self._find_camera(infos.find(message.header), image)
-        return self._prepare(message.header, image, camera, self.settings,
-                             nanoseconds(message.header.stamp) / 1e9, UNCERTAINTY in wanted, start)
+        clock, settings = Clock(), self.settings
+        with clock('decode'):
+            header, image = message.header, decode_image(message)
+            tables, _ = self._find_tables(self._infos.find(header), image)
+            view = self._view(tables, settings)
+            seen = image if view is None else view.warp(image)
+            choose = self._chooser(nanoseconds(header.stamp) / 1e9, settings)
+        return Prepared(header, image, view, seen, choose, settings, wanted, clock)
 
-    def finish(self, prepared: Prepared, net: NetworkDepth, infos: CameraInfoBuffer,
-               wanted: Collection[str], network_seconds: float) -> Frame:
+    def finish(self, prepared: Prepared, net: NetworkDepth, seconds: float) -> Frame:
         """
-        Make the messages of an image that has been through the network; see :meth:`process`.
+        Make the messages of an image that has been through the network.
 
         CameraInfo is looked up again: a live one may arrive a little later than its image.
+
+        :param seconds: that the network took.
         """
-        start = perf_counter()
-        header, settings, image = prepared.header, prepared.settings, prepared.image
+        header, image, clock = prepared.header, prepared.image, prepared.clock
+        settings, wanted = prepared.settings, prepared.wanted
+        clock.seconds['network'] = seconds
         self._head = net.head
-        info = infos.find(header)
-        camera, no_cloud = self._find_camera(info, image)
-        scale = self._scale(net, camera, prepared.view, settings)
-        unprojection = (None if camera is None or POINTS not in wanted
-                        else self._current_unprojection(camera, settings))
-        depth, deviation, points, unprojecting = self._to_host(
-            net, scale, prepared.view, unprojection, settings)
-        messages = self._depth_images(header, depth, deviation, net, info, settings, wanted)
-        made = perf_counter()
-        seconds = {'decode': prepared.seconds, 'network': network_seconds,
-                   'images': made - start - unprojecting}
-        if points is not None:
-            messages[POINTS] = self._cloud(header, image, points, settings)
-            seconds['cloud'] = unprojecting + perf_counter() - made
-        return Frame(image, depth, net.head, net.head_probabilities, messages, no_cloud, seconds)
+        with clock('images'):
+            info = self._infos.find(header)
+            tables, no_cloud = self._find_tables(info, image)
+            scale = self._scale(prepared, net, tables)
+            unprojection = (None if tables is None or POINTS not in wanted
+                            else tables.unprojection(settings.point_cloud_downsample))
+        found = to_camera(net, scale, prepared.view, unprojection, settings,
+                          self._estimator.network.graphs, clock)
+        with clock('images'):
+            messages = image_outputs(
+                self._types, header, found, net.plan, info, settings, wanted)
+        if found.points is not None:
+            with clock('cloud'):
+                messages[POINTS] = cloud_output(
+                    self._types, header, found.points, image, settings)
+        return Frame(image, found.depth, net.head, net.head_probabilities, messages, no_cloud,
+                     clock.seconds)
 
     def predict_image(self, image: np.ndarray) -> tuple[np.ndarray, str]:
         """
-        Measure a photograph that belongs to no video.
+        Estimate the depth of an image that belongs to no video.
 
         :param image: (height, width, 3) uint8 RGB.
         :return: (height, width) depth [m], and the head.
         :raises MessageError: the image cannot be used.
         """
+        clock, settings = Clock(), self.settings
         self._tracker = HeadTracker()
-        prepared = self._prepare(None, image, None, self.settings, 0.0, False, perf_counter())
+        prepared = Prepared(
+            None, image, None, image, self._chooser(0.0, settings), settings, (), clock)
         net = infer_together(self._estimator, [prepared])[0]
-        scale = self._scale(net, None, None, self.settings)
-        return self._to_host(net, scale, None, None, self.settings)[0], net.head
+        found = to_camera(net, settings.depth_scale, None, None, settings,
+                          self._estimator.network.graphs, clock)
+        return found.depth, net.head
 
-    def _prepare(self, header: Any, image: np.ndarray, camera: Camera | None,
-                 settings: FrameSettings, stamp: float, deviation: bool,
-                 start: float) -> Prepared:
-        names = self._estimator.model.config.head_names
-        choose: Chooser = known_head(settings.router, names) or TrackedHead(
-            self._tracker, names, stamp, settings.router_time_constant)
-        view = None
-        if settings.camera_view == 'training' and camera is not None:
-            view = self._view(camera, self._head if settings.router == 'auto' else settings.router)
-        return Prepared(
-            header, image, image if view is None else view.warp(image), view, settings, choose,
-            deviation or settings.max_relative_uncertainty > 0, perf_counter() - start)
-
-    def _view(self, camera: Camera, head: str) -> TrainingCamera:
-        """Return the training view for the head of the last frame, which the next one will use."""
-        if head not in self._views:
-            config = self._estimator.model.config
-            self._views[head] = TrainingCamera.between(
-                camera, head_config(config, head), config.image_size, self._estimator.device)
-        return self._views[head]
-
-    def _find_camera(self, info: Any | None, image: np.ndarray) -> tuple[Camera | None, str]:
-        """Return the camera, or None and the reason; keep it for the sake of its rays."""
+    def _find_tables(self, info: Any | None,
+                     image: np.ndarray) -> tuple[CameraTables | None, str]:
+        """Return the tables of the camera that took an image, or None and the reason."""
         if info is None:
             return None, 'there is no CameraInfo'
         try:
             camera = camera_from_info(info, image.shape[:2], self._rectified)
         except ValueError as error:
             return None, str(error)
-        if camera != self._camera:
-            self._camera, self._views, self._unprojection = camera, {}, None
-        return self._camera, ''
+        if self._tables is None or self._tables.camera != camera:
+            self._tables = CameraTables(camera, self._config, self._estimator.device)
+        return self._tables, ''
 
-    def _scale(self, net: NetworkDepth, camera: Camera | None, view: TrainingCamera | None,
-               settings: FrameSettings) -> float:
+    def _view(self, tables: CameraTables | None, settings: FrameSettings) -> TrainingCamera | None:
+        """Return the view of the training camera, if the settings ask for it."""
+        if settings.camera_view != 'training' or tables is None:
+            return None
+        # The head is chosen after the view; most frames go to the head of the frame before.
+        return tables.view(self._head if settings.router == 'auto' else settings.router)
+
+    def _chooser(self, stamp: float, settings: FrameSettings) -> Chooser:
+        """Return what picks the head of an image of this stamp [s]."""
+        names = self._config.head_names
+        return known_choice(settings.router, names) or partial(
+            self._tracker.choose, names=names, stamp=stamp,
+            time_constant=settings.router_time_constant)
+
+    def _scale(self, prepared: Prepared, net: NetworkDepth,
+               tables: CameraTables | None) -> float:
         """Return the factor on the network's depth."""
-        scale = settings.depth_scale
-        # The training camera's view has the training camera's focal length.
-        if settings.focal_correction and camera is not None and view is None:
-            config = self._estimator.model.config
-            scale *= focal_factor(camera, net.plan, head_config(config, net.head),
-                                  config.image_size)
-        return scale
-
-    @torch.inference_mode()
-    def _to_host(self, net: NetworkDepth, scale: float, view: TrainingCamera | None,
-                 unprojection: Unprojection | None, settings: FrameSettings) -> tuple[
-                     np.ndarray, np.ndarray | None, np.ndarray | None, float]:
-        """
-        Bring depth to the image and into space, and all of it to the host.
-
-        :return: depth, deviation and points, and the seconds that the points took; 0 where a GPU
-            makes them with the rest.
-        """
-        graphs = self._estimator.network.graphs
-        if graphs is not None:
-            inputs = [torch.tensor(scale, dtype=torch.float32).pin_memory(), net.depth]
-            arrays = as_arrays(graphs.run(
-                ('frame', net.plan, view, unprojection, settings),
-                partial(_on_device, plan=net.plan, view=view, unprojection=unprojection,
-                        settings=settings),
-                inputs if net.deviation is None else [*inputs, net.deviation],
-                lambda found: start_to_host(*found)), self._estimator.device)
-            return arrays[0], arrays[1], arrays[2], 0.0
-        values, deviations = _to_image(scale, net.depth, net.deviation, net.plan, view, settings)
-        start = perf_counter()
-        points = (None if unprojection is None
-                  else unprojection(values, settings.point_cloud_max_range))
-        seconds = perf_counter() - start
-        depth, deviation, cloud = to_host(values, deviations, points)
-        return depth, deviation, cloud, seconds
-
-    def _depth_images(self, header: Any, depth: np.ndarray, deviation: np.ndarray | None,
-                      net: NetworkDepth, info: Any | None, settings: FrameSettings,
-                      wanted: Collection[str]) -> dict[str, Any]:
-        """Make the depth images and their CameraInfo, at the size that is asked for."""
-        grid = _output_grid(depth.shape, net.plan, settings)
-        fits = info is not None and (info.height, info.width) == depth.shape
-        depth = depth[grid]
-        types = self._types
-        messages = {}
-        if DEPTH in wanted:
-            messages[DEPTH] = depth_message(types, header, depth)
-        if MILLIMETRES in wanted:
-            messages[MILLIMETRES] = millimetre_message(types, header, depth)
-        if COLORED in wanted:
-            colors = colorize(depth, settings.color_min_depth, settings.color_max_depth)
-            messages[COLORED] = color_message(types, header, colors)
-        if UNCERTAINTY in wanted and deviation is not None:
-            messages[UNCERTAINTY] = depth_message(types, header, deviation[grid])
-        if CAMERA_INFO in wanted and info is not None:
-            # One that is not of this image is handed on as it is.
-            size = (depth.shape[0], depth.shape[1]) if fits else None
-            stride = settings.output_decimation
-            scale = (1 / stride, 1 / stride) if settings.output_size == 'camera' else None
-            messages[CAMERA_INFO] = camera_info_message(types, header, info, size, scale)
-        return messages
-
-    def _current_unprojection(self, camera: Camera, settings: FrameSettings) -> Unprojection:
-        stride = settings.point_cloud_downsample
-        if self._unprojection is None or self._unprojection.stride != stride:
-            self._unprojection = Unprojection.from_camera(camera, stride, self._estimator.device)
-        return self._unprojection
-
-    def _cloud(self, header: Any, image: np.ndarray, points: np.ndarray,
-               settings: FrameSettings) -> Any:
-        stride = settings.point_cloud_downsample
-        colors = image[::stride, ::stride] if settings.point_cloud_color else None
-        return cloud_message(self._types, header, points, colors)
-
-
-def _to_image(scale: float | torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None,
-              plan: SizePlan, view: TrainingCamera | None,
-              settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Bring network depth and deviation to the image, with the user's choices applied."""
-    depth, deviation = refine(depth, deviation, settings, scale)
-    values = [v for v in (depth, deviation) if v is not None]
-    values = [_uncrop(v, depth, plan, settings.interpolation) for v in values]
-    if view is not None:
-        values = [view.unwarp(v, settings.interpolation == 'linear') for v in values]
-    full = limit(values[0], settings)
-    if deviation is None:
-        return full, None
-    return full, torch.where(full.isfinite(), values[1], torch.nan)
-
-
-def _on_device(scale: torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None = None, *,
-               plan: SizePlan, view: TrainingCamera | None, unprojection: Unprojection | None,
-               settings: FrameSettings) -> tuple[torch.Tensor | None, ...]:
-    """Return what a GPU makes of a frame: depth, deviation and points, those that are wanted."""
-    values, deviations = _to_image(scale, depth, deviation, plan, view, settings)
-    return values, deviations, None if unprojection is None else unprojection(
-        values, settings.point_cloud_max_range)
+        settings = prepared.settings
+        # The view of the training camera has the training camera's focal length.
+        if not settings.focal_correction or tables is None or prepared.view is not None:
+            return settings.depth_scale
+        return settings.depth_scale * focal_factor(
+            tables.camera, net.plan, self._config.head(net.head), self._config.image_size)
 
 
 def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> list[NetworkDepth]:
@@ -342,50 +252,3 @@ def infer_each(estimator: DepthEstimator,
             # Without its traceback, which holds on to all that the network had in memory.
             return [error.with_traceback(None)] * len(prepared)
     return [infer_each(estimator, [item])[0] for item in prepared]
-
-
-def head_config(config: ZoeConfig, name: str) -> HeadConfig:
-    """Return the description of a head by its name."""
-    return next(head for head in config.metric.heads if head.name == name)
-
-
-def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig,
-                 training_size: tuple[int, int]) -> float:
-    """
-    Return the factor on depth for a lens that the head was not trained with.
-
-    A thing of size s at depth z covers s * f / z network pixels. The head, which learnt with the
-    focal length f', takes that for depth z' = z * f' / f; so z = z' * f / f'. Both f are taken at
-    the size of the network, as the geometric mean of the two axes. It holds for things whose size
-    the network knows; perspective lines do not follow it, and a camera that looks through
-    distortion has no one focal length.
-    """
-    of_camera = (camera.fx * plan.net[1] / plan.padded[1]) * (
-        camera.fy * plan.net[0] / plan.padded[0])
-    of_training = (head.training_camera[0] * training_size[1]) * (
-        head.training_camera[1] * training_size[0])
-    return math.sqrt(of_camera / of_training)
-
-
-def _uncrop(values: torch.Tensor, depth: torch.Tensor, plan: SizePlan,
-            interpolation: str) -> torch.Tensor:
-    """Bring (H, W) values to the image, without the border that was mirrored."""
-    rows, columns = plan.pad
-    height, width = plan.image
-    full = resize(values, depth, plan.padded, interpolation)
-    return full[rows:rows + height, columns:columns + width]
-
-
-def _output_grid(size: tuple[int, ...], plan: SizePlan, settings: FrameSettings) -> Any:
-    """Return the index of the rows and columns of the image that the depth images keep."""
-    stride = settings.output_decimation
-    if settings.output_size == 'camera':
-        return slice(None, None, stride), slice(None, None, stride)
-    # Row i of the network is row i * h / H of the image, as CameraInfo will say.
-    return np.ix_(*((np.arange(net) * have / net).round().astype(int).clip(max=have - 1)
-                    for net, have in zip(plan.net, size)))
-
-
-def is_rectified(topic: str) -> bool:
-    """Tell from its name whether a topic carries rectified images (image_proc's convention)."""
-    return re.search(r'(?:^|[/_])rect(?:ified)?(?:[/_]|$)', topic) is not None

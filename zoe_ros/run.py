@@ -17,8 +17,9 @@ import yaml
 
 from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import MessageError, photo_to_rgb
-from zoe_ros.pipeline import CAMERA_INFO, DEPTH, is_rectified, Pipeline, POINTS
+from zoe_ros.messages import CameraInfoBuffer, is_rectified, MessageError, photo_to_rgb
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
@@ -57,7 +58,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                  else 'no CameraInfo, so there will be no cloud')
         rectified = is_rectified(bag.topic)
         estimator, settings = _load(settings)
-        pipeline = Pipeline(estimator, BAG_TYPES, settings, rectified)
+        pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
         with _reporting(folder, settings, found, bag.count) as report, \
@@ -65,7 +66,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
             for image in report.progress(bag):
                 start = perf_counter()
                 try:
-                    frame = pipeline.process(image.message, bag.infos, OUTPUTS)
+                    frame = pipeline.process(image.message, OUTPUTS)
                 except MessageError as error:
                     report.drop(error.cause, f'an image of {bag.topic} is dropped: {error}')
                     continue
@@ -89,7 +90,7 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
         read_photo(path)    # fail before the model is loaded
         log.info('%s is a photograph', path)
     estimator, settings = _load(settings)
-    pipeline = Pipeline(estimator, BAG_TYPES, settings, rectified=False)
+    pipeline = Pipeline(estimator, BAG_TYPES, settings, CameraInfoBuffer(), rectified=False)
     folder = new_folder(Path(settings.output))
     with _reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):

@@ -1,8 +1,8 @@
 """
-What users choose, in words: the one source of the node's parameters and of the command's options.
+Settings with descriptions: the one source of the node's parameters and the command's options.
 
-Each field carries its text, its unit, and what it accepts; descriptors, config/depth.yaml, the
-README's tables and ``zoe run --help`` are made from that.
+Each field has a description, a unit and the accepted values. Parameter descriptors,
+config/depth.yaml, the table in docs/node.md and ``zoe run --help`` are made from them.
 """
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float |
     """
     Describe a field of a dataclass of settings.
 
-    :param text: what it means, with its unit in brackets.
-    :param choices: the accepted texts; all, if empty.
-    :param low, high: the accepted range, ends included.
-    :param runtime: the node takes a new value while it runs.
-    :param live: it matters to the node only, not to ``zoe run``.
-    :param flag: of the command line, where it is not the name of the field.
+    :param text: description, with the unit in brackets.
+    :param choices: accepted strings; empty: any string.
+    :param low, high: accepted range, ends included.
+    :param runtime: the node accepts a new value while it runs.
+    :param live: the setting concerns the node only, not ``zoe run``.
+    :param flag: command-line flag, where it differs from the field name.
     """
     return field(default=default, metadata={
         'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime,
@@ -35,13 +35,13 @@ def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float |
 @dataclass(frozen=True)
 class Settings:
     """
-    The base of all settings: checks its fields.
+    Base class of all settings; checks its fields.
 
-    :raises ValueError: a value is of another kind or not accepted.
+    :raises ValueError: a value has the wrong type or is not accepted.
     """
 
     def __post_init__(self) -> None:
-        """Check every value against its kind, choices and range."""
+        """Check the type, choices and range of every value."""
         for item in fields(self):
             value, meta = getattr(self, item.name), item.metadata
             if not meta:
@@ -68,91 +68,97 @@ class Settings:
 
 @dataclass(frozen=True)
 class ModelSettings(Settings):
-    """What is loaded, and where it runs."""
+    """Which model is loaded, and where it runs."""
 
     variant: str = setting(
-        '', "Model: 'mobile' (small, comes with the package), 'nk' (the published one with both "
-            "heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in the "
-            "weights file. Empty: what that file holds; without one 'nk' on a CUDA device and "
-            "'mobile' on a CPU.")
+        '', "Model: 'mobile' (small, comes with the package), 'nk' (published, both heads and a "
+            "router), 'n' (published, indoor), 'k' (published, outdoor), or the model name stored "
+            "in the weights file. Empty: the model of the weights file; without such a file 'nk' "
+            "on a CUDA device and 'mobile' on a CPU.")
     weights: str = setting(
-        '', 'Path of a checkpoint. Empty: what comes with the package, or the released weights of '
-            'the variant, fetched once.')
+        '', 'Path of a checkpoint. Empty: the weights in the package (mobile), or the released '
+            'weights of the variant, downloaded once.')
     device: str = setting(
-        'auto', "'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
+        'auto', "Device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = setting(
         'auto', "Precision of encoder and decoder; the metric head stays in fp32. 'auto': bf16 "
-                'where the device has products of it, else fp32.', choices=PRECISIONS)
+                'where the hardware supports it, else fp32.', choices=PRECISIONS)
     aspect: str = setting(
-        'stretch', "'stretch' the image to the training resolution (best metric accuracy, "
-                   "constant cost) or 'keep' its aspect ratio.", choices=ASPECTS)
+        'stretch', "Size of the network input. 'stretch': the training resolution, whatever the "
+                   "shape of the image (best metric accuracy, constant cost). 'keep': the aspect "
+                   'ratio of the image.', choices=ASPECTS)
 
 
 @dataclass(frozen=True)
 class FrameSettings(Settings):
     """
-    What is made of each frame.
+    How each frame is processed.
 
-    :raises ValueError: min_depth is not less than max_depth, or far_value is less than that.
+    :raises ValueError: min_depth is not less than max_depth, color_min_depth is not less than
+        color_max_depth, or far_value is less than max_depth.
     """
 
     router: str = setting(
-        'auto', "Metric head: 'auto' decides by the image, the others force one.",
+        'auto', "Metric head: 'auto' lets the router choose; 'indoor' and 'outdoor' force a head.",
         choices=ROUTERS, runtime=True)
     router_time_constant: float = setting(
-        1.0, "Time over which 'auto' averages its evidence [s], so that the head of a video does "
-             'not flicker. 0: each frame on its own.', low=0, high=3600, runtime=True)
+        1.0, 'Time constant over which router: auto averages its evidence [s], so that the head '
+             'of a video does not flicker. 0: each frame is decided on its own.', low=0,
+        high=3600, runtime=True)
     min_depth: float = setting(
-        0.0, 'Depth below is -Inf, too near (REP 117) [m].', low=0, high=1000, runtime=True)
-    max_depth: float = setting(
-        1000.0, 'Depth above is +Inf, too far (REP 117), or far_value [m].', low=0, high=1000,
+        0.0, 'Smaller depth is replaced by -Inf, too near (REP 117) [m].', low=0, high=1000,
         runtime=True)
+    max_depth: float = setting(
+        1000.0, 'Larger depth is replaced by +Inf, too far (REP 117), or by far_value [m].', low=0,
+        high=1000, runtime=True)
     far_value: float = setting(
-        0.0, 'What stands for too far, so that costmaps clear along the ray [m]; at least '
-             'max_depth. 0: +Inf.', low=0, high=10000, runtime=True)
+        0.0, 'Value written for pixels beyond max_depth, so that costmaps clear along their rays '
+             '[m]; at least max_depth. 0: +Inf.', low=0, high=10000, runtime=True)
     depth_scale: float = setting(
-        1.0, 'Factor on all depth.', low=1e-3, high=1000, runtime=True)
+        1.0, 'Factor by which all depth is multiplied.', low=1e-3, high=1000, runtime=True)
     focal_correction: bool = setting(
-        False, 'Multiply depth by the focal length of CameraInfo over that of the training '
-               'camera of the head, both at the size of the network: similar triangles.',
+        False, "Multiply depth by the ratio of the camera's focal length to that of the head's "
+               'training camera, both in pixels of the network input. Needs CameraInfo.',
         runtime=True)
     camera_view: str = setting(
-        'as_is', "'training' shows the network each image as the training camera of its head "
-                 'would have seen it, undistorted and with its field of view, and brings depth '
-                 'back to the pixels of the image; what was not seen has none. Needs CameraInfo.',
+        'as_is', "'training': resample each image to the undistorted view and field of view of "
+                 "the head's training camera, and map depth back to the image; pixels outside of "
+                 "that view have no depth. Needs CameraInfo. 'as_is': use the image unchanged.",
         choices=('as_is', 'training'), runtime=True)
     edge_threshold: float = setting(
-        0.0, 'Remove depth where 3 x 3 network pixels differ by more than this share, against '
-             'flying points; 0.2 is a good start. 0: off.', low=0, high=100, runtime=True)
+        0.0, 'Remove flying points: pixels whose 3 x 3 neighbourhood in the network output spans '
+             'a depth ratio of more than 1 + this value; 0.2 is a good start. 0: off.', low=0,
+        high=100, runtime=True)
     max_relative_uncertainty: float = setting(
-        0.0, 'Remove depth whose uncertainty exceeds this share of it. 0: off.', low=0, high=100,
-        runtime=True)
+        0.0, 'Remove pixels whose predicted standard deviation exceeds this fraction of their '
+             'depth. 0: off.', low=0, high=100, runtime=True)
     interpolation: str = setting(
-        'edges', "How depth comes to the size of the camera: 'edges' (linear, but never across "
-                 "an edge of depth), 'linear' (as in the published evaluation) or 'nearest'.",
+        'edges', "Resizing of depth to the image: 'edges' (linear, but never across a depth "
+                 "edge), 'linear' (as in the published evaluation) or 'nearest'.",
         choices=('edges', 'linear', 'nearest'), runtime=True)
     output_size: str = setting(
-        'camera', "Size of depth images: that of the 'camera' or of the 'network'; CameraInfo "
-                  'follows.', choices=('camera', 'network'), runtime=True)
+        'camera', "Size of depth images: that of the 'camera' image or of the 'network' input; "
+                  'depth/camera_info is scaled to match.', choices=('camera', 'network'),
+        runtime=True)
     output_decimation: int = setting(
-        1, 'Depth images of the size of the camera keep every n-th row and column; CameraInfo '
-           'follows.', low=1, high=64, runtime=True)
+        1, 'Depth images of camera size keep every n-th row and column; depth/camera_info is '
+           'scaled to match.', low=1, high=64, runtime=True)
     color_min_depth: float = setting(
-        0.5, 'Nearest depth of the colours of depth/image_colored [m].', low=0.01, high=1000,
+        0.5, 'Lower end of the colour scale of depth/image_colored [m].', low=0.01, high=1000,
         runtime=True, live=True)
     color_max_depth: float = setting(
-        20.0, 'Farthest depth of these colours [m].', low=0.01, high=1000, runtime=True,
-        live=True)
+        20.0, 'Upper end of the colour scale of depth/image_colored [m].', low=0.01, high=1000,
+        runtime=True, live=True)
     point_cloud_downsample: int = setting(
-        4, 'The cloud takes every n-th row and column.', low=1, high=64, runtime=True)
+        4, 'The cloud keeps every n-th row and column.', low=1, high=64, runtime=True)
     point_cloud_max_range: float = setting(
-        1000.0, 'Points farther along the optical axis are left out [m].', low=0.01, high=10000,
+        1000.0, 'Points of larger depth are NaN in the cloud [m].', low=0.01, high=10000,
         runtime=True)
     point_cloud_color: bool = setting(
-        True, 'Points carry the colour of the image (16 bytes each, else 12).', runtime=True)
+        True, 'Points have the colour of the image (16 bytes each, else 12).', runtime=True)
 
     def __post_init__(self) -> None:
-        """Check each field, then what they say together."""
+        """Check each field, then ranges that depend on several fields."""
         super().__post_init__()
         if not self.min_depth < self.max_depth:
             raise ValueError(f"parameter 'min_depth' is {self.min_depth:g}, not less than "
@@ -168,104 +174,110 @@ class FrameSettings(Settings):
 @dataclass(frozen=True)
 class RunSettings(FrameSettings, ModelSettings):
     """
-    Everything that decides a run of ``zoe run``; written beside its results.
+    All settings of ``zoe run``; saved with the results.
 
-    :param data: a photograph, a folder of them, or a bag.
+    :param data: an image, a folder of images, or a bag.
     """
 
     data: str = ''
-    output: str = setting('results', 'Folder under which the folder of results is made.')
-    topic: str = setting('', 'Image topic of a bag. Empty: the only one.')
-    pad: bool = setting(False, 'Mirror a border around the image, as the official inference does.')
+    output: str = setting('results', 'Parent folder of the results folder.')
+    topic: str = setting('', 'Image topic of a bag; needed if the bag has several.')
+    pad: bool = setting(
+        False, 'Pad the image with a mirrored border, as the official inference does.')
     flip: bool = setting(
-        False, 'Average with the mirrored image, as the official inference does; twice the cost.')
+        False, 'Average with the depth of the mirrored image, as the official inference does; '
+               'doubles the cost.')
 
 
 @dataclass(frozen=True)
 class DataSettings(Settings):
-    """What is to be said about data that do not tell it themselves."""
+    """Settings for data whose domain or topics are not known from the data alone."""
 
     domain: str = setting(
-        '', 'Domain of a bag; of other data, only what belongs to it is taken.',
+        '', 'Domain of the images of a bag; for other data, use only images of this domain.',
         choices=('', 'indoor', 'outdoor'))
-    topic: str = setting('', 'Image topic of a bag, if there are several.')
+    topic: str = setting('', 'Image topic of a bag; needed if the bag has several.')
     depth_topic: str = setting(
-        '', 'Depth topic of a bag, if several are registered to the images.')
+        '', 'Depth topic of a bag; needed if several are registered to the images.')
 
 
 @dataclass(frozen=True)
 class EvalSettings(DataSettings, ModelSettings):
     """
-    Everything that decides an evaluation; written beside its figures.
+    All settings of ``zoe eval``; saved with the metrics.
 
-    :param data: what is measured on, see :func:`zoe_ros.datasets.open.open_datasets`.
+    :param data: evaluation data, see :func:`zoe_ros.datasets.open.open_datasets`.
     """
 
     data: tuple[str, ...] = ()
     router: str = setting(
-        'auto', "Metric head: 'auto' decides by the image, the others force one.",
+        'auto', "Metric head: 'auto' lets the router choose; 'indoor' and 'outdoor' force a head.",
         choices=ROUTERS)
-    flip: bool = setting(True, 'Average with the mirrored image, as the published figures do.')
-    against: str = setting('', 'The evaluation.json of another run: adds the improvement, mRI.')
-    output: str = setting('results', 'Folder under which the folder of results is made.')
+    flip: bool = setting(
+        True, 'Average with the depth of the mirrored image, as the published evaluation does.')
+    against: str = setting(
+        '', 'The evaluation.json of another run; adds the mean relative improvement (mRI) over '
+            'that run.')
+    output: str = setting('results', 'Parent folder of the results folder.')
 
 
 @dataclass(frozen=True)
 class WorldSettings(Settings):
     """
-    What decides the frames of a world.
+    All settings of ``zoe world``.
 
-    :param folder: where they go.
+    :param folder: output folder.
     """
 
     folder: str = ''
-    scenes: int = setting(300, 'Scenes of each domain to learn from.', low=1, high=100_000)
-    held_out: int = setting(25, 'Scenes of each domain that are kept apart for measuring.',
-                            low=1, high=100_000)
-    frames: int = setting(12, 'Frames of a scene, along a way of the camera.', low=1, high=1000)
-    height: int = setting(192, 'Of the images [px].', low=32, high=4096)
-    width: int = setting(256, 'Of the images [px].', low=32, high=4096)
-    seed: int = setting(0, 'Of everything.', low=0, high=2 ** 31 - 1)
-    workers: int = setting(2, 'Processes that render.', low=1, high=1024)
-    bag: str = setting('', 'Write one scene of this domain as an RGB-D bag instead, of so many '
-                           'frames.', choices=('', 'indoor', 'outdoor'))
+    scenes: int = setting(300, 'Training scenes of each domain.', low=1, high=100_000)
+    held_out: int = setting(25, 'Held-out scenes of each domain, for evaluation.', low=1,
+                            high=100_000)
+    frames: int = setting(12, 'Frames of a scene, along a camera path.', low=1, high=1000)
+    height: int = setting(192, 'Image height [px].', low=32, high=4096)
+    width: int = setting(256, 'Image width [px].', low=32, high=4096)
+    seed: int = setting(0, 'Random seed.', low=0, high=2 ** 31 - 1)
+    workers: int = setting(2, 'Rendering processes.', low=1, high=1024)
+    bag: str = setting('', 'Write one scene of this domain as an RGB-D bag of --frames frames '
+                           'instead of a dataset.', choices=('', 'indoor', 'outdoor'))
 
 
 @dataclass(frozen=True)
 class BenchSettings(Settings):
     """
-    What is timed.
+    All settings of ``zoe bench``.
 
     :raises ValueError: a value is not accepted.
     """
 
     variant: str = setting('nk', 'Model.')
-    weights: str = setting('', 'Path of a checkpoint. Empty: made-up weights, at the same cost.')
+    weights: str = setting(
+        '', 'Path of a checkpoint. Empty: generated weights, which take the same time.')
     precision: str = setting(
-        'auto', "Of encoder and decoder; the metric head stays in fp32. 'auto': bf16 where the "
-                'device has products of it, else fp32.', choices=PRECISIONS)
-    device: str = setting('auto', "'auto', 'cpu', 'cuda' or 'cuda:N'.")
-    batch: int = setting(1, 'Images at a time.', low=1, high=4096)
+        'auto', "Precision of encoder and decoder; the metric head stays in fp32. 'auto': bf16 "
+                'where the hardware supports it, else fp32.', choices=PRECISIONS)
+    device: str = setting('auto', "Device: 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+    batch: int = setting(1, 'Images in a batch.', low=1, high=4096)
     size: str = setting(
-        '', 'Network input as HEIGHTxWIDTH, multiples of 32. Empty: that of the variant.')
-    threads: int = setting(0, 'Of the CPU. 0: as many as torch chooses.', low=0, high=4096)
-    frames: int = setting(10, 'Times that are measured.', low=1, high=1_000_000)
+        '', 'Network input as HEIGHTxWIDTH, multiples of 32. Empty: the size of the variant.')
+    threads: int = setting(0, 'CPU threads. 0: the default of torch.', low=0, high=4096)
+    frames: int = setting(10, 'Timed repetitions.', low=1, high=1_000_000)
     against: str = setting(
-        '', 'Another implementation, whose network is timed in turns with ours.',
+        '', 'Another implementation, timed in turns with this one (network only).',
         choices=('', 'transformers'))
 
 
 def check_choice(what: str, value: str, accepted: tuple[str, ...]) -> None:
-    """Raise a ValueError that names what is accepted, unless ``value`` is."""
+    """Raise a ValueError that lists the accepted values, unless ``value`` is one of them."""
     if value not in accepted:
         raise ValueError(f"{what} '{value}' is not one of {', '.join(accepted)}")
 
 
 def parse_size(text: str) -> tuple[int, int] | None:
     """
-    Return (height, width) of a text like '192x256', None of an empty one.
+    Parse a size like '192x256' into (height, width); return None for an empty string.
 
-    :raises ValueError: it is not two multiples of 32.
+    :raises ValueError: the text is not two multiples of 32.
     """
     if not text:
         return None

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from zoe_ros.camera import Camera
+from zoe_ros.inference.preprocess import SizePlan
 from zoe_ros.inference.transfer import to_device
 from zoe_ros.model.config import HeadConfig
 
@@ -71,6 +73,24 @@ class TrainingCamera:
             values[None, None], self.to_image.nan_to_num(0)[None],
             mode='bilinear' if linear else 'nearest', align_corners=True)[0, 0]
         return torch.where(unseen, torch.nan, brought)
+
+
+def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig,
+                 training_size: tuple[int, int]) -> float:
+    """
+    Return the factor on depth for a lens that the head was not trained with.
+
+    A thing of size s at depth z covers s * f / z network pixels. The head, which learnt with the
+    focal length f', takes that for depth z' = z * f' / f; so z = z' * f / f'. Both f are taken at
+    the size of the network, as the geometric mean of the two axes. It holds for things whose size
+    the network knows; perspective lines do not follow it, and a camera that looks through
+    distortion has no one focal length.
+    """
+    of_camera = (camera.fx * plan.net[1] / plan.padded[1]) * (
+        camera.fy * plan.net[0] / plan.padded[0])
+    of_training = (head.training_camera[0] * training_size[1]) * (
+        head.training_camera[1] * training_size[0])
+    return math.sqrt(of_camera / of_training)
 
 
 def _normal(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -26,7 +26,7 @@ FIGURES = ('ours_ms', 'theirs_ms', 'times_faster', 'difference_median', 'first_m
 
 def tests(trial: Trial) -> None:
     """Run the tests that need a GPU, then the others of the same files."""
-    files = [str(path) for path in sorted((models.ROOT / 'test').glob('test_*.py'))
+    files = [str(path) for path in sorted((models.ROOT / 'test').rglob('test_*.py'))
              if SIGN in path.read_text(encoding='utf-8')]
     if trial.tiny:
         files = files[:1]

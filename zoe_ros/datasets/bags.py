@@ -14,10 +14,10 @@ from zoe_ros.messages import (
     camera_from_info,
     decode_depth,
     decode_image,
+    is_rectified,
     MessageError,
     nanoseconds,
 )
-from zoe_ros.pipeline import is_rectified
 
 # As far as the heads of the released models reach.
 PROTOCOLS = {'indoor': EvalProtocol(1e-3, 10.0), 'outdoor': EvalProtocol(1e-3, 80.0)}

@@ -14,7 +14,14 @@ import torch
 from zoe_ros.inference.defaults import default_precision, default_variant, describe, Hardware
 from zoe_ros.inference.malloc import trim_freed_memory
 from zoe_ros.inference.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
-from zoe_ros.inference.routing import Chooser, known_head, LikeliestHead
+from zoe_ros.inference.routing import (
+    choose_heads,
+    Chooser,
+    HeadChoice,
+    known_choice,
+    known_heads,
+    most_probable,
+)
 from zoe_ros.inference.runner import ModelRunner
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import VARIANTS, ZoeConfig
@@ -231,7 +238,7 @@ class DepthEstimator:
         Run the network and leave depth on its device, at its size; see :meth:`predict_batch`.
 
         :param images: each (h, w, 3) uint8 RGB, an array or a tensor on the estimator's device.
-        :param choosers: for each image, what picks its head; by default the estimator's router.
+        :param choosers: what picks the head of each image; by default :meth:`chooser`.
         :param deviation: compute the standard deviation of depth, too.
         """
         plans = [self._plan(image) for image in images]
@@ -256,22 +263,19 @@ class DepthEstimator:
             # near the boundary; the answer tells the head of the image as it is.
             pixels = torch.cat([pixels, pixels.flip(-1)])
             choosers = choosers * 2
-        chosen: list[tuple[str, dict[str, float]]] = []
+        choices: list[HeadChoice] = []
 
         def choose(logits: np.ndarray | None) -> list[str]:
-            rows = [None] * len(choosers) if logits is None else list(logits)
-            chosen[:] = [chooser(row) for chooser, row in zip(choosers, rows)]
-            return [head for head, _ in chosen]
+            choices[:] = choose_heads(choosers, logits)
+            return [choice.head for choice in choices]
 
-        known = {chooser.only for chooser in choosers}
-        heads = () if None in known else tuple(
-            name for name in self.model.config.head_names if name in known)
+        heads = known_heads(choosers, self.model.config.head_names)
         depth, deviations = self.network(pixels, choose, deviation, heads)
         if self.flip:
             depth = _average_mirrored(depth)
             deviations = None if deviations is None else _average_mirrored(deviations)
         return [NetworkDepth(depth[i], None if deviations is None else deviations[i], plan,
-                             *chosen[i])
+                             *choices[i])
                 for i, plan in enumerate(plans)]
 
     def _pixels(self, images: list[np.ndarray | torch.Tensor],
@@ -296,9 +300,9 @@ class DepthEstimator:
         return graphs.run(key, work, [given], take)
 
     def chooser(self) -> Chooser:
-        """Return what picks a head by the router for an image alone, or the one that is forced."""
+        """Return the head that is forced, or what picks the most probable one for an image."""
         names = self.model.config.head_names
-        return known_head(self.router, names) or LikeliestHead(names)
+        return known_choice(self.router, names) or partial(most_probable, names=names)
 
 
 def _valid_depth(depth: torch.Tensor, plan: SizePlan) -> torch.Tensor:

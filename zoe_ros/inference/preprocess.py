@@ -1,4 +1,4 @@
-"""Photographs to network pixels and network depth back to photographs: the sizes in between."""
+"""Images to network pixels and network depth back to images: the sizes in between."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -29,6 +29,12 @@ class SizePlan:
     def padded(self) -> tuple[int, int]:
         """Return the size of the image with its border."""
         return self.image[0] + 2 * self.pad[0], self.image[1] + 2 * self.pad[1]
+
+    def crop(self, values: torch.Tensor) -> torch.Tensor:
+        """Take the border off values (..., padded height, padded width)."""
+        rows, columns = self.pad
+        height, width = self.image
+        return values[..., rows:rows + height, columns:columns + width]
 
 
 def plan_sizes(image: tuple[int, int], training: tuple[int, int], aspect: str,
@@ -86,6 +92,4 @@ def to_depth(depth: torch.Tensor, plan: SizePlan) -> torch.Tensor:
     if plan.padded != plan.net:
         depth = F.interpolate(depth[:, None], plan.padded, mode=plan.upsampling,
                               align_corners=plan.upsampling == 'bilinear')[:, 0]
-    rows, columns = plan.pad
-    height, width = plan.image
-    return depth[:, rows:rows + height, columns:columns + width]
+    return plan.crop(depth)

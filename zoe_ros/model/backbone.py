@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 from typing import Any
 
-from timm.models.beit import Beit
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -12,51 +12,62 @@ from torch.nn import functional as F
 from zoe_ros.model.config import BackboneConfig
 from zoe_ros.model.kernels import add_norm, attention, linear, pack_conv, pack_linear
 
-# The fused attention of GPUs reads rows of a bias that start at multiples of so many numbers.
+# The fused attention of GPUs needs each row of a bias to start at a multiple of this many numbers.
 _ROW = 8
+# As BEiT-L has them: of the layer norms, and of the weights before training.
+_EPSILON = 1e-6
+_STD = 0.02
+_LAYER_SCALE = 1e-5
 
 
 class BeitBackbone(nn.Module):
     """
     The BEiT encoder as MiDaS v3.1 uses it, with its reassembly (specification, section 1).
 
-    timm gives the transformer blocks. The relative position tables are ours: timm resizes them by
-    another rule than the one that the released weights were trained with (trap T12), so the blocks
-    are built without tables and each gets its bias as an argument. Their parameters are computed
-    with by :func:`attend` and :func:`transform`.
+    The position tables are resized by the rule that the released weights were trained with
+    (trap T12).
 
-    :ivar fused: a GPU runs it, see :meth:`.zoedepth.ZoeDepth.fuse`.
+    :ivar fused: each sum and its norm run as one kernel of a GPU, see :func:`.fuse.fuse`.
     """
 
     fused = False
 
     def __init__(self, config: BackboneConfig) -> None:
-        """Build the encoder with timm's initialisation and position tables of zeros."""
+        """Build the encoder with random weights, see :meth:`initialise`."""
         super().__init__()
-        beit = Beit(
-            img_size=config.patch * config.table_grid, patch_size=config.patch, num_classes=0,
-            embed_dim=config.embed_dim, depth=config.depth, num_heads=config.heads,
-            init_values=1e-5, use_abs_pos_emb=False, use_rel_pos_bias=False)
+        width = config.embed_dim
         self.patch = config.patch
         self.table_grid = config.table_grid
         self.taps = config.taps
-        self.patch_embed: Any = beit.patch_embed.proj
-        self.cls_token = beit.cls_token
-        self.blocks: Any = beit.blocks        # timm's Blocks, which mypy would take for Modules
+        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        # Any: pack() replaces it, and mypy would take the blocks for plain modules.
+        self.patch_embed: Any = nn.Conv2d(3, width, config.patch, stride=config.patch)
+        self.blocks: Any = nn.ModuleList(
+            Block(width, config.heads) for _ in range(config.depth))
         rows = (2 * config.table_grid - 1) ** 2 + 3
         self.position_tables = nn.ParameterList(
             nn.Parameter(torch.zeros(rows, config.heads)) for _ in range(config.depth))
         self.reassemble = nn.ModuleList(
             Reassemble(config.embed_dim, channels, level)
             for level, channels in enumerate(config.channels))
+        self.initialise()
 
-    def restore_buffers(self) -> None:
-        """Make the one buffer of timm that no checkpoint holds, after building on 'meta'."""
-        for name, bias in list(self.blocks.named_parameters()):
-            if name.endswith('attn.q_bias'):
-                # BEiT has no bias on the keys; timm keeps zeros in its place.
-                attention = self.blocks.get_submodule(name.removesuffix('.q_bias'))
-                attention.k_bias = torch.zeros_like(bias)
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """
+        Give the encoder its weights before training, as BEiT does.
+
+        The layers that write to the sum of block i are divided by sqrt(2 i), counted from 1, so
+        that this sum does not grow with depth. The position tables start at zero.
+        """
+        nn.init.trunc_normal_(self.cls_token, std=_STD)
+        for number, block in enumerate(self.blocks, start=1):
+            for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+                nn.init.trunc_normal_(layer.weight, std=_STD)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            for layer in (block.attn.proj, block.mlp.fc2):
+                layer.weight.div_(math.sqrt(2 * number))
 
     def patch_grid(self, pixels: torch.Tensor) -> tuple[int, int]:
         """Return the rows and columns of tokens of an image (b, 3, H, W)."""
@@ -91,9 +102,9 @@ class BeitBackbone(nn.Module):
                 bias = self.position_bias(i, grid, index)
             # The sum that runs through all blocks, its norms and scales are float32 in any
             # precision: it would be rounded to bfloat16 48 times otherwise, and depth with it.
-            tokens, normed = add_norm(tokens, attend(block, normed, bias), block.gamma_1,
+            tokens, normed = add_norm(tokens, block.attn(normed, bias), block.gamma_1,
                                       block.norm2, half, self.fused)
-            update = transform(block, normed)
+            update = block.mlp(normed)
             if i + 1 < len(blocks):
                 tokens, normed = add_norm(tokens, update, block.gamma_2, blocks[i + 1].norm1, half,
                                           self.fused)
@@ -104,7 +115,7 @@ class BeitBackbone(nn.Module):
         return maps
 
     def widen_sums(self) -> None:
-        """Bring to float32 what :func:`encode` keeps in it, whatever the precision."""
+        """Bring the norms and scales to float32, in which :meth:`forward` keeps the sum."""
         for block in self.blocks:
             block.norm1.float()
             block.norm2.float()
@@ -115,8 +126,7 @@ class BeitBackbone(nn.Module):
         """Make the blocks faster, for inference alone, see :func:`.kernels.pack_linear`."""
         for block in self.blocks[:self.used_blocks]:
             attn = block.attn
-            bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias]).detach()
-            attn.qkv.bias = nn.Parameter(bias, requires_grad=False)
+            attn.qkv.bias = nn.Parameter(attn.qkv_bias().detach(), requires_grad=False)
             for layer in (attn.qkv, attn.proj, block.mlp.fc1, block.mlp.fc2):
                 pack_linear(layer)
         self.patch_embed = pack_conv(self.patch_embed)
@@ -141,28 +151,70 @@ class BeitBackbone(nn.Module):
         return table.shape[1] * tokens * (tokens + -tokens % _ROW) * table.element_size()
 
 
-def attend(block: Any, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+class Block(nn.Module):
     """
-    Return what a block of BEiT adds to the tokens by attention, before its scale (section 1.2).
+    The parameters of one transformer block (section 1.2), by the names of timm.
 
-    :param block: of timm; :param tokens: (b, n, c), normed.
-    :param bias: (1, heads, n, n) on the logits.
+    The block itself is a part of :meth:`BeitBackbone.forward`: each sum is computed together with
+    the norm that follows, and the last sum of a block is followed by the next block's norm.
+
+    :ivar gamma_1, gamma_2: scale of what attention and MLP add to the tokens, (c,).
     """
-    attn = block.attn
-    shift = attn.qkv.bias
-    if shift is None:
-        shift = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
-    qkv = linear(tokens, attn.qkv.weight, shift)
-    q, k, v = qkv.unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)    # b heads n d
-    mixed = attention(q, k, v, bias).transpose(1, 2).flatten(2)
-    return linear(mixed, attn.proj.weight, attn.proj.bias)
+
+    def __init__(self, width: int, heads: int) -> None:
+        """Build the block for tokens of ``width`` channels."""
+        super().__init__()
+        self.gamma_1 = nn.Parameter(torch.full((width,), _LAYER_SCALE))
+        self.gamma_2 = nn.Parameter(torch.full((width,), _LAYER_SCALE))
+        self.norm1 = nn.LayerNorm(width, eps=_EPSILON)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=_EPSILON)
+        self.mlp = Mlp(width)
 
 
-def transform(block: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Return what the MLP of a block adds to the tokens (b, n, c), normed, before its scale."""
-    mlp = block.mlp
-    hidden = linear(tokens, mlp.fc1.weight, mlp.fc1.bias, 'gelu')
-    return linear(hidden, mlp.fc2.weight, mlp.fc2.bias)
+class Attention(nn.Module):
+    """Multi-head self-attention with a bias for each pair of tokens (section 1.2)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        """Build the layers for tokens of ``width`` channels."""
+        super().__init__()
+        self.heads = heads
+        self.q_bias = nn.Parameter(torch.zeros(width))
+        self.v_bias = nn.Parameter(torch.zeros(width))
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width)
+
+    def qkv_bias(self) -> torch.Tensor:
+        """Return the bias of queries, keys and values (3 c,); keys have none, that is zeros."""
+        return torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+
+    def forward(self, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """
+        Return the attention of normed tokens (b, n, c) to each other.
+
+        :param bias: (1, heads, n, n) on the logits, from the positions.
+        """
+        # Packed layers have the whole bias at hand.
+        qkv_bias = self.qkv_bias() if self.qkv.bias is None else self.qkv.bias
+        qkv = linear(tokens, self.qkv.weight, qkv_bias)
+        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # b heads n d
+        mixed = attention(q, k, v, bias).transpose(1, 2).flatten(2)             # b n c
+        return linear(mixed, self.proj.weight, self.proj.bias)
+
+
+class Mlp(nn.Module):
+    """The two layers that transform each token on its own (section 1.2)."""
+
+    def __init__(self, width: int) -> None:
+        """Build the layers for tokens of ``width`` channels."""
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Transform normed tokens (b, n, c)."""
+        hidden = linear(tokens, self.fc1.weight, self.fc1.bias, 'gelu')
+        return linear(hidden, self.fc2.weight, self.fc2.bias)
 
 
 class Reassemble(nn.Module):

@@ -150,6 +150,10 @@ class ZoeConfig:
         """Return the names of the heads, in the order of the router's logits."""
         return tuple(head.name for head in self.metric.heads)
 
+    def head(self, name: str) -> HeadConfig:
+        """Return the description of the head of this name."""
+        return next(head for head in self.metric.heads if head.name == name)
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and numbers, fit for JSON; see :func:`from_dict`."""
         return asdict(self)

@@ -15,6 +15,7 @@ import torch
 
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE, Layout, MIDAS, NATIVE, OFFICIAL
+from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.zoedepth import ZoeDepth
 
 _METADATA_KEY = 'zoe_ros'
@@ -95,7 +96,8 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
         # from under a running process.
         state[name] = tensor.to(device, target.dtype, copy=True)
     model.load_state_dict(state, assign=True)
-    model.backbone.restore_buffers()
+    if isinstance(model.backbone, PyramidBackbone):
+        model.backbone.restore_buffers()
     return model.requires_grad_(False).eval()
 
 

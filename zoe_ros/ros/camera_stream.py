@@ -13,18 +13,9 @@ from std_msgs.msg import String
 
 from zoe_ros.errors import first_line
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, MessageTypes, nanoseconds, pack_array
-from zoe_ros.pipeline import (
-    CAMERA_INFO,
-    COLORED,
-    DEPTH,
-    Frame,
-    is_rectified,
-    MILLIMETRES,
-    Pipeline,
-    POINTS,
-    UNCERTAINTY,
-)
+from zoe_ros.messages import CameraInfoBuffer, is_rectified, MessageTypes, nanoseconds, pack_array
+from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
+from zoe_ros.pipeline import Frame, Pipeline
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
 
@@ -43,7 +34,7 @@ _SAY_AGAIN = 10.0       # [s] before the same is logged again
 _TRY_AGAIN = 0.01       # [s] after a history that was full, so that other threads can run
 
 
-class Channel:
+class CameraStream:
     """
     Publishers from configure to cleanup, subscriptions and pipeline from activate to deactivate.
 
@@ -71,7 +62,6 @@ class Channel:
         self.topic = f'{base}/compressed' if compressed else base
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
-        self.infos = CameraInfoBuffer()
         self.pipeline: Pipeline | None = None
         self.images = 0
         self._inputs: list[MatchedSubscription] = []
@@ -79,7 +69,7 @@ class Channel:
         self._announced = (0, 0)
 
     def activate(self, estimator: DepthEstimator, parameters: DepthParameters,
-                 on_image: Callable[[Channel, Any], None], has_room: Callable[[], bool],
+                 on_image: Callable[[CameraStream, Any], None], has_room: Callable[[], bool],
                  on_size: Callable[[tuple[int, int]], None]) -> None:
         """
         Subscribe.
@@ -88,9 +78,9 @@ class Channel:
         :param has_room: asked before every image is taken, with the policy of that name.
         :param on_size: is called with (height, width) [px] when CameraInfo announces a new size.
         """
-        self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, self._rectified)
+        infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
+        self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, infos, self._rectified)
         self._parameters, self._last_cloud, self.images = parameters, None, 0
-        infos = self.infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
 
         def add_info(info: Any) -> None:
             infos.add(info)

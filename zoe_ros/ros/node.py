@@ -19,7 +19,7 @@ from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.messages import MessageError, nanoseconds
 from zoe_ros.model.weights import file_sha256
 from zoe_ros.pipeline import infer_each, Pipeline, Prepared
-from zoe_ros.ros.camera_stream import Channel
+from zoe_ros.ros.camera_stream import CameraStream
 from zoe_ros.ros.diagnostics import FrameStats
 from zoe_ros.ros.parameters import declare
 from zoe_ros.ros.worker import Worker
@@ -49,7 +49,7 @@ class DepthNode(LifecycleNode):
         self.configuring = False
         self.add_on_set_parameters_callback(self._on_parameters)
         self._estimator: DepthEstimator | None = None
-        self._channels: dict[str, Channel] = {}
+        self._streams: dict[str, CameraStream] = {}
         self._worker: Worker | None = None
         self._stats = FrameStats()
         self._facts: dict[str, str] = {}
@@ -81,7 +81,7 @@ class DepthNode(LifecycleNode):
         finally:
             self.configuring = False
         self._estimator = estimator
-        self._channels = {name: Channel(self, name, chosen) for name in chosen.cameras}
+        self._streams = {name: CameraStream(self, name, chosen) for name in chosen.cameras}
         device, title = _device_name(estimator.device), estimator.model.config.title
         self._facts = {'device': device, 'model': f'{title} in {estimator.precision}'}
         if estimator.weights is not None:
@@ -95,13 +95,13 @@ class DepthNode(LifecycleNode):
         super().on_activate(state)      # the publishers
         worker = self._worker = Worker(self._process, self._wake)
         worker.start()
-        for name, channel in self._channels.items():
-            channel.activate(self._estimator, self.parameters, self._on_image,
-                             partial(worker.has_room, name), self._expect)
+        for name, stream in self._streams.items():
+            stream.activate(self._estimator, self.parameters, self._on_image,
+                            partial(worker.has_room, name), self._expect)
         self._periodic = [
             self.create_timer(self.parameters.diagnostics_period, self._diagnose),
             self.create_timer(_SILENCE, self._explain_silence)]
-        topics = ', '.join(channel.topic for channel in self._channels.values())
+        topics = ', '.join(stream.topic for stream in self._streams.values())
         self.get_logger().info(f'waiting for images on {topics}')
         return TransitionCallbackReturn.SUCCESS
 
@@ -131,15 +131,15 @@ class DepthNode(LifecycleNode):
         for timer in self._periodic:
             self.destroy_timer(timer)
         self._periodic = []
-        for channel in self._channels.values():
-            channel.deactivate()
+        for stream in self._streams.values():
+            stream.deactivate()
         worker, self._worker = self._worker, None
         return worker is None or worker.stop(_STOP_PATIENCE)
 
     def _release(self) -> None:
-        for channel in self._channels.values():
-            channel.destroy()
-        self._channels, self._estimator = {}, None
+        for stream in self._streams.values():
+            stream.destroy()
+        self._streams, self._estimator = {}, None
         # After an error of the device even this fails, and all that uses it.
         with suppress(RuntimeError):
             if torch.cuda.is_available():
@@ -147,16 +147,16 @@ class DepthNode(LifecycleNode):
 
     # --- in the executor's thread -----------------------------------------------------------
 
-    def _on_image(self, channel: Channel, message: Any) -> None:
-        self._stats.received(channel.name)
-        if self._worker is not None and channel.wanted() and self._worker.put(
-                channel.name, message):
+    def _on_image(self, stream: CameraStream, message: Any) -> None:
+        self._stats.received(stream.name)
+        if self._worker is not None and stream.wanted() and self._worker.put(
+                stream.name, message):
             self._stats.dropped('newer')
 
     def _expect(self, size: tuple[int, int]) -> None:
         """Let the device get ready for a camera's images (height, width), before they come."""
         if self._estimator is not None:
-            self._estimator.expect(size, len(self._channels), self.parameters.router)
+            self._estimator.expect(size, len(self._streams), self.parameters.router)
 
     def _on_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Take a set of changes as a whole, or none of them."""
@@ -167,8 +167,8 @@ class DepthNode(LifecycleNode):
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.parameters = changed
-        for channel in self._channels.values():
-            channel.change(changed)
+        for stream in self._streams.values():
+            stream.change(changed)
         return SetParametersResult(successful=True)
 
     def _diagnose(self) -> None:
@@ -176,26 +176,26 @@ class DepthNode(LifecycleNode):
         if self._estimator is not None and self._estimator.device.type == 'cuda':
             used = torch.cuda.memory_allocated(self._estimator.device)
             facts['device memory [MB]'] = f'{used / 1e6:.0f}'
-        listening = [name for name, channel in self._channels.items() if channel.wanted()]
+        listening = [name for name, stream in self._streams.items() if stream.wanted()]
         self._diagnostics.publish(self._stats.report(
             self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
             self.parameters.diagnostics_period, facts, listening))
 
     def _explain_silence(self) -> None:
         """Say once, for each camera, why no image has come since the node was activated."""
-        for channel in self._channels.values():
-            if channel.images:
+        for stream in self._streams.values():
+            if stream.images:
                 continue
-            if self.count_publishers(channel.topic):
-                self._say_once(f'{channel.topic} has a publisher but no image arrives from it')
+            if self.count_publishers(stream.topic):
+                self._say_once(f'{stream.topic} has a publisher but no image arrives from it')
                 continue
-            kind = f'sensor_msgs/msg/{channel.kind.__name__}'
+            kind = f'sensor_msgs/msg/{stream.kind.__name__}'
             others = sorted(
                 topic for topic, kinds in self.get_topic_names_and_types()
                 if kind in kinds and self.count_publishers(topic)
-                and not any(c.publishes(topic) for c in self._channels.values()))
+                and not any(c.publishes(topic) for c in self._streams.values()))
             hint = f'; there are images on {", ".join(others)}' if others else ''
-            self._say_once(f'nobody publishes {channel.topic}{hint}')
+            self._say_once(f'nobody publishes {stream.topic}{hint}')
 
     # --- in the worker's thread -------------------------------------------------------------
 
@@ -207,39 +207,38 @@ class DepthNode(LifecycleNode):
     def _process(self, messages: dict[str, Any]) -> None:
         """Process what waits, at most one image of each camera, as one batch."""
         estimator = self._estimator
-        batch: list[tuple[Channel, Pipeline, list[str], Prepared]] = []
+        batch: list[tuple[CameraStream, Pipeline, Prepared]] = []
         for name, message in messages.items():
-            channel = self._channels.get(name)
-            pipeline = channel.pipeline if channel else None
-            if channel is None or pipeline is None:
+            stream = self._streams.get(name)
+            pipeline = stream.pipeline if stream else None
+            if stream is None or pipeline is None:
                 continue    # deactivated meanwhile
             with self._losing_no_more_than_a_frame():
-                wanted = channel.due(message)
-                prepared = pipeline.prepare(message, channel.infos, wanted)
-                batch.append((channel, pipeline, wanted, prepared))
+                prepared = pipeline.prepare(message, stream.due(message))
+                batch.append((stream, pipeline, prepared))
         if not batch or estimator is None:
             return
         start = perf_counter()
-        results = infer_each(estimator, [item[3] for item in batch])
+        results = infer_each(estimator, [prepared for _, _, prepared in batch])
         seconds = perf_counter() - start
-        for (channel, pipeline, wanted, prepared), result in zip(batch, results):
+        for (stream, pipeline, prepared), result in zip(batch, results):
             with self._losing_no_more_than_a_frame():
-                self._finish(channel, pipeline, wanted, prepared, result, seconds)
+                self._finish(stream, pipeline, prepared, result, seconds)
 
-    def _finish(self, channel: Channel, pipeline: Pipeline, wanted: list[str],
-                prepared: Prepared, result: NetworkDepth | Exception, seconds: float) -> None:
-        """Publish what came of an image."""
+    def _finish(self, stream: CameraStream, pipeline: Pipeline, prepared: Prepared,
+                result: NetworkDepth | Exception, seconds: float) -> None:
+        """Publish the outputs of an image."""
         if isinstance(result, Exception):
             raise result
-        frame = pipeline.finish(prepared, result, channel.infos, wanted, seconds)
+        frame = pipeline.finish(prepared, result, seconds)
         begin = perf_counter()
-        channel.publish(frame)
+        stream.publish(frame)
         publishing = perf_counter() - begin
         if frame.no_cloud:
             self._say_once(f'no cloud: {frame.no_cloud}')
         now = self.get_clock().now().nanoseconds
         self._stats.published(
-            channel.name, (now - nanoseconds(prepared.header.stamp)) / 1e9,
+            stream.name, (now - nanoseconds(prepared.header.stamp)) / 1e9,
             {**frame.seconds, 'publish': publishing}, frame.head,
             frame.head_probabilities[frame.head])
 
@@ -283,16 +282,20 @@ def _advice(error: Exception) -> str:
 
 
 class _ToRosLog(logging.Handler):
-    """Hands the log of the core to the node's logger."""
+    """Passes the log of the core to the node's logger."""
 
     def __init__(self, logger: Any) -> None:
         super().__init__()
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = ('error' if record.levelno >= logging.ERROR
-                 else 'warning' if record.levelno >= logging.WARNING else 'info')
-        getattr(self._logger, level)(record.getMessage())
+        # A line each: rclpy lets one line of a program log at one severity only.
+        if record.levelno >= logging.ERROR:
+            self._logger.error(record.getMessage())
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(record.getMessage())
+        else:
+            self._logger.info(record.getMessage())
 
 
 def _device_name(device: torch.device) -> str:

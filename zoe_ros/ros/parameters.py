@@ -1,8 +1,8 @@
 """
-The node's parameters: the settings of model and frames, and those of a node alone.
+The node's parameters: the settings of model and frames, and those of the node alone.
 
-``python -m zoe_ros.ros.parameters yaml`` prints config/depth.yaml, ``... markdown`` the README's
-table; a test holds both to this file.
+``python -m zoe_ros.ros.parameters yaml`` prints config/depth.yaml, ``... markdown`` prints the
+table in docs/node.md; a test compares both with this file.
 """
 from __future__ import annotations
 
@@ -20,36 +20,38 @@ class DepthParameters(FrameSettings, ModelSettings):
     """
     All parameters of the node.
 
-    :raises ValueError: a value is of another kind or not accepted.
+    :raises ValueError: a value has the wrong type or is not accepted.
     """
 
     cameras: tuple[str, ...] = setting(
-        ('',), 'Names of cameras that share the model; each is a prefix of its topics '
-               "(front/image_raw -> front/depth/image). [''] is one camera without a name.")
+        ('',), 'Names of the cameras that share the model; each name prefixes the topics of its '
+               "camera (front/image_raw -> front/depth/image). ['']: one camera without a "
+               'prefix.')
     image_transport: str = setting(
-        'raw', "'raw' subscribes to image_raw, 'compressed' to image_raw/compressed (JPEG, PNG).",
+        'raw', "'raw' subscribes to image_raw; 'compressed' to image_raw/compressed (JPEG, PNG).",
         choices=('raw', 'compressed'))
     rectified: str = setting(
-        'auto', 'Whether images are rectified, so that P of CameraInfo holds instead of K and the '
-                "distortion. 'auto': by the name of the topic (image_rect...).",
+        'auto', 'Whether images are rectified, so that matrix P of CameraInfo applies instead of '
+                "matrix K and the distortion. 'auto': yes if the topic name says so "
+                '(.../image_rect).',
         choices=('auto', 'yes', 'no'))
     camera_info_tolerance: float = setting(
-        0.0, 'A CameraInfo of another stamp than the image holds for so long [s]. 0: for ever.',
-        low=0, high=3600)
+        0.0, 'Maximum age difference between an image and the CameraInfo used for it [s]. 0: '
+             'unlimited.', low=0, high=3600)
     policy: str = setting(
-        'latest', "'latest': the newest image wins and older ones are dropped; 'every': each "
-                  'image in order, holding back a reliable publisher, for bags and mapping.',
+        'latest', "'latest': process the newest image and drop older ones. 'every': process each "
+                  'image in order, which slows down a reliable publisher; for bags and mapping.',
         choices=('latest', 'every'))
     point_cloud_max_rate: float = setting(
-        0.0, 'Clouds per second at most, by the stamps of the images [Hz]. 0: every frame.',
+        0.0, 'Maximum rate of clouds, by image stamps [Hz]. 0: a cloud for every frame.',
         low=0, high=1000, runtime=True)
     diagnostics_period: float = setting(
-        1.0, 'Time between messages on /diagnostics [s].', low=0.1, high=3600)
+        1.0, 'Period of /diagnostics [s].', low=0.1, high=3600)
     autostart: bool = setting(
-        True, 'Configure and activate at start. Otherwise a lifecycle manager does.')
+        True, 'Configure and activate at start. false: leave that to a lifecycle manager.')
 
     def __post_init__(self) -> None:
-        """Check each field, then the names of the cameras."""
+        """Check each field, then the camera names."""
         super().__post_init__()
         valid = all(re.fullmatch(r'([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?', c) for c in self.cameras)
         if not valid or not self.cameras or len(set(self.cameras)) < len(self.cameras):
@@ -58,9 +60,9 @@ class DepthParameters(FrameSettings, ModelSettings):
 
     def changed(self, changes: dict[str, Any]) -> DepthParameters:
         """
-        Return these parameters with some changed, checked as a whole.
+        Return a copy with some parameters changed, checked as a whole.
 
-        :raises ValueError: the result is not accepted, or a change needs a new configuration.
+        :raises ValueError: the result is not accepted, or a parameter is read at configure only.
         """
         kinds = {item.name: item.metadata for item in fields(self)}
         for name in changes:
@@ -73,7 +75,7 @@ def declare(node: Any) -> DepthParameters:
     """
     Declare all parameters on a node, with descriptions, and return their values.
 
-    :raises ValueError: a value is of another kind or not accepted.
+    :raises ValueError: a value has the wrong type or is not accepted.
     """
     values = {}
     for item in fields(DepthParameters):
@@ -81,7 +83,7 @@ def declare(node: Any) -> DepthParameters:
             item.name, list(item.default) if isinstance(item.default, tuple) else item.default,
             _descriptor(item.default, item.metadata)).value
     if values['variant'] is False:
-        # YAML 1.1, which rcl speaks, reads a bare n as "no".
+        # rcl parses YAML 1.1, where a bare n means "no".
         values['variant'] = 'n'
     return DepthParameters(**values)
 
@@ -100,12 +102,12 @@ def _descriptor(default: Any, meta: Any) -> Any:
     return ParameterDescriptor(
         description=meta['text'], read_only=not meta['runtime'],
         additional_constraints=f'one of: {", ".join(meta["choices"])}' if meta['choices'] else '',
-        # Kinds are checked by the settings, with better words, and 10 passes for 10.0.
+        # The settings check types, with clearer errors, and accept 10 for 10.0.
         dynamic_typing=True, **limits)
 
 
 def to_yaml() -> str:
-    """Return config/depth.yaml: every parameter with its default and its meaning."""
+    """Return config/depth.yaml: every parameter with its default and description."""
     lines = ['# Parameters of depth_node. Made by: python -m zoe_ros.ros.parameters yaml', '/**:',
              '  ros__parameters:']
     for item in fields(DepthParameters):
@@ -116,7 +118,7 @@ def to_yaml() -> str:
 
 
 def to_markdown() -> str:
-    """Return the table of parameters of the README; a star marks what changes at run time."""
+    """Return the parameter table of docs/node.md; a star marks run-time parameters."""
     rows = ['| parameter | default | meaning |', '|---|---|---|']
     for item in fields(DepthParameters):
         text = item.metadata['text'] + _limits(item.metadata)
@@ -128,7 +130,7 @@ def to_markdown() -> str:
 def _in_yaml(value: Any) -> str:
     if isinstance(value, tuple):
         return f'[{", ".join(map(_in_yaml, value))}]'
-    # Quoted: a bare n is a boolean for rcl.
+    # Quoted: rcl reads a bare n as a boolean.
     return f"'{value}'" if isinstance(value, str) else str(value).lower()
 
 

@@ -1,0 +1,385 @@
+"""Training for a few steps with a tiny real model: it learns, resumes exactly, and refuses."""
+from dataclasses import replace
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import made_up
+import numpy as np
+from PIL import Image
+import pytest
+from safetensors.torch import load_file
+from scenes import Planes, SIZE
+from short_training import CONFIG, DATA, losses, settings
+import torch
+
+from zoe_ros import DepthEstimator
+from zoe_ros.model.config import VARIANTS
+from zoe_ros.model.weights import load_model, save_model, WeightsError
+from zoe_ros.model.zoedepth import ZoeDepth
+from zoe_ros.settings import parse_size
+from zoe_ros.training.augment import augment
+from zoe_ros.training.batches import Batches
+from zoe_ros.training.recipe import make_recipe, TrainSettings
+from zoe_ros.training.trainer import (
+    LOG,
+    MODEL,
+    parameter_groups,
+    SETTINGS,
+    STATE,
+    train,
+    TrainingError,
+)
+
+pytestmark = pytest.mark.usefixtures('one_torch_thread')
+ROOT = Path(__file__).resolve().parents[2]
+PATHS = [str(ROOT), str(ROOT / 'test' / 'support')]
+
+
+def with_metric(**changes):
+    """Return the tiny configuration with other choices for its heads."""
+    return replace(CONFIG, metric=replace(CONFIG.metric, **changes))
+
+
+# --- it learns ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('stage', ['relative', 'metric'])
+def test_the_loss_falls(stage, tmp_path):
+    train(settings(tmp_path / 'run', stage=stage, steps=60), DATA, config=CONFIG)
+    values = losses(tmp_path / 'run')
+    assert len(values) == 60
+    assert np.mean(values[-8:]) < 0.75 * np.mean(values[:8])
+
+
+def test_both_stages_give_a_model_that_measures(tmp_path):
+    first = train(settings(tmp_path / 'first', stage='relative', steps=20), DATA, config=CONFIG)
+    # After 200 steps a rounding here or there moves the error of an image from 0.1 to
+    # 0.9; after 300 the mean is 0.05.
+    second = train(settings(tmp_path / 'second', start=str(first), steps=300), DATA,
+                   config=CONFIG)
+    estimator = DepthEstimator.load('tiny', second, device='cpu', precision='fp32')
+    for domain in ('indoor', 'outdoor'):
+        errors = []
+        for sample in (Planes(domain, 4, seed=1)[i] for i in range(4)):
+            prediction = estimator.predict(sample.image)
+            assert prediction.head == domain
+            valid = sample.valid
+            errors.append(np.mean(np.abs(prediction.depth - sample.depth)[valid]
+                                  / sample.depth[valid]))
+        assert np.mean(errors) < 0.25
+    names = {path.name for path in (tmp_path / 'second').iterdir()}
+    assert names == {MODEL, STATE, SETTINGS, LOG, 'curves.png'}
+    assert Image.open(tmp_path / 'second' / 'curves.png').size[0] > 300
+
+
+@pytest.mark.parametrize('routing', ['trained', 'labeled', 'auto'])
+def test_routers(routing, tmp_path):
+    path = train(settings(tmp_path / 'run', routing=routing, steps=6), DATA, config=CONFIG)
+    trained = load_file(path)
+    torch.manual_seed(settings('').seed)
+    begun = ZoeDepth(CONFIG).state_dict()
+    moved = any((trained[name] != begun[name]).any() for name in begun
+                if name.startswith('router.classifier'))
+    # A router without labels in its loss learns only where the depth depends on it. Decay moves
+    # what has no gradient not at all: AdamW passes over it.
+    assert moved == (routing != 'labeled')
+    DepthEstimator.load('tiny', path, device='cpu').predict(DATA[0][0].image)
+
+
+@pytest.mark.parametrize('change', [
+    {'attraction': 'exponential'}, {'reduction': 'sum'}, {'kind': 'splitter'},
+    {'kind': 'convolution'}, {'distribution': 'softmax'}, {'bounded': True},
+    {'relative_input': True}], ids=str)
+def test_heads_of_the_ablations(change, tmp_path):
+    config = with_metric(**change)
+    path = train(settings(tmp_path / 'run', steps=30), DATA, config=config)
+    values = losses(tmp_path / 'run')
+    assert np.mean(values[-5:]) < np.mean(values[:5])
+    estimator = DepthEstimator.load('tiny', path, device='cpu')
+    assert estimator.model.config == config
+    assert np.isfinite(estimator.predict(DATA[0][0].image).depth).all()
+
+
+def test_bf16(tmp_path):
+    train(settings(tmp_path / 'run', precision='bf16', steps=40), DATA, config=CONFIG)
+    values = losses(tmp_path / 'run')
+    assert np.mean(values[-8:]) < 0.9 * np.mean(values[:8])
+
+
+def test_only_the_asked_part_learns(tmp_path):
+    start = train(settings(tmp_path / 'first', steps=2), DATA, config=CONFIG)
+    before = load_file(start)
+    for parts, prefixes in (('heads', ('metric.', 'router.')),
+                            ('outdoor', ('metric.heads.outdoor.',))):
+        path = train(settings(tmp_path / parts, parts=parts, start=str(start), steps=4),
+                     DATA[1:], config=CONFIG)
+        after = load_file(path)
+        changed = {name for name in after if (after[name] != before[name]).any()}
+        assert changed and all(name.startswith(prefixes) for name in changed)
+
+
+def test_learning_rates_of_the_published_configurations():
+    for variant, rates in (('n', (1.61e-4, 1.61e-5, 1.61e-4, 1.61e-4)),
+                           ('nk', (2.512e-4, 2.512e-5, 2.512e-5, 2.512e-4))):
+        recipe = make_recipe(variant, TrainSettings(variant=variant))
+        with torch.device('meta'):
+            groups = parameter_groups(ZoeDepth(VARIANTS[variant]), recipe)
+        assert [group['lr'] for group in groups] == pytest.approx(
+            [*rates[1:], rates[0]][:len(groups)])
+
+
+# --- it resumes -----------------------------------------------------------------------------
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
+    whole = train(settings(tmp_path / 'whole', steps=8, checkpoint_steps=4), DATA, config=CONFIG)
+
+    class KilledError(Exception):
+        pass
+
+    class Deadly(Planes):
+        """Ends the run in its sixth step."""
+
+        reads = 0
+
+        def __getitem__(self, index):
+            self.reads += 1
+            if self.reads > 10:
+                raise KilledError
+            return super().__getitem__(index)
+
+    broken = settings(tmp_path / 'broken', steps=8, checkpoint_steps=4)
+    with pytest.raises(KilledError):
+        train(broken, [Deadly('indoor', 12), DATA[1]], config=CONFIG)
+    state = torch.load(tmp_path / 'broken' / STATE, weights_only=True)
+    assert state['step'] == 4
+    resumed = train(broken, DATA, config=CONFIG)
+    assert losses(tmp_path / 'broken') == losses(tmp_path / 'whole')
+    first, second = load_file(whole), load_file(resumed)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_killed_process_leaves_whole_files(tmp_path):
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path[:0] = {PATHS!r}
+        import torch
+        torch.set_num_threads(1)
+        from short_training import CONFIG, DATA, settings
+        from zoe_ros.training.trainer import train
+        endless = settings({str(tmp_path / 'run')!r}, steps=100000, checkpoint_steps=1)
+        train(endless, DATA, config=CONFIG)
+        """)
+    process = subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 90
+        while not (tmp_path / 'run' / STATE).is_file():
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        time.sleep(1.0)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    state = torch.load(tmp_path / 'run' / STATE, weights_only=True)
+    assert state['step'] >= 1
+    load_model(CONFIG, tmp_path / 'run' / MODEL)
+
+
+def test_two_processes_share_a_batch(tmp_path):
+    script = tmp_path / 'run.py'
+    script.write_text(textwrap.dedent(f"""
+        import sys
+        sys.path[:0] = {PATHS!r}
+        from short_training import CONFIG, DATA, settings
+        from zoe_ros.training.trainer import train
+        train(settings({str(tmp_path / 'run')!r}, steps=40), DATA, config=CONFIG)
+        """))
+    subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2',
+         str(script)], check=True, capture_output=True, timeout=300,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    values = losses(tmp_path / 'run')
+    assert np.mean(values[-8:]) < np.mean(values[:8])
+
+
+# --- what it begins with --------------------------------------------------------------------
+
+
+def test_midas_weights_are_a_start(tmp_path):
+    """A MiDaS file holds what the official one holds under core.core, and nothing else."""
+    from zoe_ros.model.layouts import MIDAS
+    from zoe_ros.training.start import begin_with
+    model = made_up.tiny_model()
+    own = model.state_dict()
+    state = {}
+    for name, tensor in own.items():
+        for source in MIDAS.sources(name, 2):
+            state[source] = tensor.clone()
+    assert all(name.startswith(('pretrained.', 'scratch.')) for name in state)
+    torch.save(state, tmp_path / 'midas.pt')
+    fresh = ZoeDepth(CONFIG)
+    metric = {k: v.clone() for k, v in fresh.state_dict().items() if k.startswith('metric.')}
+    begin_with(fresh, str(tmp_path / 'midas.pt'))
+    for name, tensor in fresh.state_dict().items():
+        if name.startswith(('backbone.', 'decoder.')):
+            assert torch.equal(tensor, own[name]), name
+        elif name.startswith('metric.'):
+            assert torch.equal(tensor, metric[name])
+    with pytest.raises(WeightsError, match='relative model of MiDaS'):
+        load_model(CONFIG, tmp_path / 'midas.pt')
+
+
+def test_a_start_of_another_architecture(tmp_path):
+    other = ZoeDepth(replace(CONFIG, decoder=replace(CONFIG.decoder, features=16)))
+    save_model(other, tmp_path / 'other.safetensors')
+    with pytest.raises(WeightsError, match='another encoder or decoder than ZoeD-tiny'):
+        train(settings(tmp_path / 'run', start=str(tmp_path / 'other.safetensors')), DATA,
+              config=CONFIG)
+
+
+@pytest.mark.parametrize('variant', ['nk-beit-b', 'nk-swin2-t', 'mobile'])
+def test_backbones_learn(variant, tmp_path):
+    """One step at a small size, and the file loads; SwinV2 has buffers that no file holds."""
+    path = train(settings(tmp_path / 'run', variant=variant, size='64x64', batch=2, steps=1,
+                          learning_rate=1e-4), DATA)
+    for precision in ('fp32', 'bf16'):
+        estimator = DepthEstimator.load(variant, path, device='cpu', precision=precision)
+        assert estimator.model.config.image_size == (64, 64)
+        assert np.isfinite(estimator.predict(DATA[0][0].image).depth).all()
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_names_its_batch(tmp_path):
+    with pytest.raises(TrainingError) as error:
+        train(settings(tmp_path / 'run', learning_rate=1.0, clip=1e6, steps=200), DATA,
+              config=with_metric(kind='convolution'))
+    assert 'planes-' in str(error.value) and 'learning rate' in str(error.value)
+
+
+def test_a_folder_of_another_run(tmp_path):
+    train(settings(tmp_path / 'run', steps=1), DATA, config=CONFIG)
+    with pytest.raises(TrainingError, match='holds a run with another batch'):
+        train(settings(tmp_path / 'run', steps=1, batch=2), DATA, config=CONFIG)
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos' / 'a.png').touch()
+    with pytest.raises(TrainingError, match='something else than a training run'):
+        train(settings(tmp_path / 'photos'), DATA, config=CONFIG)
+
+
+def test_a_full_disk(tmp_path):
+    """The size of files is limited, as a full disk would: what stood there stays whole."""
+    script = textwrap.dedent(f"""
+        import resource, signal, sys
+        sys.path[:0] = {PATHS!r}
+        from short_training import CONFIG, DATA, settings
+        from zoe_ros.training.trainer import train, TrainingError
+        first = settings({str(tmp_path / 'run')!r}, steps=4, checkpoint_steps=2)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        try:
+            train(first, DATA, config=CONFIG)
+        except TrainingError as error:
+            print(error)
+        """)
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
+                          timeout=120)
+    assert 'could not be written' in done.stdout and 'make room' in done.stdout, done.stderr
+    assert {path.name for path in (tmp_path / 'run').iterdir()} == {SETTINGS}
+
+
+@pytest.mark.parametrize('changes, words', [
+    ({'variant': 'vast'}, "variant 'vast' is not one of"),
+    ({'size': '100x64'}, "size '100x64' is not HEIGHTxWIDTH in multiples of 32"),
+    ({'parts': 'indoor', 'variant': 'k'}, 'ZoeD-M12-K has no indoor head to train, only outdoor'),
+    ({'start': '/nowhere.pt'}, 'no weights file at /nowhere.pt')])
+def test_settings_that_cannot_be(changes, words, tmp_path):
+    config = None if 'variant' in changes and changes['variant'] == 'vast' else CONFIG
+    if changes.get('parts'):
+        config = replace(made_up.tiny_config(heads=('outdoor',)), title='ZoeD-M12-K')
+    with pytest.raises((ValueError, OSError), match=words):
+        train(settings(tmp_path / 'run', **changes), DATA, config=config)
+
+
+def test_nothing_to_learn_from(tmp_path):
+    with pytest.raises(ValueError, match='nothing to learn from'):
+        train(settings(tmp_path / 'run'), [Planes('indoor', 0)], config=CONFIG)
+
+
+# --- batches --------------------------------------------------------------------------------
+
+
+def test_batches_take_turns_and_cover_every_sample():
+    batches = Batches(DATA, (64, 96), 4, seed=1)
+    seen = {'indoor': [], 'outdoor': []}
+    for step in range(6):
+        batch = batches[step]
+        assert set(batch.domains) == {['indoor', 'outdoor'][step % 2]}
+        assert batch.pixels.shape == (4, 3, 64, 96)
+        seen[batch.domains[0]] += batch.names
+    assert len(set(seen['indoor'])) == 12       # an epoch
+    again = Batches(DATA, (64, 96), 4, seed=1)[3]
+    assert again.names == batches[3].names and torch.equal(again.pixels, batches[3].pixels)
+    assert Batches(DATA, (64, 96), 4, seed=2)[3].names != again.names
+
+
+def test_shares_of_a_batch_make_up_the_batch():
+    whole = Batches(DATA, (64, 96), 4, seed=1, mixed=True)[5]
+    parts = [Batches(DATA, (64, 96), 4, seed=1, mixed=True, rank=r, world=2)[5] for r in (0, 1)]
+    assert whole.names == parts[0].names + parts[1].names
+    assert torch.equal(whole.pixels, torch.cat([part.pixels for part in parts]))
+    assert sorted(whole.domains) == ['indoor', 'indoor', 'outdoor', 'outdoor']
+    with pytest.raises(ValueError, match='cannot be shared out evenly'):
+        Batches(DATA, (64, 96), 3, seed=1, world=2)
+
+
+def test_samples_without_depth_are_passed_over():
+    class Holes(Planes):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            if index % 2:
+                sample.depth[:] = np.nan
+            return sample
+
+    batch = Batches([Holes('indoor', 10)], (64, 96), 8, seed=0)[0]
+    assert all(int(name[-1]) % 2 == 0 for name in batch.names)
+
+    class Nothing(Planes):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            sample.depth[:] = np.nan
+            return sample
+
+    with pytest.raises(ValueError, match='planes-indoor: no depth in 20 samples in a row'):
+        Batches([Nothing('indoor', 30)], (64, 96), 8, seed=0)[0]
+
+
+def test_augmentation_moves_image_and_depth_alike():
+    """Depth written into the image as well stays where the image is."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :96]
+    depth = (1 + x + y / 2).astype(np.float32)
+    image = np.stack([(1 + x + y / 2).astype(np.uint8)] * 3, axis=-1)
+    mirrored = 0
+    for _ in range(20):
+        new_image, new_depth = augment(image, depth, 'indoor', random)
+        assert new_image.shape == (*SIZE, 3) and new_image.dtype == np.uint8
+        valid = np.isfinite(new_depth)
+        assert valid[8:-8, 8:-8].all()
+        mirrored += new_depth[32, 20] > new_depth[32, 70]
+        correlation = np.corrcoef(new_image[8:-8, 8:-8, 0].ravel(),
+                                  new_depth[8:-8, 8:-8].ravel())[0, 1]
+        assert correlation > 0.995
+    assert 3 < mirrored < 17
+    assert (image[..., 0] == (1 + x + y / 2).astype(np.uint8)).all()    # its own copy
+
+
+def test_sizes():
+    assert parse_size('') is None
+    assert parse_size('192x256') == (192, 256)

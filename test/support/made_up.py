@@ -1,0 +1,144 @@
+"""
+Made-up weights: deterministic, well spread, the same on every machine.
+
+The rule is the one behind the golden files (test/golden): each tensor depends on its name only
+(normal numbers of MT19937, seeded by the CRC-32 of the name), scaled by its place in the network
+so that features and depth stay well spread through all layers.
+"""
+import functools
+import json
+from math import prod
+from pathlib import Path
+import re
+import zlib
+
+import numpy as np
+import torch
+
+from zoe_ros.model.config import (
+    BackboneConfig,
+    DecoderConfig,
+    HeadConfig,
+    MetricConfig,
+    RouterConfig,
+    ZoeConfig,
+)
+from zoe_ros.model.weights import save_model
+from zoe_ros.model.zoedepth import ZoeDepth
+
+GOLDEN = Path(__file__).resolve().parents[1] / 'golden'
+PHOTOS = {'nk_astronaut': 'nk', 'nk_camera': 'nk', 'n_coffee': 'n', 'k_rocket': 'k'}
+
+DEPTH_RANGES = {'indoor': (1e-3, 10.0), 'outdoor': (1e-3, 80.0)}
+# (centre, spread) of vectors and free parameters by the last part of their name; matrices and
+# kernels get He's spread times GAIN instead.
+GAIN = 1.4
+SPREADS = {
+    'cls_token': (0.0, 0.1), 'weight': (1.0, 0.05),
+    'relative_position_bias_table': (0.0, 0.3)}
+VECTOR = (0.0, 0.05)
+LAYER_SCALES = ('gamma_1', 'gamma_2', 'lambda_1', 'lambda_2')
+# Added to the first logit of a router, which otherwise sends all photos to one head.
+ROUTER_BIAS = {'mlp_classifier.2.bias': 3.8, 'router.classifier.2.bias': -3.0}
+
+
+def normal(name, shape):
+    """Return float32 normal numbers that depend on ``name`` alone; NumPy froze this stream."""
+    stream = np.random.RandomState(zlib.crc32(name.encode()))
+    return stream.standard_normal(prod(shape)).astype(np.float32).reshape(shape)
+
+
+def tensor_for(name, shape, salt=''):
+    """Return the made-up tensor of a parameter or buffer, by its official name or by ours."""
+    shape = tuple(shape)
+    leaf = name.rpartition('.')[2]
+    if leaf == 'relative_position_index':
+        return token_pairs()
+    if leaf == 'k_idx':
+        return torch.arange(shape[1]).reshape(shape)
+    if leaf == 'K_minus_1':
+        return torch.full(shape, 63.0)
+    if name.startswith('backbone.position_tables.'):
+        leaf = 'relative_position_bias_table'
+    values = normal(salt + name, shape)
+    if len(shape) > 1 and (leaf == 'weight' or leaf not in SPREADS):
+        # Only the two transposed convolutions have kernels of 4 or 2; their inputs come first.
+        inputs = shape[0] if shape[2:] in ((4, 4), (2, 2)) else prod(shape[1:])
+        values = values * np.float32(GAIN / np.sqrt(inputs))
+    elif leaf in LAYER_SCALES:
+        values = 0.1 * (1 + 0.2 * values)       # in this order: the golden files know each bit
+    else:
+        centre, spread = SPREADS.get(leaf, VECTOR)
+        values = centre + spread * values
+    if name in ROUTER_BIAS:
+        values[0] += ROUTER_BIAS[name]
+    return torch.from_numpy(values)
+
+
+@functools.cache
+def token_pairs(side=24):
+    """Return the index buffer that files of older timm hold: pairs of tokens to table rows."""
+    y, x = np.indices((side, side)).reshape(2, -1)
+    width = 2 * side - 1
+    rows = width ** 2 + 3
+    index = np.full((side * side + 1,) * 2, rows - 1, np.int64)
+    index[0, 1:] = rows - 3
+    index[1:, 0] = rows - 2
+    index[1:, 1:] = (np.subtract.outer(y, y) + side - 1) * width + np.subtract.outer(x, x)
+    index[1:, 1:] += side - 1
+    return torch.from_numpy(index)
+
+
+def write_official(variant, path):
+    """Write a full-size checkpoint in the layout of the released .pt files (1.4 GB)."""
+    layout = json.loads((GOLDEN / f'state_dict_{variant}.json').read_text())
+    state = {name: tensor_for(name, shape) for name, (shape, _) in layout.items()}
+    torch.save({'model': state, 'optimizer': None, 'epoch': 0}, path)
+
+
+def photo(name):
+    """Return the image of a golden file, (h, w, 3) uint8 RGB."""
+    with np.load(GOLDEN / f'{name}.npz') as golden:
+        return golden['image']
+
+
+def tiny_config(heads=('indoor', 'outdoor'), bounded=False, image_size=(64, 96)):
+    """Describe a ZoeDepth of the released structure and the smallest useful size."""
+    return ZoeConfig(
+        variant='tiny', title='ZoeD-tiny', image_size=image_size,
+        backbone=BackboneConfig(embed_dim=32, depth=4, heads=2, table_grid=4, taps=(0, 1, 2, 3),
+                                channels=(16, 24, 32, 32)),
+        decoder=DecoderConfig(features=32, relative_channels=16),
+        metric=MetricConfig(
+            heads=tuple(HeadConfig(name, (4, 4, 2, 1), DEPTH_RANGES[name]) for name in heads),
+            bounded=bounded, relative_input=len(heads) == 1, seed_hidden=16,
+            embedding_hidden=16, embedding_dim=16, bins=16),
+        router=RouterConfig(dim=16, layers=1, heads=2, feedforward=32) if len(heads) > 1 else None)
+
+
+def fill(model, salt=''):
+    """Give a model of ours its made-up weights, in place; return it ready for inference."""
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(tensor_for(name, tensor.shape, salt))
+    return model.requires_grad_(False).eval()
+
+
+def is_halved(name, dtype):
+    """Tell whether a parameter of ours is kept in half precision ``dtype``."""
+    if name.startswith('decoder.relative.conv'):
+        return dtype == torch.bfloat16 and not name.startswith('decoder.relative.conv3')
+    if re.search(r'\.blocks\.\d+\.(norm\d|gamma_)', name):
+        return False
+    return name.startswith(('backbone.', 'decoder.project.', 'decoder.fusion.'))
+
+
+def tiny_model(heads=('indoor', 'outdoor'), seed=0, **choices):
+    """Return a small model that is real in every part; see :func:`tiny_config`."""
+    return fill(ZoeDepth(tiny_config(heads, **choices)), f'{seed}:')
+
+
+def write_tiny(path, **choices):
+    """Write the tiny model as a file of our own; return the path."""
+    save_model(tiny_model(**choices), path)
+    return path

@@ -1,0 +1,377 @@
+"""The node as a process of its own, and a client that talks to it over DDS."""
+from contextlib import contextmanager, suppress
+import itertools
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import bags
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import String
+import torch
+
+ROS = bags.rclpy_family()
+ROOT = Path(__file__).resolve().parents[2]
+# Patience, not a measure: these machines can be slow and discovery takes seconds.
+PATIENCE = 90.0
+_NUMBERS = itertools.count(1)
+READY = 'waiting for images'
+QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+KEEP_ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+# What the node publishes.
+OUTPUTS = {
+    'depth/image': Image, 'depth/image_raw': Image, 'depth/image_colored': Image,
+    'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'points': PointCloud2,
+    'head': String}
+USUAL = ('depth/image', 'depth/camera_info', 'points')
+
+
+def tiny(model, **more):
+    """Return parameters of a node with the tiny model in fp32 that takes raw images."""
+    return {'variant': 'tiny', 'weights': str(model), 'device': 'cpu', 'precision': 'fp32',
+            **more}
+
+
+def stamp(message, seconds):
+    """Write a stamp [s] into the header of a message; return the message."""
+    nanoseconds = round(seconds * 1e9)
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10 ** 9)
+    return message
+
+
+def good_image(at=1.0, size=(48, 64), frame='cam', encoding='rgb8', seed=0):
+    """Return a good sensor_msgs/Image."""
+    return stamp(ROS.photo(bags.picture(*size, seed=seed), encoding, frame=frame), at)
+
+
+def good_info(at=1.0, size=(48, 64), frame='cam', **more):
+    """Return its CameraInfo."""
+    return stamp(ROS.info(*size, frame=frame, **more), at)
+
+
+def seconds_of(message):
+    """Return the stamp of a message [s]."""
+    return message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+
+
+def bag_frames(path):
+    """Return the (image, CameraInfo) pairs of a bag as messages of rclpy."""
+    images, infos = [], []
+    kinds = {'sensor_msgs/msg/CompressedImage': (CompressedImage, images),
+             'sensor_msgs/msg/Image': (Image, images),
+             'sensor_msgs/msg/CameraInfo': (CameraInfo, infos)}
+    with AnyReader([path]) as reader:
+        for connection, _, data in reader.messages():
+            if connection.msgtype in kinds:
+                kind, collected = kinds[connection.msgtype]
+                collected.append(deserialize_message(data, kind))
+    return list(zip(images, infos))
+
+
+def python_path():
+    """Return a PYTHONPATH by which this checkout is found from any folder."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
+
+
+@contextmanager
+def one_thread():
+    """Let torch compute with one thread in this process, as in those of the nodes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def running_node(*arguments, **parameters):
+    """Run depth_node with parameters; end it by SIGINT and yield a :class:`NodeProcess`."""
+    process = NodeProcess(*arguments, **parameters)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+class NodeProcess:
+    """depth_node in a process of its own, its output collected in a file."""
+
+    def __init__(self, *arguments, cwd=ROOT, threads=1, environment=None,
+                 program=('-m', 'zoe_ros.ros.main'), **parameters):
+        """
+        Start it; ``parameters`` become -p options.
+
+        :param program: what Python runs: the node, or a script around it.
+        :param threads: of the network. The tiny one needs no more, and two of them wait for each
+            other, for a second at times, where others use the machine as well.
+        """
+        # A namespace of its own: tests do not hear each other's nodes.
+        self.namespace = f'/test{next(_NUMBERS)}'
+        options = ['-r', f'__ns:={self.namespace}', *(str(a) for a in arguments)]
+        for name, value in parameters.items():
+            text = f"'{value}'" if isinstance(value, str) else str(value).lower()
+            options += ['-p', f'{name}:={text}']
+        self._read, write = os.pipe()
+        os.set_blocking(self._read, False)
+        self._output = b''
+        self.process = subprocess.Popen(
+            [sys.executable, *program, '--ros-args', *options], cwd=cwd,
+            stdin=subprocess.DEVNULL, stdout=write, stderr=write,
+            env={**os.environ, 'PYTHONPATH': python_path(),
+                 'OMP_NUM_THREADS': str(threads), **(environment or {})},
+            # Background jobs of a shell ignore SIGINT; the node shall see it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        os.close(write)
+
+    @property
+    def output(self):
+        """Return all that it has printed until now."""
+        try:
+            while chunk := os.read(self._read, 65536):
+                self._output += chunk
+        except BlockingIOError:
+            pass
+        return self._output.decode()
+
+    def wait_for(self, text, patience=PATIENCE):
+        """Wait until it has printed ``text``."""
+        end = time.monotonic() + patience
+        while text not in self.output:
+            assert self.process.poll() is None, f'the node ended: {self.output}'
+            assert time.monotonic() < end, f'no "{text}" in: {self.output}'
+            time.sleep(0.05)
+
+    def end(self, sign=signal.SIGINT):
+        """Send a signal if it still runs; return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(sign)
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def of_camera(node, camera):
+    """Return what a client of one camera of a :class:`NodeProcess` needs: its namespace."""
+    return SimpleNamespace(namespace=f'{node.namespace}/{camera}')
+
+
+class Client:
+    """
+    Publishes images to the node and collects what it publishes.
+
+    A context and an executor of its own: tests do not share state.
+
+    :ivar received: output -> its messages; also to be had as ``depth``, ``camera_info`` and
+        ``points``.
+    :ivar reports: the statuses of this node on /diagnostics.
+    """
+
+    def __init__(self, node, compressed=True, outputs=USUAL, qos=QOS, listen_qos=QOS):
+        """
+        Create publishers and subscriptions under the names of a :class:`NodeProcess`.
+
+        :param outputs: what is subscribed.
+        :param qos: of what is published; :param listen_qos: of what is subscribed.
+        """
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self.namespace = node.namespace
+        self.node = rclpy.create_node('client', context=self._context,
+                                      namespace=node.namespace)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        kind, topic = (CompressedImage, 'image_raw/compressed') if compressed else (
+            Image, 'image_raw')
+        self._reliable = qos.reliability == ReliabilityPolicy.RELIABLE
+        self.images = self.node.create_publisher(kind, topic, qos)
+        self.infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
+        self.received = {name: [] for name in OUTPUTS}
+        self.depth, self.camera_info, self.points = (self.received[name] for name in USUAL)
+        self._listen_qos = listen_qos
+        self._subscriptions = {}
+        self._services = {}
+        for name in outputs:
+            self.listen(name)
+        self.reports = []
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
+
+    def __enter__(self):
+        """Return self."""
+        return self
+
+    def __exit__(self, *exception):
+        """Leave DDS."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    # --- listening --------------------------------------------------------------------------
+
+    def listen(self, name):
+        """Subscribe an output of the node."""
+        self._subscriptions[name] = self.node.create_subscription(
+            OUTPUTS[name], name, self.received[name].append, self._listen_qos)
+
+    def deafen(self, name):
+        """Subscribe it no more."""
+        self.node.destroy_subscription(self._subscriptions.pop(name))
+
+    def clear(self):
+        """Forget what was received."""
+        for messages in self.received.values():
+            messages.clear()
+
+    def _on_diagnostics(self, message):
+        self.reports += [status for status in message.status
+                         if status.name == f'{self.namespace}/depth_node: depth']
+
+    def next_report(self, condition=lambda status, values: True, count=1):
+        """
+        Wait for diagnostics that are not here yet.
+
+        :param condition: of the status and its values.
+        :param count: of the new ones the first ``count`` are waited for whatever they say: the
+            period of the first began before the call.
+        :return: the values, a dictionary.
+        """
+        seen = len(self.reports)
+        found = []
+
+        def look():
+            found[:] = [read_values(status) for status in self.reports[seen + count - 1:]
+                        if condition(status, read_values(status))]
+            return found
+
+        self.wait_until(look, what='a report')
+        return found[0]
+
+    # --- waiting ----------------------------------------------------------------------------
+
+    def wait_until(self, condition, patience=PATIENCE, what='that'):
+        """Spin until ``condition()`` holds."""
+        end = time.monotonic() + patience
+        while not condition():
+            assert time.monotonic() < end, f'{what} did not happen'
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def spin(self, seconds):
+        """Spin for a while."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def wait_for_match(self):
+        """Wait until the node and this client have found each other in all directions."""
+        topics = [s.topic_name for s in self._subscriptions.values()]
+        self.wait_until(
+            lambda: self.images.get_subscription_count() and self.infos.get_subscription_count()
+            and all(self.node.count_publishers(topic) for topic in topics)
+            and (self._node_is_reliable() or not self._reliable), what='the match')
+        # The node's writers may learn of our readers a moment after we learn of them.
+        self.spin(0.5)
+
+    def _node_is_reliable(self):
+        return all(
+            info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+            for publisher in (self.images, self.infos)
+            for info in self.node.get_subscriptions_info_by_topic(publisher.topic_name))
+
+    def ask(self, image, info=None, outputs=None):
+        """
+        Publish one image and wait for its depth; return that.
+
+        With a CameraInfo its outputs are waited for as well, or those that are named.
+        """
+        if outputs is None:
+            outputs = ('depth/image',) if info is None else USUAL
+        collected = [self.received[name] for name in outputs]
+        before = [len(messages) for messages in collected]
+
+        def answered():
+            # An earlier image that was asked twice may be answered late.
+            return all(len(messages) > count and
+                       getattr(messages[-1], 'header', image.header).stamp == image.header.stamp
+                       for messages, count in zip(collected, before))
+
+        end = time.monotonic() + PATIENCE
+        while not answered():
+            assert time.monotonic() < end, 'depth did not happen'
+            # An image that was faster than its CameraInfo has no cloud: once again.
+            for messages, count in zip(collected, before):
+                del messages[count:]
+            if info is not None:
+                self.infos.publish(info)
+            self.images.publish(image)
+            with suppress(AssertionError):
+                self.wait_until(answered, PATIENCE / 9)
+        return collected[0][-1]
+
+    def ask_until(self, image, condition, info=None, interval=0.1, what='that'):
+        """Publish an image again and again until ``condition()`` holds."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, f'{what} did not happen'
+            if info is not None:
+                self.infos.publish(info)
+            self.images.publish(image)
+            with suppress(AssertionError):
+                self.wait_until(condition, interval)
+
+    # --- services ---------------------------------------------------------------------------
+
+    def call(self, kind, name, request):
+        """Call a service of the node and return the response."""
+        if name not in self._services:
+            self._services[name] = self.node.create_client(kind, f'depth_node/{name}')
+            self.wait_until(self._services[name].service_is_ready, what=name)
+            # The node may learn of our reader a moment after we learn of its service; an answer
+            # that it gives before has nobody to go to.
+            self.spin(0.5)
+        client = self._services[name]
+        self.wait_until(client.service_is_ready, what=name)
+        future = client.call_async(request)
+        self.wait_until(future.done, what=f'an answer of {name}')
+        return future.result()
+
+    def change(self, **values):
+        """Set parameters, each on its own; return the reasons, empty where it worked."""
+        response = self.call(SetParameters, 'set_parameters',
+                             SetParameters.Request(parameters=parameter_messages(values)))
+        assert all(r.successful != bool(r.reason) for r in response.results)
+        return [result.reason for result in response.results]
+
+    def change_at_once(self, **values):
+        """Set parameters all at once; return the reason, empty where it worked."""
+        request = SetParametersAtomically.Request(parameters=parameter_messages(values))
+        result = self.call(SetParametersAtomically, 'set_parameters_atomically', request).result
+        assert result.successful != bool(result.reason)
+        return result.reason
+
+
+def parameter_messages(values):
+    """Return rcl_interfaces/Parameter messages of name -> value."""
+    return [ParameterMessage(name=name, value=Parameter(name, value=value).get_parameter_value())
+            for name, value in values.items()]
+
+
+def read_values(status):
+    """Return the values of a DiagnosticStatus as a dictionary, its level and message added."""
+    return {'level': status.level, 'message': status.message,
+            **{pair.key: pair.value for pair in status.values}}

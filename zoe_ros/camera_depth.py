@@ -1,0 +1,99 @@
+"""From depth as the network left it to depth and points of the camera, on the host."""
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from zoe_ros.clock import Clock
+from zoe_ros.cloud import Unprojection
+from zoe_ros.inference.engine import NetworkDepth
+from zoe_ros.inference.graphs import Graphs
+from zoe_ros.inference.preprocess import SizePlan
+from zoe_ros.inference.transfer import as_arrays, start_to_host, to_host
+from zoe_ros.refine import limit, refine, resize
+from zoe_ros.settings import FrameSettings
+from zoe_ros.training_camera import TrainingCamera
+
+
+class CameraDepth(NamedTuple):
+    """
+    Depth at the size of the camera's image.
+
+    :param depth: (h, w) float32 [m], NaN for no value.
+    :param deviation: (h, w) float32 [m] its standard deviation, or None.
+    :param points: (rows, columns, 3) float32 [m] in the optical frame, or None.
+    """
+
+    depth: np.ndarray
+    deviation: np.ndarray | None
+    points: np.ndarray | None
+
+
+@torch.inference_mode()
+def to_camera(net: NetworkDepth, scale: float, view: TrainingCamera | None,
+              unprojection: Unprojection | None, settings: FrameSettings,
+              graphs: Graphs | None, clock: Clock) -> CameraDepth:
+    """
+    Bring depth from the network to the image and into space, and all of it to the host.
+
+    :param scale: factor on the network's depth.
+    :param view: the network saw the image through it; None where it saw the image itself.
+    :param unprojection: makes the points; None for no points.
+    :param graphs: of the GPU, which runs all of this as one graph; None on a CPU.
+    :param clock: stages 'images' and, where a CPU makes points, 'cloud'.
+    """
+    if graphs is not None:
+        with clock('images'):
+            return _by_graph(net, scale, view, unprojection, settings, graphs)
+    points = None
+    with clock('images'):
+        depth, deviation = _to_image(scale, net.depth, net.deviation, net.plan, view, settings)
+    if unprojection is not None:
+        with clock('cloud'):
+            points = unprojection(depth, settings.point_cloud_max_range)
+    with clock('images'):
+        return CameraDepth(*to_host(depth, deviation, points))
+
+
+def _to_image(scale: float | torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None,
+              plan: SizePlan, view: TrainingCamera | None,
+              settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Bring depth and deviation (H, W) to the image (h, w): filtered, resized, in range."""
+    depth, deviation = refine(depth, deviation, settings, scale)
+
+    def brought(values: torch.Tensor) -> torch.Tensor:
+        values = plan.crop(resize(values, depth, plan.padded, settings.interpolation))
+        return values if view is None else view.unwarp(
+            values, settings.interpolation == 'linear')
+
+    full = limit(brought(depth), settings)
+    if deviation is None:
+        return full, None
+    return full, torch.where(full.isfinite(), brought(deviation), torch.nan)
+
+
+def _by_graph(net: NetworkDepth, scale: float, view: TrainingCamera | None,
+              unprojection: Unprojection | None, settings: FrameSettings,
+              graphs: Graphs) -> CameraDepth:
+    """Do the work of :func:`to_camera` on a GPU."""
+    inputs = [torch.tensor(scale, dtype=torch.float32).pin_memory(), net.depth]
+    if net.deviation is not None:
+        inputs.append(net.deviation)
+    work = partial(_on_gpu, plan=net.plan, view=view, unprojection=unprojection,
+                   settings=settings)
+    copies = graphs.run(('frame', net.plan, view, unprojection, settings), work, inputs,
+                        lambda found: start_to_host(*found))
+    return CameraDepth(*as_arrays(copies, net.depth.device))
+
+
+def _on_gpu(scale: torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None = None, *,
+            plan: SizePlan, view: TrainingCamera | None, unprojection: Unprojection | None,
+            settings: FrameSettings) -> tuple[torch.Tensor | None, ...]:
+    """Compute what a graph records: depth, deviation and points."""
+    depth, deviation = _to_image(scale, depth, deviation, plan, view, settings)
+    points = (None if unprojection is None
+              else unprojection(depth, settings.point_cloud_max_range))
+    return depth, deviation, points

@@ -1,0 +1,79 @@
+"""The outputs of a frame: their names, and their messages from depth and points."""
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from zoe_ros.camera_depth import CameraDepth
+from zoe_ros.colormap import colorize
+from zoe_ros.inference.preprocess import SizePlan
+from zoe_ros.messages import (
+    camera_info_message,
+    cloud_message,
+    color_message,
+    depth_message,
+    MessageTypes,
+    millimetre_message,
+)
+from zoe_ros.settings import FrameSettings
+
+DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
+MILLIMETRES, COLORED, UNCERTAINTY = (
+    'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
+
+
+def image_outputs(types: MessageTypes, header: Any, found: CameraDepth, plan: SizePlan,
+                  info: Any | None, settings: FrameSettings,
+                  wanted: Collection[str]) -> dict[str, Any]:
+    """
+    Return the wanted depth images and their CameraInfo, at the size that the settings ask for.
+
+    :param header: of the image.
+    :param plan: the sizes of the image on its way through the network.
+    :param info: the CameraInfo of the image, or None.
+    :return: name of the output -> message.
+    """
+    grid = _output_grid(found.depth.shape, plan, settings)
+    depth = found.depth[grid]
+    messages = {}
+    if DEPTH in wanted:
+        messages[DEPTH] = depth_message(types, header, depth)
+    if MILLIMETRES in wanted:
+        messages[MILLIMETRES] = millimetre_message(types, header, depth)
+    if COLORED in wanted:
+        colors = colorize(depth, settings.color_min_depth, settings.color_max_depth)
+        messages[COLORED] = color_message(types, header, colors)
+    if UNCERTAINTY in wanted and found.deviation is not None:
+        messages[UNCERTAINTY] = depth_message(types, header, found.deviation[grid])
+    if CAMERA_INFO in wanted and info is not None:
+        # One of another size than the image is passed on unchanged.
+        fits = (info.height, info.width) == found.depth.shape
+        size = (depth.shape[0], depth.shape[1]) if fits else None
+        stride = settings.output_decimation
+        scale = (1 / stride, 1 / stride) if settings.output_size == 'camera' else None
+        messages[CAMERA_INFO] = camera_info_message(types, header, info, size, scale)
+    return messages
+
+
+def cloud_output(types: MessageTypes, header: Any, points: np.ndarray, image: np.ndarray,
+                 settings: FrameSettings) -> Any:
+    """
+    Return the cloud, in the colours of the image if the settings ask for them.
+
+    :param points: (rows, columns, 3) float32 [m]; :param image: (h, w, 3) uint8 RGB.
+    """
+    stride = settings.point_cloud_downsample
+    colors = image[::stride, ::stride] if settings.point_cloud_color else None
+    return cloud_message(types, header, points, colors)
+
+
+def _output_grid(size: tuple[int, ...], plan: SizePlan, settings: FrameSettings) -> Any:
+    """Return the index of the rows and columns of the image that the depth images keep."""
+    stride = settings.output_decimation
+    if settings.output_size == 'camera':
+        return slice(None, None, stride), slice(None, None, stride)
+    # Row i of the network is row i * h / H of the image, as CameraInfo will say.
+    return np.ix_(*((np.arange(net) * have / net).round().astype(int).clip(max=have - 1)
+                    for net, have in zip(plan.net, size)))
