@@ -154,8 +154,9 @@ class Pipeline:
             scale = self._scale(prepared, net, tables)
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
-        found = to_camera(net, scale, prepared.view, unprojection, settings,
-                          self._estimator.network.graphs, clock)
+        with self._estimator.threads.frame():
+            found = to_camera(net, scale, prepared.view, unprojection, settings,
+                              self._estimator.network.graphs, clock)
         with clock('images'):
             messages = image_outputs(
                 self._types, header, found, net.plan, info, settings, wanted)

@@ -2,14 +2,15 @@
 How many threads a frame on a CPU gets: as many as the machine has cores to spare.
 
 The threads of a network wait for each other some hundred times a frame. Where other processes take
-the cores, each wait lasts until the scheduler brings the last thread back: two threads on two busy
-cores were measured to be fifty times slower than one. So the cores that others leave are measured
-between frames, and no frame gets more threads than that.
+the cores, each wait lasts until the scheduler brings the last thread back: on two busy cores two
+threads were measured to be forty times slower than one. So the cores that others leave are
+measured between frames, and no frame gets more threads than that. Depth does not depend on the
+number of threads, to the bit.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 import logging
 import os
 from pathlib import Path
@@ -21,26 +22,26 @@ import torch
 
 log = logging.getLogger(__name__)
 
-# Who sets one of these has chosen.
+# Whoever sets one of these has chosen.
 _CHOICES = ('OMP_NUM_THREADS', 'OMP_THREAD_LIMIT', 'OMP_DYNAMIC', 'OMP_WAIT_POLICY',
             'OMP_PROC_BIND', 'OMP_PLACES', 'GOMP_SPINCOUNT', 'GOMP_CPU_AFFINITY',
             'KMP_AFFINITY', 'KMP_BLOCKTIME', 'MKL_NUM_THREADS')
 _PROCESSORS = Path('/proc/stat')
-_QUOTA = Path('/sys/fs/cgroup/cpu.max')     # of a container, in a file system of its own
+_QUOTA = Path('/sys/fs/cgroup/cpu.max')     # of a container, as seen from inside of it
 _WINDOW = 0.2           # [s] shortest time to measure over: /proc/stat counts hundredths
-# A core counts if others leave this share of it: a little noise does not cost a thread.
+# A core counts as free if others leave this share of it.
 _ENOUGH = 0.65
-# More threads only after so many measurements in a row: the way up may wait, the way down not.
+# More threads only after so many measurements in a row that allow them; fewer at once.
 _PATIENCE = 2
 
 
 class Usage(NamedTuple):
     """
-    Times so far, all in seconds.
+    Times since some moment in the past [s].
 
     :param wall: of the clock.
-    :param own: of all cores, by this process.
-    :param idle: of all cores that this process may use, by nobody.
+    :param own: of all cores, used by this process.
+    :param idle: of all cores that this process may use, used by no process.
     """
 
     wall: float
@@ -52,24 +53,33 @@ class Usage(NamedTuple):
         """
         Read the clocks.
 
-        :raises OSError, ValueError: this system does not tell.
+        :raises OSError, ValueError, AttributeError: this system does not have them.
         """
         mine = {f'cpu{number}' for number in os.sched_getaffinity(0)}
-        idle = 0
+        ticks = 0
         for line in _PROCESSORS.read_text().splitlines():
-            name, *ticks = line.split()
+            name, *fields = line.split()
             if name in mine:
-                idle += int(ticks[3]) + int(ticks[4])       # idle, and waiting for a disk
-        return Usage(monotonic(), process_time(), idle / os.sysconf('SC_CLK_TCK'))
+                ticks += int(fields[3]) + int(fields[4])        # idle, and idle with a disk busy
+        return Usage(monotonic(), process_time(), ticks / os.sysconf('SC_CLK_TCK'))
 
     def free_cores(self, before: Usage) -> float:
-        """Return how many cores others have left since then, on average."""
-        seconds = self.wall - before.wall
-        return (self.own - before.own + self.idle - before.idle) / seconds
+        """Return how many cores, on average, other processes have left since then."""
+        return (self.own - before.own + self.idle - before.idle) / (self.wall - before.wall)
+
+
+def _usage_or_none() -> Usage | None:
+    try:
+        return Usage.now()
+    except (OSError, ValueError, AttributeError):       # macOS, Windows, a closed /proc
+        return None
+
+
+_AT_IMPORT = _usage_or_none()
 
 
 def quota() -> float:
-    """Return the cores that a container may use at a time; infinite where nobody says."""
+    """Return the cores that a container may use at a time; infinite where it has no limit."""
     try:
         allowed, period = _QUOTA.read_text().split()
         return int(allowed) / int(period)
@@ -77,65 +87,62 @@ def quota() -> float:
         return float('inf')
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads within the block, where this thread of Python calls it."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class ThreadBudget:
     """
-    Gives each frame as many threads as there are cores to spare; at most torch's own choice.
+    Gives each frame as many threads as there are cores to spare, at most torch's own choice.
 
-    Threads that the user has chosen stand, by the environment or by ``torch.set_num_threads``.
-    Several threads may use one budget.
-
-    :ivar threads: of the last frame.
+    Threads that the user has chosen stay, by the environment or by ``torch.set_num_threads``.
+    Several threads of Python may share a budget.
     """
 
     def __init__(self) -> None:
-        """Begin with what was measured since this module was imported."""
-        self._most = torch.get_num_threads()
-        self.threads = self._most
+        """Begin with the cores that were free since this module was imported."""
+        self._most = self._threads = torch.get_num_threads()
         self._before = _AT_IMPORT
         self._more = 0
+        self._told = False
         self._lock = Lock()
-        chosen = [name for name in _CHOICES if name in os.environ]
-        self._adapts = self._most > 1 and not chosen and _AT_IMPORT is not None
-        if chosen:
-            log.info('%d threads, as %s says', self._most, chosen[0])
+        self._chosen = next((name for name in _CHOICES if name in os.environ), '')
+        if self._chosen:
+            log.info('%d threads, as %s says', self._most, self._chosen)
 
-    @contextmanager
-    def frame(self) -> Iterator[None]:
-        """Let torch use the threads of this frame within the block, in this thread of Python."""
-        before = torch.get_num_threads()
-        threads = self._choose() if self._adapts and before == self._most else before
-        if threads == before:
-            yield
-            return
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    def frame(self) -> AbstractContextManager[None]:
+        """Return a context in which torch uses the threads for a frame."""
+        given = torch.get_num_threads()
+        adapts = not self._chosen and given == self._most > 1
+        return torch_threads(self._choose() if adapts else given)
 
     def _choose(self) -> int:
         with self._lock:
-            assert self._before is not None
-            usage = Usage.now()
+            usage = _usage_or_none()
+            if usage is None or self._before is None:
+                return self._most
             if usage.wall - self._before.wall >= _WINDOW:
-                self._take(min(usage.free_cores(self._before), quota()))
+                self._follow(min(usage.free_cores(self._before), quota()))
                 self._before = usage
-            return self.threads
+            return self._threads
 
-    def _take(self, free: float) -> None:
-        """Follow a measurement of the cores that are free."""
+    def _follow(self, free: float) -> None:
+        """Take as many threads as fit into the cores that are free."""
         fit = max(1, min(self._most, int(free + 1 - _ENOUGH)))
-        self._more = self._more + 1 if fit > self.threads else 0
-        if fit < self.threads or self._more >= _PATIENCE:
-            log.info('%d of %d threads: others leave %.1f cores', fit, self._most, free)
-            self.threads, self._more = fit, 0
-
-
-def _usage_or_none() -> Usage | None:
-    try:
-        return Usage.now()
-    except (OSError, ValueError, AttributeError, IndexError):     # macOS, Windows, a closed /proc
-        return None
-
-
-_AT_IMPORT = _usage_or_none()
+        self._more = self._more + 1 if fit > self._threads else 0
+        if fit >= self._threads and self._more < _PATIENCE:
+            return
+        log.log(logging.DEBUG if self._told else logging.INFO,
+                '%d of %d threads: other processes leave %.1f cores; this follows them from '
+                'frame to frame', fit, self._most, free)
+        self._threads, self._more, self._told = fit, 0, True
