@@ -9,13 +9,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	&& echo $$p && break; done)
 SAMPLE := zoe_ros/data/sample
 
-.PHONY: help demo test lint sample bench soak docs clean
+.PHONY: help demo check test lint sample bench soak docs clean
 
 help:                     ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(READY)            ## depth and clouds of the sample bag
 	$(BIN)/zoe run $(SAMPLE) --variant mobile
+
+check: $(READY)           ## for daily use: style, types and the fast tests, in three minutes
+	$(BIN)/python -m pytest -m 'not slow and not full'
 
 test: $(READY)            ## the whole test suite, lint and types included
 	$(BIN)/python -m pytest
@@ -24,8 +27,8 @@ lint: $(READY)            ## style and types only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-sample: $(READY)          ## make the sample bag anew
-	$(BIN)/python scripts/make_sample_bag.py
+sample: $(READY)          ## make the sample bag again
+	$(BIN)/python docs/make_sample_bag.py
 
 bench: $(READY)           ## how fast the estimator is, what the node costs beside it, and how old its depth is
 	$(BIN)/zoe bench
@@ -35,9 +38,10 @@ bench: $(READY)           ## how fast the estimator is, what the node costs besi
 soak: $(READY)            ## a long run of the node: memory, age, lifecycle
 	$(BIN)/python test/soak.py
 
-docs: $(READY)            ## parameter file and picture of the README
+docs: $(READY)            ## the parameter file and the pictures of README and docs
 	$(BIN)/python -m zoe_ros.ros.parameters yaml > config/depth.yaml
-	$(BIN)/python scripts/make_figure.py docs/overview.png
+	$(BIN)/python docs/make_overview.py docs/overview.png docs/drive.gif
+	$(BIN)/python docs/make_lenses.py docs/lenses.png
 
 clean:                    ## remove the environment and what tests left
 	rm -rf $(VENV) build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis

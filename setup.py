@@ -30,7 +30,9 @@ setup(
     python_requires='>=3.10',
     install_requires=[
         'setuptools',
+        'backports.zstd>=1.0; python_version < "3.14"',
         'huggingface_hub>=1.1',
+        'lz4>=4.0',
         'numpy>=1.21',
         'pillow>=9.0',
         'pyyaml>=5.4',
@@ -61,7 +63,8 @@ setup(
             'scipy>=1.7',
         ],
         # colcon test looks for pytest in an extra of this name.
-        'test': ['pytest>=7.0', 'hypothesis>=6.0'],
+        'test': ['pytest>=7.0', 'pytest-timeout>=2.1', 'hypothesis>=6.0',
+                 'opencv-python-headless<5', 'colcon-common-extensions'],
         # Further requirements of `make test`.
         'dev': [
             'flake8',

@@ -56,13 +56,22 @@ def plot(sizes: Sequence[dict[str, Any]], batches: Sequence[dict[str, Any]], pat
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     pixels = [row['size'][0] * row['size'][1] / 1000 for row in sizes]
-    left.plot(pixels, [row['p50_ms'] for row in sizes], marker='o')
-    left.set(xlim=(0, None), ylim=(0, None), xlabel='pixels of the network [thousands]',
-             title=f'{sizes[0]["variant"]} {sizes[0]["precision"]}: a frame [ms]')
+    times = [row['p50_ms'] for row in sizes]
+    left.plot(pixels, times, marker='o')
+    left.set(xlim=(0, 1.25 * max(pixels)), ylim=(0, 1.1 * max(times)),
+             xlabel='network input [thousand pixels]', ylabel='latency per frame [ms]',
+             title=f'one camera ({sizes[0]["variant"]}, {sizes[0]["precision"]})')
+    for x, y, row in zip(pixels, times, sizes):
+        left.annotate('{} x {}'.format(*row['size']), (x, y), (6, -12),
+                      textcoords='offset points', fontsize='small')
     counts = [row['batch'] for row in batches]
-    right.plot(counts, [row['p50_ms'] / row['batch'] for row in batches], marker='o')
-    right.set(xlim=(0, None), ylim=(0, None), xlabel='cameras that go through together',
-              title='each of them [ms]')
+    shares = [row['p50_ms'] / row['batch'] for row in batches]
+    right.plot(counts, shares, marker='o')
+    right.set(xlim=(0, None), ylim=(0, 1.1 * max(shares)), xticks=counts,
+              xlabel='cameras in one batch', ylabel='latency per camera [ms]',
+              title='several cameras, {} x {} each'.format(*batches[0]['size']))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
 

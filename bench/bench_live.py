@@ -47,7 +47,7 @@ class Camera:
         self._images = self.node.create_publisher(Image, 'image_raw', qos)
         self._infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
         self.node.create_subscription(Image, 'depth/image', self._hear, qos)
-        self.node.create_subscription(PointCloud2, 'points', lambda _: None, qos)
+        self.node.create_subscription(PointCloud2, 'depth/points', lambda _: None, qos)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -121,7 +121,7 @@ def memory_of(pid: int) -> float:
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw ages and stages over the factor."""
+    """Draw ages and stages over the input rate."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -132,14 +132,16 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     middle = np.array([row['age_p50'] for row in rows])
     spread = [middle - [row['age_p5'] for row in rows], [row['age_p95'] for row in rows] - middle]
     left.errorbar(names, middle, yerr=spread, marker='o', capsize=4)
-    left.set(ylim=(0, None), title='age of depth on arrival [ms], 5 / 50 / 95 %',
-             xlabel='images, in times of what the node can do')
+    load = 'input rate / maximum throughput'
+    left.set(ylim=(0, None), title='age on arrival: median, 5th to 95th percentile',
+             xlabel=load, ylabel='age of depth on arrival [ms]')
+    left.grid(alpha=0.3)
     bottom = np.zeros(len(rows))
     for stage in STAGES:
         values = np.array([row[f'{stage}_p50'] or 0 for row in rows])
         right.bar(names, values, bottom=bottom, label=stage)
         bottom += values
-    right.set(title='stages of a frame, medians [ms]')
+    right.set(title='stages of a frame: medians', xlabel=load, ylabel='time per frame [ms]')
     right.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=110)
 

@@ -1,9 +1,10 @@
 """What several test files share: made-up models and photographs; and a DDS domain of our own."""
-from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 import os
 import random
+import shutil
 
 # Without a GPU Triton's interpreter runs the kernels. Triton asks for it when it is imported, and
 # zoe_ros imports it: so this stands before the first import of zoe_ros, for the whole process.
@@ -21,6 +22,7 @@ from zoe_ros import DepthEstimator
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
 
+THREADS = torch.get_num_threads()
 HAS_ROS = find_spec('rclpy') is not None
 collect_ignore = [] if HAS_ROS else ['node']
 
@@ -31,13 +33,16 @@ def pytest_report_header():
             'without rclpy (pip install .[ros]): the tests of the node, test/node, are left out')
 
 
-@pytest.fixture(scope='module')
-def one_torch_thread():
-    """Let torch use one thread: with two the tiny model mostly waits on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """
+    Let torch use one thread, unless the model of a test is large enough to gain from more.
+
+    Two threads of the tiny model mostly wait for each other: on a busy machine a test takes six to
+    thirty times the processor time.
+    """
+    large = item.get_closest_marker('full') or item.get_closest_marker('threads')
+    torch.set_num_threads(THREADS if large else 1)
 
 
 @pytest.fixture(scope='session')
@@ -60,17 +65,18 @@ def tiny_estimator(tiny_weights):
 
 @pytest.fixture(scope='session')
 def official(tmp_path_factory):
-    """Return a context manager: variant -> path of a full-size official file, for that long."""
+    """Return a function: variant -> path of its full-size official file, until the next one."""
     folder = tmp_path_factory.mktemp('official')
+    yield partial(official_file, folder)
+    # 1.4 GB, and pytest keeps the folders of several runs.
+    shutil.rmtree(folder)
 
-    @contextmanager
-    def written(variant):
-        # 1.4 GB: never more than one on disk.
-        path = folder / f'ZoeD_M12_{variant.upper()}.pt'
+
+def official_file(folder, variant):
+    """Return the path of an official file; never more than one is on disk."""
+    path = folder / f'ZoeD_M12_{variant.upper()}.pt'
+    if not path.exists():
+        for other in folder.iterdir():
+            other.unlink()
         made_up.write_official(variant, path)
-        try:
-            yield path
-        finally:
-            path.unlink()
-
-    return written
+    return path

@@ -12,6 +12,8 @@ from bench.trial.__main__ import Runner, Step, STEPS
 from bench.trial.facts import LONGEST, summary, write_fact
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 ON_CPU = [name for name, step in STEPS.items() if not step.cuda]
 

@@ -12,7 +12,7 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'clock', 'settings', 'colormap', 'camera', 'metrics'],
+    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
     ['model.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
@@ -21,10 +21,12 @@ LAYERS = [
     ['inference.engine', 'camera_tables'],
     ['camera_depth'],
     [''],                               # zoe_ros itself: the version and the public names
+    ['images', 'storage.'],
     ['messages'],
-    ['outputs'],
+    ['outputs', 'photos', 'remarks'],
     ['pipeline'],
-    ['bag', 'results'],
+    ['bag', 'results', 'cloud_picture'],
+    ['picture'],
     ['datasets.'],
     ['world.'],
     ['hugging_face'],
@@ -204,6 +206,7 @@ sys.exit(zoe_ros.cli.main(['run', {photo!r}, '--variant', 'tiny', '--weights', {
 """
 
 
+@pytest.mark.slow
 def test_without_ros(tmp_path, tiny_weights):
     # A bag is run here: even that needs no ROS.
     blocked = [*ROS_PACKAGES, *LAUNCH_PACKAGES, 'cv_bridge', 'cv2']

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [str(ROOT / name)
-           for name in ('zoe_ros', 'launch', 'scripts', 'bench', 'test', 'setup.py')]
+           for name in ('zoe_ros', 'launch', 'docs', 'experiments', 'bench', 'test', 'setup.py')]
 
 
 @pytest.mark.parametrize('command', [['ruff', 'check', '.'], ['mypy']], ids=['ruff', 'mypy'])
@@ -26,5 +26,5 @@ def test_ament_flake8():
 
 def test_ament_pep257():
     pep257 = pytest.importorskip('ament_pep257.main', reason='comes with ROS or the extra "dev"')
-    assert pep257.main(argv=[str(ROOT / name)
-                             for name in ('zoe_ros', 'launch', 'scripts', 'bench')]) == 0
+    folders = ('zoe_ros', 'launch', 'docs', 'experiments', 'bench')
+    assert pep257.main(argv=[str(ROOT / name) for name in folders]) == 0

@@ -8,29 +8,22 @@ from functools import cached_property, partial
 from pathlib import Path
 import signal
 from threading import current_thread, main_thread
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
 from zoe_ros.camera import Camera
 from zoe_ros.errors import first_line
-from zoe_ros.messages import (
-    CameraInfoBuffer,
-    DEPTH_ENCODINGS,
-    MessageError,
-    MessageTypes,
-    nanoseconds,
-    pack_numpy,
-)
+from zoe_ros.images import decode_image, DEPTH_ENCODINGS, is_depth, MessageError
+from zoe_ros.messages import CameraInfoBuffer, image_size, MessageTypes, nanoseconds, pack_numpy
+from zoe_ros.storage import EVER, StorageError, zstd
+from zoe_ros.storage.recording import is_storage_name, METADATA, Recording, storage_files
 
 _TYPESTORE = get_typestore(Stores.LATEST)
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
-SUFFIXES = ('.mcap', '.db3')
 
 BAG_TYPES = MessageTypes(
     image=_TYPESTORE.types['sensor_msgs/msg/Image'],
@@ -77,7 +70,10 @@ class BagImage:
 
 def is_bag(path: Path) -> bool:
     """Tell a rosbag2 folder or a bare storage file from other files; ROS 1's .bag counts."""
-    return (path / 'metadata.yaml').is_file() or path.suffix in (*SUFFIXES, '.bag')
+    if path.is_dir() and ((path / METADATA).is_file() or storage_files(path)):
+        return True
+    return (is_storage_name(path.name) or path.suffix.lower() == '.bag'
+            or path.name == METADATA)
 
 
 class BagReader:
@@ -86,13 +82,18 @@ class BagReader:
 
     :ivar topic: the image topic.
     :ivar info_topic: the topic of its CameraInfo, or None.
+    :ivar info_topics: all topics of CameraInfo.
     :ivar infos: all of its CameraInfo.
-    :ivar count: the number of images.
+    :ivar count: the number of images that the bag says it holds.
+    :ivar notes: what a user should know although nothing is missing.
     """
 
     def __init__(self, path: Path, topic: str | None = None) -> None:
         """
         Open a bag.
+
+        Only images and CameraInfo matter. They are read with the types of ROS 2 as released: what
+        a bag says about types, its own or others', cannot spoil that.
 
         :param path: a rosbag2 folder, an .mcap or a .db3 file.
         :param topic: the image topic; not needed where there is only one.
@@ -100,44 +101,59 @@ class BagReader:
         :raises SeveralTopicsError: the topic must be chosen.
         """
         self._path = path
-        if path.suffix == '.bag':
-            raise BagError(f'{path} is a bag of ROS 1: convert it, for example with '
-                           '"rosbags-convert --src ... --dst ..."')
+        if path.suffix.lower() == '.bag':
+            raise self._ros1()
         try:
-            self._reader = AnyReader([path], default_typestore=_TYPESTORE)
-            self._reader.open()
-        except Exception as error:  # damaged storage surfaces as errors of many libraries
-            raise self._unreadable(error) from None
+            self._recording = Recording(path)
+        except (StorageError, OSError) as error:
+            raise self._unreadable(first_line(error)) from None
         try:
+            self.notes = self._recording.notes
+            self._topics = {channel.topic: channel.kind for channel in self._recording.channels
+                            if channel.kind in (*IMAGE_TYPES, INFO_TYPE)
+                            and channel.encoding == 'cdr'
+                            and self._recording.count(channel.topic, (channel.kind,))}
+            self.info_topics = sorted(
+                name for name, kind in self._topics.items() if kind == INFO_TYPE)
             self.topic = self._choose(topic)
+            self.count = self._recording.count(self.topic, (self._topics[self.topic],))
             self.info_topic = self._info_topic()
-            self.count = self._reader.topics[self.topic].msgcount
-            self.infos = CameraInfoBuffer(capacity=None)
-            self._read_infos()
+            self.infos = self._read_infos()
         except BaseException:
-            self._reader.close()
+            self._recording.close()
             raise
 
     def __enter__(self) -> BagReader:
         """Return self; the bag is open already."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the bag."""
-        self._reader.close()
+        self._recording.close()
 
     def __iter__(self) -> Iterator[BagImage]:
         """
-        Give each image.
+        Give each image that can be read.
 
-        :raises BagError: the bag is damaged from here on.
+        :raises BagError: after the last one, if there should be more.
         """
-        yield from self._messages(self.topic)
+        given = 0
+        for image in self._messages(self.topic):
+            given += 1
+            yield image
+        defects = self._recording.defects()
+        if defects or given < self.count:
+            reason = f' ({"; ".join(defects)})' if defects else ''
+            raise BagError(f'{self._path} cannot be read as a rosbag to its end{reason}: it gave '
+                           f'{given} of at least {self.count} images on {self.topic}')
 
     def headers(self, topic: str) -> Iterator[tuple[int, Any]]:
-        """Give when each image of a topic was recorded [ns], and its header; damaged ones not."""
-        for item in self._messages(topic):
+        """
+        Give when each image of a topic was recorded [ns], and its header; damaged ones not.
+
+        :raises BagError: as when the images are read.
+        """
+        for item in self if topic == self.topic else self._messages(topic):
             with suppress(MessageError):
                 yield item.recorded, item.message.header
 
@@ -157,78 +173,123 @@ class BagReader:
     def depth_topics(self) -> dict[str, Any]:
         """Return the first message of each topic of raw depth images."""
         found = {}
-        for name, info in self._reader.topics.items():
-            if info.msgtype == IMAGE_TYPES[0] and info.msgcount:
-                with suppress(MessageError, StopIteration):
-                    first = next(self._messages(name)).message
-                    if first.encoding in DEPTH_ENCODINGS:
-                        found[name] = first
+        for name, kind in self._topics.items():
+            if kind == IMAGE_TYPES[0]:
+                first = self._first(name)
+                if first is not None and first.encoding in DEPTH_ENCODINGS:
+                    found[name] = first
         return found
 
-    def _messages(self, topic: str, start: int | None = None,
-                  stop: int | None = None) -> Iterator[BagImage]:
-        connections = self._reader.topics[topic].connections
-        messages = self._reader.messages(connections=connections, start=start, stop=stop)
-        while True:
-            try:
-                connection, recorded, data = next(messages)
-            except StopIteration:
-                return
-            except Exception as error:  # as above
-                raise self._unreadable(error) from None
-            yield BagImage(recorded, partial(self._deserialize, data, connection.msgtype))
+    def _messages(self, topic: str, start: int = 0, stop: int = EVER) -> Iterator[BagImage]:
+        for kind, recorded, data in self._recording.messages(
+                topic, (self._topics[topic],), start, stop):
+            yield BagImage(recorded, partial(_deserialize, data, kind))
 
-    def _deserialize(self, data: bytes, kind: str) -> Any:
-        try:
-            return self._reader.deserialize(data, kind)
-        except Exception as error:  # as above
-            raise MessageError('corrupt', f'a damaged message: {first_line(error)}') from None
+    def _first(self, topic: str) -> Any | None:
+        """Return the first message of a topic, if it can be read."""
+        with suppress(MessageError, StopIteration):
+            return next(self._messages(topic)).message
+        return None
 
-    def _read_infos(self) -> None:
+    def _read_infos(self) -> CameraInfoBuffer:
         """Read ahead; what is damaged is left out, the images will meet the damage, too."""
+        # Beside the images it is of their camera; elsewhere it might be of another one.
+        infos = CameraInfoBuffer(
+            capacity=None, other_frames=self.info_topic in _siblings(self.topic))
         if self.info_topic:
-            with suppress(BagError):
-                for item in self._messages(self.info_topic):
-                    with suppress(MessageError):
-                        self.infos.add(item.message)
+            for item in self._messages(self.info_topic):
+                with suppress(MessageError):
+                    infos.add(item.message)
+        return infos
 
     def _choose(self, topic: str | None) -> str:
-        topics = {name: info.msgtype for name, info in self._reader.topics.items()
-                  if info.msgtype in IMAGE_TYPES and info.msgcount}
+        topics = [name for name, kind in self._topics.items() if kind in IMAGE_TYPES]
+        if not topics:
+            self._refuse_without_images(topic)
         if topic is not None:
             if topic not in topics:
                 raise BagError(f'{self._path} has no images on {topic}; it has '
-                               f'{_listing(topics) or "no images at all"}')
+                               f'{_listing(topics)}')
             return topic
         photographs = sorted(name for name in topics if not self._is_depth(name))
         if len(photographs) > 1:
             raise SeveralTopicsError(self._path, photographs)
         if not photographs:
-            others = _listing(self._reader.topics) or 'nothing'
-            raise BagError(f'{self._path} has no photographs to work on; it has {others}')
+            raise BagError(f'{self._path} has no photographs to work on; it has '
+                           f'{_listing(topics)} with depth')
         return photographs[0]
+
+    def _refuse_without_images(self, topic: str | None) -> None:
+        channels = self._recording.channels
+        encodings = {channel.encoding for channel in channels}
+        if 'ros1' in encodings and 'cdr' not in encodings:
+            raise self._ros1()
+        if self._recording.defects():
+            raise self._unreadable('; '.join(self._recording.defects()))
+        others = _listing({
+            channel.topic + ('' if channel.encoding == 'cdr' else f' ({channel.encoding})')
+            for channel in channels if channel.count}) or 'nothing'
+        what = 'photographs to work on' if topic is None else f'images on {topic}'
+        raise BagError(f'{self._path} has no {what}: no images at all; it has {others}')
 
     def _is_depth(self, topic: str) -> bool:
         """Look at the first message: an RGB-D bag has one photograph topic, not two."""
-        with suppress(MessageError, StopIteration):
-            first = next(self._messages(topic)).message
-            if hasattr(first, 'format'):
-                return 'compressedDepth' in first.format
-            return first.encoding in DEPTH_ENCODINGS
-        return False
+        first = self._first(topic)
+        return first is not None and is_depth(first)
 
     def _info_topic(self) -> str | None:
-        """Return the sibling 'camera_info' of the image topic, or the only CameraInfo topic."""
-        base = self.topic.removesuffix('/compressed').rsplit('/', 1)[0]
-        infos = [name for name, info in self._reader.topics.items()
-                 if info.msgtype == INFO_TYPE and info.msgcount]
-        if f'{base}/camera_info' in infos:
-            return f'{base}/camera_info'
-        return infos[0] if len(infos) == 1 else None
+        """Return the topic of this camera's CameraInfo, by its name or else by its content."""
+        for name in _siblings(self.topic):
+            if name in self.info_topics:
+                return name
+        if len(self.info_topics) < 2:
+            return self.info_topics[0] if self.info_topics else None
+        image = self._first(self.topic)
+        if image is None:
+            return None
+        fitting = [name for name in self.info_topics if _fits(self._first(name), image)]
+        nearest = max((_shared_parts(name, self.topic) for name in fitting), default=0)
+        fitting = [name for name in fitting if _shared_parts(name, self.topic) == nearest]
+        return fitting[0] if len(fitting) == 1 else None
 
-    def _unreadable(self, error: Exception) -> BagError:
-        return BagError(f'{self._path} cannot be read as a rosbag ({first_line(error)}); if its '
+    def _unreadable(self, reason: str) -> BagError:
+        return BagError(f'{self._path} cannot be read as a rosbag ({reason}); if its '
                         'recording was cut off, try "ros2 bag reindex" or "mcap recover"')
+
+    def _ros1(self) -> BagError:
+        return BagError(f'{self._path} is a bag of ROS 1: convert it, for example with '
+                        '"rosbags-convert --src ... --dst ..."')
+
+
+def _deserialize(data: bytes, kind: str) -> Any:
+    try:
+        # A recorder may have packed each message.
+        return _TYPESTORE.deserialize_cdr(
+            zstd.unpack(data) if data.startswith(zstd.MAGIC) else data, kind)
+    except Exception as error:  # damaged bytes surface as errors of many libraries
+        raise MessageError('corrupt', f'a damaged message: {first_line(error)}') from None
+
+
+def _siblings(topic: str) -> tuple[str, str]:
+    """Return where CameraInfo is by convention: beside an image topic, or below it."""
+    topic = topic.removesuffix('/compressed')
+    return f'{topic.rsplit("/", 1)[0]}/camera_info', f'{topic}/camera_info'
+
+
+def _fits(info: Any | None, image: Any) -> bool:
+    """Tell whether CameraInfo has the frame and the size of an image."""
+    if info is None or info.header.frame_id.strip('/') != image.header.frame_id.strip('/'):
+        return False
+    try:
+        return decode_image(image).shape[:2] in ((info.height, info.width), image_size(info))
+    except MessageError:
+        return False
+
+
+def _shared_parts(one: str, other: str) -> int:
+    """Return how many parts two names have in common from their start."""
+    pairs = zip(one.split('/'), other.split('/'))
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), 1000)
 
 
 def stamped(stamp: int, frame: str) -> Any:
@@ -258,12 +319,14 @@ class BagWriter:
     """
     Writes a rosbag2 folder with MCAP storage; a context manager.
 
-    However it is left, what was written so far is a complete, readable bag.
+    However it is left, what was written so far is a complete, readable bag; unless the disk is
+    full, which an OSError tells.
     """
 
     def __init__(self, path: Path) -> None:
         """Create the folder ``path``, which must not exist."""
         # Version 8 of the metadata is the last that Iron reads; newer ROS read it as well.
+        self._path = path
         self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
         self._connections: dict[str, Any] = {}
@@ -272,21 +335,28 @@ class BagWriter:
         """Return self; the bag is open already."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         """Finish the bag, also after an error: rosbags' own context manager would abandon it."""
-        with _uninterrupted():
+        with _uninterrupted(), self._named_errors():
             self._writer.close()
 
     def write(self, topic: str, message: Any, recorded: int) -> None:
         """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
         kind = message.__msgtype__
         data = _TYPESTORE.serialize_cdr(message, kind)
-        with _uninterrupted():
+        with _uninterrupted(), self._named_errors():
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(
                     topic, kind, typestore=_TYPESTORE)
             self._writer.write(self._connections[topic], recorded, data)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f'{self._path} cannot be written: {error.strerror or error}; the bag is '
+                          'not finished, "mcap recover" saves what its .mcap file holds') from None
 
 
 @contextmanager

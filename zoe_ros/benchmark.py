@@ -139,7 +139,7 @@ class _Stages:
     """The estimator's way of a frame, cut into the parts that are timed apart."""
 
     def __init__(self, estimator: DepthEstimator, images: Sequence[np.ndarray]) -> None:
-        self._model, self._network = estimator.model, estimator.network
+        self._model, self._runner = estimator.model, estimator.runner
         self._plan = plan_sizes(IMAGE, self._model.config.image_size, 'stretch', pad=False)
         self._device = estimator.device
         self._images = images
@@ -158,9 +158,9 @@ class _Stages:
             for image in self._images]))
         if self._device.type == 'cuda':
             choose = _by_router(model, len(self._images))
-            timed('network', lambda: self._network(pixels, choose)[0])
-        biases = self._network.biases.get(pixels)
-        with self._network.convolutions():
+            timed('network', lambda: self._runner(pixels, choose)[0])
+        biases = self._runner.biases.get(pixels)
+        with self._runner.convolutions():
             maps = timed('backbone', lambda: model.encode(pixels, biases))
             features = timed('decoder', lambda: model.decoder(maps))
             depth = timed('head', lambda: self._measured(model.embed(features)))
@@ -184,7 +184,7 @@ def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
     head = config.head_names[0]
 
     def ours() -> torch.Tensor:
-        return estimator.network(pixels, _by_router(model, len(pixels)))[0]
+        return estimator.runner(pixels, _by_router(model, len(pixels)))[0]
 
     def other() -> torch.Tensor:
         return theirs(pixel_values=pixels.to(dtype)).predicted_depth

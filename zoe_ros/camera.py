@@ -3,11 +3,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+import re
 
 import numpy as np
 from numpy.polynomial import Polynomial
 
 DISTORTION_MODELS = ('plumb_bob', 'rational_polynomial', 'equidistant')
+# Wide-angle models that are not known here: without coefficients they are no pinhole cameras.
+_WIDE_ANGLE = re.compile(
+    r'fish|omni|mei|kannala|^kb|spher|^ds$|ucm|fov|atan|scara|ocam|theta|cylin|equi')
 _ITERATIONS = 50
 # Residual of a ray in units of the image plane at z = 1: a thousandth of a pixel or less.
 _TOLERANCE = 1e-6
@@ -20,9 +24,10 @@ class Camera:
 
     :param width, height: [px].
     :param fx, fy, cx, cy: [px]; pixel (0, 0) is a centre, not a corner.
-    :param model: one of ``DISTORTION_MODELS``; without coefficients it does not matter.
-    :param distortion: k1 k2 p1 p2 k3 [k4 k5 k6], or k1 k2 k3 k4 of an equidistant camera; all
-        zeros or none for a pinhole camera.
+    :param model: one of ``DISTORTION_MODELS``. Without coefficients 'equidistant' is an ideal
+        fisheye, whose angle grows with the distance from the centre; the others, and models that
+        are not known but by no means wide-angle ones, are pinhole cameras.
+    :param distortion: k1 k2 p1 p2 k3 [k4 k5 k6], or k1 k2 k3 k4 of an equidistant camera.
     :raises ValueError: a focal length is not positive and finite, or the distortion is unknown.
     """
 
@@ -37,10 +42,14 @@ class Camera:
 
     def __post_init__(self) -> None:
         """Check what would otherwise surface as a cloud of nonsense."""
-        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        numbers = (self.fx, self.fy, self.cx, self.cy)
         if not (np.isfinite(numbers).all() and self.fx > 0 and self.fy > 0):
-            raise ValueError(f'the camera is not calibrated (fx {self.fx}, fy {self.fy})')
-        if not any(self.distortion):
+            raise ValueError('the camera is not calibrated (fx {:g}, fy {:g}, cx {:g}, '
+                             'cy {:g})'.format(*numbers))
+        if not np.isfinite(self.distortion).all():
+            coefficients = ', '.join(f'{d:g}' for d in self.distortion)
+            raise ValueError(f'the camera is not calibrated: the distortion D is {coefficients}')
+        if not any(self.distortion) and not _WIDE_ANGLE.search(self.model.lower()):
             return
         if self.model not in DISTORTION_MODELS:
             raise ValueError(f"distortion model '{self.model}' is not one of "
@@ -49,6 +58,10 @@ class Camera:
         if any(self.distortion[most:]):
             raise ValueError(f"distortion model '{self.model}' with {len(self.distortion)} "
                              f'coefficients: at most {most} are known')
+
+    @property
+    def _is_pinhole(self) -> bool:
+        return self.model != 'equidistant' and not any(self.distortion)
 
     @cached_property
     def rays(self) -> np.ndarray:
@@ -59,7 +72,7 @@ class Camera:
         """
         x, y = np.meshgrid((np.arange(self.width) - self.cx) / self.fx,
                            (np.arange(self.height) - self.cy) / self.fy)
-        if any(self.distortion):
+        if not self._is_pinhole:
             undistort = _undistort_fisheye if self.model == 'equidistant' else _undistort
             x, y = undistort(x, y, self.distortion)
         return np.stack([x, y], axis=-1).astype(np.float32)
@@ -70,7 +83,7 @@ class Camera:
 
         NaN beyond the angle at which the distortion model turns back.
         """
-        if any(self.distortion):
+        if not self._is_pinhole:
             if self.model == 'equidistant':
                 x, y = _distort_fisheye(x, y, self.distortion)
             else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import fields
+import io
 import logging
+import os
 import shlex
 import sys
 from typing import Any, NoReturn
@@ -19,7 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     keep_freed_memory()
-    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name may have letters that the terminal does not know.
+        sys.stdout.reconfigure(errors='backslashreplace')
+    logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[_Stdout()])
     logging.getLogger('httpx').setLevel(logging.WARNING)    # logs a line for each request
     options = vars(_parser().parse_args(arguments))
     try:
@@ -41,11 +46,11 @@ def _run(**options: object) -> None:
     from zoe_ros.run import run  # here: help and usage errors need no torch
 
     folder = run(settings)
-    print(f'\nresults in {folder}')
+    _print(f'\nresults in {folder}')
     if (folder / 'overview.png').is_file():
-        print(f'  look at {folder / "overview.png"}')
+        _print(f'  look at {folder / "overview.png"}')
     if (folder / 'bag').is_dir():
-        print(f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}')
+        _print(f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}')
 
 
 def _bench(**options: object) -> None:
@@ -53,7 +58,7 @@ def _bench(**options: object) -> None:
     from zoe_ros.benchmark import bench
 
     for line in bench(settings):
-        print(line)
+        _print(line)
 
 
 def _eval(**options: object) -> None:
@@ -61,15 +66,15 @@ def _eval(**options: object) -> None:
     from zoe_ros.evaluate import run_evaluation
 
     folder = run_evaluation(settings)
-    print((folder / 'table.txt').read_text())
-    print(f'metrics of each image and pictures in {folder}')
+    _print((folder / 'table.txt').read_text())
+    _print(f'metrics of each image and pictures in {folder}')
 
 
 def _train(**options: object) -> None:
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.training.trainer import run_training
 
-    print(f'\nthe model is {run_training(settings)}')
+    _print(f'\nthe model is {run_training(settings)}')
 
 
 def _world(**options: object) -> None:
@@ -77,7 +82,7 @@ def _world(**options: object) -> None:
     from zoe_ros.world.make import make_world
     from zoe_ros.world.record import record_world
 
-    print(f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}')
+    _print(f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,6 +156,36 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
             choices=choices or None,
             metavar='|'.join(choices) or type(item.default).__name__.upper(),
             help=text + (' (%(default)s)' if item.default != '' else ''))
+
+
+class _Stdout(logging.StreamHandler[Any]):
+    """Logs to stdout, and to nobody once its reader has left."""
+
+    def __init__(self) -> None:
+        """Log to stdout."""
+        super().__init__(sys.stdout)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Go on quietly after ``zoe run ... | head``: the results are written all the same."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            _discard_stdout()
+        else:
+            super().handleError(record)
+
+
+def _print(text: str = '') -> None:
+    """Print at once, unless the reader has left."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard_stdout()
+
+
+def _discard_stdout() -> None:
+    """Send stdout nowhere from now on; also what Python would flush when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,56 +1,25 @@
 """
-ROS messages to arrays and back: the one place that knows encodings, strides and field layouts.
+ROS messages from arrays, and cameras from CameraInfo: the one place that knows their fields.
 
 Messages are duck-typed: the same code serves rclpy's classes and those of rosbags.
 """
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-import importlib
-import io
-import os
 import re
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from zoe_ros.camera import Camera
-from zoe_ros.errors import first_line
 
-# encoding: bytes of a sample, channels, and the channels that are red, green and blue.
-# OpenCV's nameless 8UC3 is BGR by its convention.
-_FAST = {
-    'rgb8': (1, 3, (0, 1, 2)), 'bgr8': (1, 3, (2, 1, 0)), '8UC3': (1, 3, (2, 1, 0)),
-    'rgba8': (1, 4, (0, 1, 2)), 'bgra8': (1, 4, (2, 1, 0)), '8UC4': (1, 4, (2, 1, 0)),
-    'mono8': (1, 1, (0, 0, 0)), '8UC1': (1, 1, (0, 0, 0)), 'mono16': (2, 1, (0, 0, 0)),
-}
-_BY_CV_BRIDGE = (
-    'bayer_', 'yuv422', 'uyvy', 'yuyv', 'nv21', 'nv24', 'rgb16', 'bgr16', 'rgba16', 'bgra16')
-_PIXEL_BYTES = {'bayer_': 1, 'yuv422': 2, 'uyvy': 2, 'yuyv': 2, 'rgb16': 6, 'bgr16': 6,
-                'rgba16': 8, 'bgra16': 8}
-# encoding of a depth image: kind of a sample, and metres of its unit (REP-118)
-_DEPTHS = {'32FC1': ('f4', 1.0), '16UC1': ('u2', 1e-3), '64FC1': ('f8', 1.0)}
-DEPTH_ENCODINGS = tuple(_DEPTHS)
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
-
-
-class MessageError(ValueError):
-    """
-    A message that cannot be used.
-
-    :param cause: a short word for counting: 'size', 'data', 'encoding', 'corrupt', 'converter'.
-    """
-
-    def __init__(self, cause: str, text: str) -> None:
-        """Keep the cause beside the text for people."""
-        super().__init__(text)
-        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -81,149 +50,7 @@ def pack_numpy(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
 
-# --- in -------------------------------------------------------------------------------------
-
-
-def decode_image(message: Any) -> np.ndarray:
-    """
-    Return the photograph in a sensor_msgs/Image or CompressedImage.
-
-    :return: (height, width, 3) uint8 RGB.
-    :raises MessageError: it is damaged, empty, or of an encoding that is not known.
-    """
-    return _decode_compressed(message) if hasattr(message, 'format') else _decode_raw(message)
-
-
-def decode_depth(message: Any) -> np.ndarray:
-    """
-    Return the depth in a sensor_msgs/Image of 32FC1 [m] or 16UC1 [mm] (REP-118).
-
-    :return: (height, width) float32 [m]; NaN for 0, for REP 117's infinities, and for 65535 mm,
-        which stands for all that is farther.
-    :raises MessageError: it is damaged, or no such image.
-    """
-    if hasattr(message, 'format'):
-        raise MessageError('encoding', f"format '{message.format}' is not raw depth: let "
-                                       'image_transport republish it')
-    data = _message_bytes(message)
-    if message.encoding not in _DEPTHS:
-        raise MessageError('encoding', f"encoding '{message.encoding}' of a depth image is not "
-                                       f'one of {", ".join(_DEPTHS)}')
-    kind, unit = _DEPTHS[message.encoding]
-    sample = np.dtype(('>' if message.is_bigendian else '<') + kind)
-    rows = np.ascontiguousarray(_pixel_rows(message, data, sample.itemsize)).view(sample)
-    depth = rows.astype(np.float32) * np.float32(unit)
-    far = 65.535 if kind == 'u2' else np.inf
-    with np.errstate(invalid='ignore'):
-        depth[~((depth > 0) & (depth < np.float32(far)))] = np.nan
-    return depth
-
-
-def _message_bytes(message: Any) -> np.ndarray:
-    """Return the bytes of an image that has as many as it says."""
-    height, width, step = message.height, message.width, message.step
-    if height < 1 or width < 1:
-        raise MessageError('size', f'an image of {width} x {height} pixels')
-    data = np.frombuffer(message.data, np.uint8) if len(message.data) else np.empty(0, np.uint8)
-    if len(data) < height * step:
-        raise MessageError('data', f'{len(data)} bytes of data are fewer than height x step = '
-                                   f'{height} x {step}')
-    return data
-
-
-def _pixel_rows(message: Any, data: np.ndarray, pixel: int) -> np.ndarray:
-    """Return the bytes of an image of ``pixel`` bytes each, without padding: (height, row)."""
-    height, step, row = message.height, message.step, message.width * pixel
-    if step < row:
-        raise MessageError('data', f'step {step} is less than the {row} bytes of a row of '
-                                   f'{message.width} pixels {message.encoding}')
-    return data[:height * step].reshape(height, step)[:, :row]
-
-
-def _decode_raw(message: Any) -> np.ndarray:
-    height, width, encoding = message.height, message.width, message.encoding
-    data = _message_bytes(message)
-    if encoding not in _FAST:
-        return _decode_other(message)
-    size, channels, rgb = _FAST[encoding]
-    rows = _pixel_rows(message, data, channels * size)
-    if size == 2:
-        kind = np.dtype('>u2' if message.is_bigendian else '<u2')
-        rows = _to_8_bits(np.ascontiguousarray(rows).view(kind))
-    pixels = rows.reshape(height, width, channels)
-    return np.ascontiguousarray(pixels if rgb == (0, 1, 2) and channels == 3 else pixels[..., rgb])
-
-
-def _decode_other(message: Any) -> np.ndarray:
-    """Leave Bayer, YUV and 16-bit colour to cv_bridge."""
-    encoding = message.encoding
-    if not encoding.startswith(_BY_CV_BRIDGE):
-        kind = ' (a depth image, not a photograph)' if encoding in DEPTH_ENCODINGS else ''
-        raise MessageError('encoding', f"encoding '{encoding}'{kind} is not one of "
-                                       f'{", ".join(_FAST)}, bayer_*, yuv*, rgb16, bgr16')
-    try:
-        bridge = importlib.import_module('cv_bridge').CvBridge()
-    except (ImportError, AttributeError) as error:
-        distribution = os.environ.get('ROS_DISTRO', '<distro>')
-        raise MessageError(
-            'converter', f"encoding '{encoding}' needs cv_bridge, which cannot be imported "
-            f'({error}): apt install ros-{distribution}-cv-bridge') from None
-    try:
-        pixels = bridge.imgmsg_to_cv2(_without_padding(message), 'rgb8')
-    except MessageError:
-        raise
-    except Exception as error:  # cv_bridge lets OpenCV's, numpy's and its own errors through
-        raise MessageError('corrupt', f"cv_bridge cannot convert this '{encoding}' image: "
-                                      f'{first_line(error)}') from None
-    if pixels.shape != (message.height, message.width, 3) or pixels.dtype != np.uint8:
-        raise MessageError('corrupt', f'cv_bridge made {pixels.dtype} {pixels.shape} of a '
-                           f"'{encoding}' image of {message.width} x {message.height}")
-    return np.ascontiguousarray(pixels)
-
-
-def _without_padding(message: Any) -> Any:
-    """Return an image without bytes between its rows: cv_bridge skews some that have them."""
-    encoding = message.encoding
-    size = next((size for start, size in _PIXEL_BYTES.items() if encoding.startswith(start)), None)
-    if size is None:
-        return message      # planes, not rows of pixels
-    size *= 2 if encoding.startswith('bayer_') and '16' in encoding else 1
-    rows = _pixel_rows(message, _message_bytes(message), size)
-    return SimpleNamespace(
-        header=message.header, height=message.height, width=message.width, encoding=encoding,
-        is_bigendian=message.is_bigendian, step=rows.shape[1], data=rows.tobytes())
-
-
-def _decode_compressed(message: Any) -> np.ndarray:
-    if 'compressedDepth' in message.format:
-        raise MessageError('encoding', f"format '{message.format}' is a depth image")
-    data = bytes(message.data)
-    if not data:
-        raise MessageError('data', 'a compressed image without data')
-    try:
-        # Of the formats of Pillow only these two: what comes from outside meets little code.
-        with Image.open(io.BytesIO(data), formats=('JPEG', 'PNG')) as picture:
-            return photo_to_rgb(picture)
-    except UnidentifiedImageError:
-        raise MessageError('encoding', f"format '{message.format}': the data is neither JPEG nor "
-                                       'PNG') from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MessageError('corrupt', f'a damaged {message.format} image: '
-                                      f'{first_line(error)}') from None
-
-
-def photo_to_rgb(picture: Image.Image) -> np.ndarray:
-    """Return (height, width, 3) uint8 RGB of an opened picture of any mode."""
-    if picture.mode.startswith('I'):
-        # 16-bit grey: Pillow's own conversion would clip, not scale.
-        grey = np.asarray(picture).clip(0, 65535).astype(np.uint16)
-        return np.repeat(_to_8_bits(grey)[..., None], 3, axis=2)
-    return np.array(picture.convert('RGB'))
-
-
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Scale 0 ... 65535 to 0 ... 255, rounded, as cv_bridge does."""
-    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+# --- CameraInfo ---------------------------------------------------------------------------------
 
 
 def camera_from_info(info: Any, size: tuple[int, int], rectified: bool) -> Camera:
@@ -234,14 +61,85 @@ def camera_from_info(info: Any, size: tuple[int, int], rectified: bool) -> Camer
     :param rectified: the image was rectified and P holds; else K and the distortion do.
     :raises ValueError: not calibrated, another size, or a distortion that is not known.
     """
-    if (info.height, info.width) != size:
-        raise ValueError(f'CameraInfo is for {info.width} x {info.height} pixels, '
+    own = info_of_image(info, size)
+    if own is None:
+        raise ValueError(f'CameraInfo is for {_describe_size(info)}, '
                          f'the image has {size[1]} x {size[0]}')
-    matrix = np.asarray(info.p if rectified else info.k, np.float64).reshape(3, -1)
+    name, values = ('P', own.p) if rectified else ('K', own.k)
+    matrix = np.asarray(values, np.float64).reshape(3, -1)
+    fx, fy, cx, cy = (float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    if not (np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0):
+        reason = ' (the images are rectified)' if rectified else ''
+        raise ValueError(f'the camera is not calibrated: {name} of CameraInfo{reason} has '
+                         f'fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g}')
     return Camera(
-        width=size[1], height=size[0], fx=float(matrix[0, 0]), fy=float(matrix[1, 1]),
-        cx=float(matrix[0, 2]), cy=float(matrix[1, 2]), model=info.distortion_model,
+        width=size[1], height=size[0], fx=fx, fy=fy, cx=cx, cy=cy,
+        model='plumb_bob' if rectified else info.distortion_model,
         distortion=() if rectified else tuple(float(d) for d in info.d))
+
+
+def info_of_image(info: Any, size: tuple[int, int]) -> Any | None:
+    """
+    Return CameraInfo whose numbers are those of an image of this size.
+
+    sensor_msgs states width, height, K and P at the camera's full resolution. An image may show
+    a region of that (``roi``), and one pixel in it for several (``binning``).
+
+    :param size: (height, width) of the image [px].
+    :return: ``info`` itself where nothing is to be done; None if it is for another size.
+    """
+    if size == (info.height, info.width):
+        return info
+    if size not in _image_sizes(info):
+        return None
+    x, y, _, _ = _region(info)
+    columns, rows = _binning(info)
+    k, p = np.array(info.k, np.float64).reshape(3, 3), np.array(info.p, np.float64).reshape(3, 4)
+    for matrix in (k, p):
+        matrix[0, 2] -= x
+        matrix[1, 2] -= y
+        matrix[0] /= columns
+        matrix[1] /= rows
+    roi = type(info.roi)(x_offset=0, y_offset=0, height=0, width=0,
+                         do_rectify=info.roi.do_rectify)
+    return SimpleNamespace(
+        header=info.header, height=size[0], width=size[1], d=info.d, k=k.ravel(), r=info.r,
+        p=p.ravel(), distortion_model=info.distortion_model, binning_x=0, binning_y=0, roi=roi)
+
+
+def image_size(info: Any) -> tuple[int, int]:
+    """Return the (height, width) of the images of a camera by its CameraInfo [px]."""
+    return _image_sizes(info)[0]
+
+
+def _image_sizes(info: Any) -> list[tuple[int, int]]:
+    """Return the sizes that images of a CameraInfo may have: an odd last row may be dropped."""
+    _, _, width, height = _region(info)
+    columns, rows = _binning(info)
+    return [(h, w) for h in (height // rows, -(-height // rows))
+            for w in (width // columns, -(-width // columns))]
+
+
+def _region(info: Any) -> tuple[int, int, int, int]:
+    """Return x, y, width and height of ``roi``, by which zeros mean the whole image."""
+    roi = info.roi
+    if roi.width and roi.height:
+        return roi.x_offset, roi.y_offset, roi.width, roi.height
+    return 0, 0, info.width, info.height
+
+
+def _binning(info: Any) -> tuple[int, int]:
+    """Return the columns and rows that make one; 0 means 1."""
+    return max(info.binning_x, 1), max(info.binning_y, 1)
+
+
+def _describe_size(info: Any) -> str:
+    x, y, width, height = _region(info)
+    columns, rows = _binning(info)
+    text = f'{info.width} x {info.height} pixels'
+    if (x, y, width, height) != (0, 0, info.width, info.height):
+        text += f' with a region of {width} x {height}'
+    return text + (f' with binning {columns} x {rows}' if (columns, rows) != (1, 1) else '')
 
 
 def is_rectified(topic: str) -> bool:
@@ -253,45 +151,82 @@ class CameraInfoBuffer:
     """
     The CameraInfo that belongs to an image: same stamp, else the latest of the same frame.
 
+    Frames are compared without a leading slash, as tf2 has it. Where all CameraInfo have one
+    frame that is empty or another than the image's, they are of this camera all the same: many
+    drivers fill in the frame of the body.
+
     :param capacity: how many to remember; None for all, in a bag that is read ahead.
     :param tolerance: how far the other stamp may be from the image's [s]; 0 for any.
+    :param other_frames: CameraInfo of another frame than the image's holds as well.
     """
 
-    def __init__(self, capacity: int | None = 30, tolerance: float = 0.0) -> None:
+    def __init__(self, capacity: int | None = 30, tolerance: float = 0.0,
+                 other_frames: bool = True) -> None:
         """Start empty."""
         self._capacity = capacity
         self._tolerance = tolerance * 1e9
+        self._other_frames = other_frames
         self._lock = Lock()     # a subscription adds while a worker looks up
         self._by_key: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._stamps: dict[str, list[int]] = {}     # of each frame
+        self._unsorted: set[str] = set()
 
     def add(self, info: Any) -> None:
         """Remember a CameraInfo; it is never changed."""
-        key = (info.header.frame_id, nanoseconds(info.header.stamp))
+        frame, stamp = key = (frame_name(info.header), nanoseconds(info.header.stamp))
         with self._lock:
+            if key not in self._by_key:
+                stamps = self._stamps.setdefault(frame, [])
+                if stamps and stamps[-1] > stamp:
+                    # Sorted once, when one is looked up: a bag may hold a million in any order.
+                    self._unsorted.add(frame)
+                stamps.append(stamp)
             self._by_key[key] = info
             self._by_key.move_to_end(key)
             if self._capacity is not None and len(self._by_key) > self._capacity:
-                self._by_key.popitem(last=False)
+                self._forget_oldest()
 
     def find(self, header: Any) -> Any | None:
         """Return the CameraInfo for an image with this header, or None."""
         stamp = nanoseconds(header.stamp)
         with self._lock:
-            exact = self._by_key.get((header.frame_id, stamp))
-            if exact is not None:
-                return exact
-            same_frame = [key for key in self._by_key if key[0] == header.frame_id]
-            # The latest that is not younger than the image; before the first one: the first.
-            before = [key for key in same_frame if key[1] <= stamp]
-            key = max(before, key=_stamp_of) if before else min(
-                same_frame, key=_stamp_of, default=None)
-            if key is None or 0 < self._tolerance < abs(stamp - key[1]):
+            frame = self._frame_for(frame_name(header))
+            if frame is None:
                 return None
-            return self._by_key[key]
+            if frame in self._unsorted:
+                self._stamps[frame].sort()
+                self._unsorted.remove(frame)
+            stamps = self._stamps[frame]
+            # The latest that is not younger than the image; before the first one: the first.
+            nearest = stamps[max(bisect_right(stamps, stamp) - 1, 0)]
+            if 0 < self._tolerance < abs(stamp - nearest):
+                return None
+            return self._by_key[frame, nearest]
+
+    def frames(self) -> list[str]:
+        """Return the frames of the CameraInfo that are remembered."""
+        with self._lock:
+            return sorted(self._stamps)
+
+    def _frame_for(self, frame: str) -> str | None:
+        if frame in self._stamps:
+            return frame
+        known = list(self._stamps)
+        if not frame or known == ['']:      # nothing is known that could differ
+            return known[0] if len(known) == 1 else None
+        return known[0] if len(known) == 1 and self._other_frames else None
+
+    def _forget_oldest(self) -> None:
+        (frame, stamp), _ = self._by_key.popitem(last=False)
+        self._stamps[frame].remove(stamp)
+        if not self._stamps[frame]:
+            del self._stamps[frame]
+            self._unsorted.discard(frame)
 
 
-def _stamp_of(key: tuple[str, int]) -> int:
-    return key[1]
+def frame_name(header: Any) -> str:
+    """Return the frame of a header without a leading slash, which tf2 does not know."""
+    return header.frame_id.removeprefix('/')
 
 
 def nanoseconds(stamp: Any) -> int:
@@ -360,6 +295,17 @@ def camera_info_message(types: MessageTypes, header: Any, info: Any,
     return types.camera_info(
         header=header, height=height, width=width, distortion_model=info.distortion_model,
         d=info.d, k=k, r=info.r, p=p, binning_x=info.binning_x, binning_y=info.binning_y, roi=roi)
+
+
+def pinhole_info(types: MessageTypes, info: Any) -> Any:
+    """Return CameraInfo of rectified images for consumers that read K: K of P, no distortion."""
+    p = np.reshape(info.p, (3, 4))
+    if not p[0, 0]:
+        return info     # not calibrated
+    return types.camera_info(
+        header=info.header, height=info.height, width=info.width, distortion_model='plumb_bob',
+        d=np.zeros(5), k=p[:, :3].ravel(), r=np.eye(3).ravel(), p=info.p,
+        binning_x=info.binning_x, binning_y=info.binning_y, roi=info.roi)
 
 
 def cloud_message(types: MessageTypes, header: Any, points: np.ndarray,

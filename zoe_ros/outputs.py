@@ -14,12 +14,13 @@ from zoe_ros.messages import (
     cloud_message,
     color_message,
     depth_message,
+    info_of_image,
     MessageTypes,
     millimetre_message,
 )
 from zoe_ros.settings import FrameSettings
 
-DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'points'
+DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'depth/points'
 MILLIMETRES, COLORED, UNCERTAINTY = (
     'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
 
@@ -49,11 +50,12 @@ def image_outputs(types: MessageTypes, header: Any, found: CameraDepth, plan: Si
         messages[UNCERTAINTY] = depth_message(types, header, found.deviation[grid])
     if CAMERA_INFO in wanted and info is not None:
         # One of another size than the image is passed on unchanged.
-        fits = (info.height, info.width) == found.depth.shape
-        size = (depth.shape[0], depth.shape[1]) if fits else None
+        own = info_of_image(info, (found.depth.shape[0], found.depth.shape[1]))
+        size = None if own is None else (depth.shape[0], depth.shape[1])
         stride = settings.output_decimation
         scale = (1 / stride, 1 / stride) if settings.output_size == 'camera' else None
-        messages[CAMERA_INFO] = camera_info_message(types, header, info, size, scale)
+        messages[CAMERA_INFO] = camera_info_message(
+            types, header, info if own is None else own, size, scale)
     return messages
 
 

@@ -13,17 +13,18 @@ import torch
 from zoe_ros.camera_depth import to_camera
 from zoe_ros.camera_tables import CameraTables
 from zoe_ros.clock import Clock
+from zoe_ros.images import decode_image, MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.routing import Chooser, HeadTracker, known_choice
 from zoe_ros.messages import (
     camera_from_info,
     CameraInfoBuffer,
-    decode_image,
-    MessageError,
     MessageTypes,
     nanoseconds,
+    pinhole_info,
 )
 from zoe_ros.outputs import cloud_output, image_outputs, POINTS, UNCERTAINTY
+from zoe_ros.remarks import Remarks
 from zoe_ros.settings import FrameSettings
 from zoe_ros.training_camera import focal_factor, TrainingCamera
 
@@ -38,6 +39,7 @@ class Frame:
     :param head_probabilities: head -> probability, as it was when the head was chosen.
     :param messages: name of the output -> message.
     :param no_cloud: why a cloud cannot be made, or empty.
+    :param remarks: what the user should know, each once in the life of a pipeline.
     :param seconds: stage -> time that it took: decode, network, images, and cloud where there is
         one.
     """
@@ -48,6 +50,7 @@ class Frame:
     head_probabilities: dict[str, float]
     messages: dict[str, Any]
     no_cloud: str
+    remarks: tuple[str, ...]
     seconds: dict[str, float]
 
 
@@ -104,6 +107,7 @@ class Pipeline:
         self._types = types
         self._infos = infos
         self._rectified = rectified
+        self._remarks = Remarks()
         self._tracker = HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
         self._tables: CameraTables | None = None
@@ -151,13 +155,17 @@ class Pipeline:
         with clock('images'):
             info = self._infos.find(header)
             tables, no_cloud = self._find_tables(info, image)
-            scale = self._scale(prepared, net, tables)
+            factor = self._focal_factor(prepared, net, tables)
+            remarks = self._remarks.about(header, info, no_cloud, factor, settings)
+            scale = settings.depth_scale * (factor if settings.focal_correction else 1.0)
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
         with self._estimator.threads.frame():
             found = to_camera(net, scale, prepared.view, unprojection, settings,
-                              self._estimator.network.graphs, clock)
+                              self._estimator.runner.graphs, clock)
         with clock('images'):
+            if self._rectified and info is not None:
+                info = pinhole_info(self._types, info)
             messages = image_outputs(
                 self._types, header, found, net.plan, info, settings, wanted)
         if found.points is not None:
@@ -165,7 +173,7 @@ class Pipeline:
                 messages[POINTS] = cloud_output(
                     self._types, header, found.points, image, settings)
         return Frame(image, found.depth, net.head, net.head_probabilities, messages, no_cloud,
-                     clock.seconds)
+                     remarks, clock.seconds)
 
     def predict_image(self, image: np.ndarray) -> tuple[np.ndarray, str]:
         """
@@ -181,7 +189,7 @@ class Pipeline:
             None, image, None, image, self._chooser(0.0, settings), settings, (), clock)
         net = infer_together(self._estimator, [prepared])[0]
         found = to_camera(net, settings.depth_scale, None, None, settings,
-                          self._estimator.network.graphs, clock)
+                          self._estimator.runner.graphs, clock)
         return found.depth, net.head
 
     def _find_tables(self, info: Any | None,
@@ -211,14 +219,13 @@ class Pipeline:
             self._tracker.choose, names=names, stamp=stamp,
             time_constant=settings.router_time_constant)
 
-    def _scale(self, prepared: Prepared, net: NetworkDepth,
-               tables: CameraTables | None) -> float:
-        """Return the factor on the network's depth."""
-        settings = prepared.settings
+    def _focal_factor(self, prepared: Prepared, net: NetworkDepth,
+                      tables: CameraTables | None) -> float:
+        """Return the factor on depth for the lens of the camera; 1 where it is unknown."""
         # The view of the training camera has the training camera's focal length.
-        if not settings.focal_correction or tables is None or prepared.view is not None:
-            return settings.depth_scale
-        return settings.depth_scale * focal_factor(
+        if tables is None or prepared.view is not None:
+            return 1.0
+        return focal_factor(
             tables.camera, net.plan, self._config.head(net.head), self._config.image_size)
 
 
@@ -234,7 +241,7 @@ def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> l
     except ValueError as error:
         raise MessageError('size', str(error)) from None
     if estimator.device.type == 'cuda':
-        # What fails on the device, and the time it takes, belongs to the network.
+        # Errors and time of the device belong to the network, not to the next stage.
         torch.cuda.current_stream(estimator.device).synchronize()
     return results
 
@@ -242,14 +249,15 @@ def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> l
 def infer_each(estimator: DepthEstimator,
                prepared: Sequence[Prepared]) -> list[NetworkDepth | Exception]:
     """
-    Send images through the network as one batch; should that fail, each of them alone.
+    Send images through the network as one batch or, if the batch fails, one by one.
 
-    :return: for each image its depth, or why it has none: a bad one costs no other camera a frame.
+    :return: for each image its depth, or the error: a bad image of one camera costs the other
+        cameras no frame.
     """
     try:
         return list(infer_together(estimator, prepared))
     except Exception as error:
         if len(prepared) < 2:
-            # Without its traceback, which holds on to all that the network had in memory.
+            # Without the traceback, which keeps the tensors of the network in memory.
             return [error.with_traceback(None)] * len(prepared)
     return [infer_each(estimator, [item])[0] for item in prepared]

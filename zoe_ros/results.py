@@ -1,4 +1,4 @@
-"""What a run leaves behind: a folder, a summary of figures, and a picture to look at."""
+"""What a run leaves behind: a folder, and a summary of figures."""
 from __future__ import annotations
 
 from collections import Counter
@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from zoe_ros.colormap import colorize, INK, PAPER
+from zoe_ros.metrics import depth_metrics, mean_metrics
 
 # Depth is counted in bins 0.5 % wide, so that a bag of any length needs no more memory.
 _NEAREST, _BIN, _BINS = 1e-3, np.log(1.005), 2800       # up to 1.1 km
@@ -60,6 +59,7 @@ class Statistics:
         self._latency: list[float] = []
         self._histogram = np.zeros(_BINS, np.int64)
         self._pixels = 0
+        self._errors: list[dict[str, float]] = []
 
     def add(self, depth: np.ndarray, head: str, seconds: float) -> None:
         """Count a frame that took ``seconds`` from message to messages."""
@@ -70,6 +70,16 @@ class Statistics:
         bins = (np.log(valid / _NEAREST) / _BIN).clip(0, _BINS - 1).astype(np.int64)
         self._histogram += np.bincount(bins, minlength=_BINS)
         self._pixels += depth.size
+
+    def compare(self, depth: np.ndarray, truth: np.ndarray) -> None:
+        """
+        Measure the error of a frame against true depth, where both have a value.
+
+        :param depth, truth: (h, w) float32 [m].
+        """
+        both = np.isfinite(depth) & np.isfinite(truth)
+        if both.any():
+            self._errors.append(depth_metrics(depth[both], truth[both]))
 
     def depth_percentile(self, percent: float) -> float:
         """Return a percentile of all valid depth so far [m]; NaN without any."""
@@ -92,9 +102,13 @@ class Statistics:
             'depth_p95_m': self.depth_percentile(95),
             'share_without_depth': 1 - valid / self._pixels if self._pixels else float('nan'),
         }
+        if self._errors:
+            mean = mean_metrics(self._errors)
+            figures |= {'error_rel': mean['REL'], 'error_delta1': mean['delta1']}
         rounded = {key: float(f'{value:.4g}') if np.isfinite(value) else None
                    for key, value in figures.items()}
-        return {'frames': self.frames, 'dropped': dict(self.dropped), **rounded,
+        compared = {'frames_compared': len(self._errors)} if self._errors else {}
+        return {'frames': self.frames, 'dropped': dict(self.dropped), **rounded, **compared,
                 'frames_per_head': dict(self.heads)}
 
 
@@ -114,77 +128,7 @@ def table(summary: dict[str, Any]) -> str:
         ('without depth', number('share_without_depth', '{:.1%}')),
         ('frames per head', heads or '-'),
     ]
+    if 'frames_compared' in summary:
+        rows.append(('REL / delta1', f'{number("error_rel")} / {number("error_delta1")} against '
+                     f"the bag's own depth of {summary['frames_compared']} frames"))
     return '\n'.join(f'  {name:<18} {value}' for name, value in rows)
-
-
-class ContactSheet:
-    """
-    A picture of up to ``capacity`` frames, evenly spaced over a run: photograph beside depth.
-
-    All frames share one range of colours, which is drawn with its metres underneath.
-    """
-
-    def __init__(self, total: int, capacity: int = 12, width: int = 320) -> None:
-        """Plan for ``total`` frames, each at most ``width`` pixels wide."""
-        count = min(total, capacity)
-        self._wanted = set(np.linspace(0, total - 1, count).round().astype(int).tolist())
-        self._width = width if count > 1 else 2 * width
-        self._tiles: list[tuple[Image.Image, np.ndarray]] = []
-
-    def add(self, index: int, image: np.ndarray, depth: np.ndarray) -> None:
-        """Offer frame number ``index``; it is taken if it belongs on the sheet."""
-        if index not in self._wanted:
-            return
-        height, width = depth.shape
-        scale = min(1.0, self._width / max(height, width))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        rows = np.linspace(0, height - 1, size[1]).round().astype(int)
-        columns = np.linspace(0, width - 1, size[0]).round().astype(int)
-        self._tiles.append((Image.fromarray(image).resize(size), depth[np.ix_(rows, columns)]))
-
-    def save(self, path: Path, near: float, far: float) -> None:
-        """Draw the sheet over the range ``near`` to ``far`` [m]; without frames there is none."""
-        if not self._tiles:
-            return
-        if not near < far:
-            near, far = 0.1, 10.0
-        across = 1 if len(self._tiles) == 1 else 2
-        down = -(-len(self._tiles) // across)
-        gap = 8
-        tile_w = max(photo.width for photo, _ in self._tiles)
-        tile_h = max(photo.height for photo, _ in self._tiles)
-        pair_w = 2 * tile_w + gap // 2
-        width = across * pair_w + (across + 1) * gap
-        sheet = Image.new('RGB', (width, down * (tile_h + gap) + gap + 44), PAPER)
-        for i, (photo, depth) in enumerate(self._tiles):
-            x = gap + (i % across) * (pair_w + gap)
-            y = gap + (i // across) * (tile_h + gap)
-            sheet.paste(photo, (x, y))
-            sheet.paste(Image.fromarray(colorize(depth, near, far)), (x + tile_w + gap // 2, y))
-        _draw_scale(sheet, near, far, top=sheet.height - 44, margin=gap)
-        sheet.save(path)
-
-
-def _draw_scale(sheet: Image.Image, near: float, far: float, top: int, margin: int) -> None:
-    """Draw the range of colours with round numbers of metres below it."""
-    draw = ImageDraw.Draw(sheet)
-    width = sheet.width - 2 * margin
-    ramp = colorize(np.geomspace(near, far, width), near, far)
-    sheet.paste(Image.fromarray(np.repeat(ramp[None], 14, axis=0)), (margin, top))
-    font = ImageFont.load_default()
-    right = -1.0
-    for metres in _round_numbers(near, far):
-        text = f'{metres:g} m'
-        x = margin + (width - 1) * np.log(metres / near) / np.log(far / near)
-        half = draw.textlength(text, font=font) / 2
-        if x - half < right + 10 or x - half < 0 or x + half > sheet.width:
-            continue
-        draw.line([(x, top + 14), (x, top + 19)], fill=INK)
-        draw.text((x - half, top + 22), text, fill=INK, font=font)
-        right = x + half
-
-
-def _round_numbers(near: float, far: float) -> list[float]:
-    decades = range(int(np.floor(np.log10(near))), int(np.ceil(np.log10(far))) + 1)
-    numbers = [float(f'{m}e{d}') for d in decades for m in (1, 1.5, 2, 3, 4, 5, 6, 8)]
-    return [n for n in numbers if near <= n <= far]

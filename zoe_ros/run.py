@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+import io
 import json
 import logging
 from pathlib import Path
@@ -11,26 +12,23 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
+from zoe_ros.bag import BAG_TYPES, BagImage, BagReader, BagWriter, is_bag
+from zoe_ros.datasets.bags import RecordedDepth
+from zoe_ros.files import whole_file
+from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, is_rectified, MessageError, photo_to_rgb
+from zoe_ros.messages import camera_from_info, CameraInfoBuffer, is_rectified
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
-from zoe_ros.pipeline import Pipeline
-from zoe_ros.results import ContactSheet, link_latest, new_folder, Statistics, table
+from zoe_ros.photos import find_photos, read_photo
+from zoe_ros.picture import RunPicture, View
+from zoe_ros.pipeline import Frame, Pipeline
+from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
 OUTPUTS = (DEPTH, CAMERA_INFO, POINTS)
-PHOTO_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-# The EXIF tag of a photograph's orientation, and how each value is turned upright.
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +53,14 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
     with BagReader(path, settings.topic or None) as bag:
         log.info('%s is a bag: %d images on %s, %s', path, bag.count, bag.topic,
                  f'CameraInfo on {bag.info_topic}' if bag.info_topic
-                 else 'no CameraInfo, so there will be no cloud')
+                 else _without_info(bag.info_topics))
+        for note in bag.notes:
+            log.warning('%s', note)
         rectified = is_rectified(bag.topic)
         estimator, settings = _load(settings)
+        truth = RecordedDepth.find(bag)
+        if truth is not None:
+            log.info("comparing with the bag's own depth on %s", truth.topic)
         pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
@@ -72,23 +75,40 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                     continue
                 for name, message in frame.messages.items():
                     out.write(f'/{name}', message, image.recorded)
-                report.add(frame.image, frame.depth, frame.head, perf_counter() - start)
+                seconds = perf_counter() - start
+                report.add(_view(frame, bag, image, rectified), frame.head, seconds,
+                           None if truth is None else truth.at(image))
+                for remark in frame.remarks:
+                    log.warning('%s', remark)
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
 
 
+def _view(frame: Frame, bag: BagReader, image: BagImage, rectified: bool) -> View:
+    """Return what the picture of the run may show of a frame."""
+    if POINTS not in frame.messages:
+        return View(frame.image, frame.depth)
+    info = bag.infos.find(image.message.header)
+    return View(frame.image, frame.depth,
+                camera_from_info(info, frame.image.shape[:2], rectified))
+
+
 def _run_photos(path: Path, settings: RunSettings) -> Path:
     if path.is_dir():
-        photos = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
+        photos, others = find_photos(path)
         if not photos:
-            raise ValueError(f'{path} is neither a bag (no metadata.yaml) nor a folder of '
-                             f'photographs ({", ".join(PHOTO_SUFFIXES)})')
+            raise ValueError(f'{path} is neither a bag (no metadata.yaml, .mcap or .db3) nor a '
+                             'folder of photographs' + (f'; {others}' if others else ''))
         log.info('%s is a folder of %d photographs', path, len(photos))
+        if others:
+            log.warning('%s', others)
     else:
         photos = [path]
         read_photo(path)    # fail before the model is loaded
         log.info('%s is a photograph', path)
+    for option in _idle_options(settings):
+        log.warning('%s', option)
     estimator, settings = _load(settings)
     pipeline = Pipeline(estimator, BAG_TYPES, settings, CameraInfoBuffer(), rectified=False)
     folder = new_folder(Path(settings.output))
@@ -102,8 +122,11 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
                 report.drop('corrupt', f'dropped: {error}')
                 continue
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
-            np.save(folder / f'{photo.name}.depth.npy', depth)
-            report.add(image, depth, head, perf_counter() - start)
+            with whole_file(folder / f'{photo.name}.depth.npy') as part:
+                array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
+                np.save(array, depth)
+                part.write_bytes(array.getbuffer())
+            report.add(View(image, depth), head, perf_counter() - start)
     return folder
 
 
@@ -119,22 +142,24 @@ def _load(settings: RunSettings) -> tuple[DepthEstimator, RunSettings]:
                               precision=estimator.precision)
 
 
-def read_photo(path: Path) -> np.ndarray:
-    """
-    Read a photograph, turned upright as its camera noted.
+def _without_info(others: list[str]) -> str:
+    text = 'no CameraInfo'
+    if others:
+        text += f' of this camera (none on {", ".join(others)} has its name, or alone its frame ' \
+                'and size)'
+    return text + ', so there will be no cloud'
 
-    :return: (height, width, 3) uint8 RGB.
-    :raises ValueError: it is no picture, or damaged.
-    """
-    try:
-        with Image.open(path) as picture:
-            # Not ImageOps.exif_transpose: it stumbles over tags of no concern here.
-            turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION))
-            return photo_to_rgb(picture if turn is None else picture.transpose(turn))
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{path} is no picture that can be read ({error})') from None
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f'{path} is damaged ({error})') from None
+
+def _idle_options(settings: RunSettings) -> list[str]:
+    """Tell which options can do nothing for photographs."""
+    options = []
+    if settings.focal_correction:
+        options.append('no focal correction: photographs have no CameraInfo')
+    if settings.camera_view == 'training':
+        options.append("camera_view 'training' changes nothing: photographs have no CameraInfo")
+    if settings.topic:
+        options.append(f'topic {settings.topic} is not used: photographs have no topics')
+    return options
 
 
 class _Report:
@@ -142,7 +167,7 @@ class _Report:
 
     def __init__(self, folder: Path, total: int) -> None:
         self.statistics = Statistics()
-        self.sheet = ContactSheet(total)
+        self.picture = RunPicture(total)
         self._folder, self._total = folder, total
         self._index = -1
         self._said: set[str] = set()
@@ -153,10 +178,16 @@ class _Report:
             self._index += 1
             yield item
 
-    def add(self, image: np.ndarray, depth: np.ndarray, head: str, seconds: float) -> None:
-        """Count a frame that is written."""
-        self.statistics.add(depth, head, seconds)
-        self.sheet.add(self._index, image, depth)
+    def add(self, view: View, head: str, seconds: float, truth: np.ndarray | None = None) -> None:
+        """
+        Count a frame that is written.
+
+        :param truth: (h, w) [m] to compare its depth with, if it has the same size.
+        """
+        self.statistics.add(view.depth, head, seconds)
+        if truth is not None and truth.shape == view.depth.shape:
+            self.statistics.compare(view.depth, truth)
+        self.picture.add(self._index, view)
 
     def drop(self, cause: str, text: str) -> None:
         """Count an image that cannot be used; say it the first time for each cause."""
@@ -173,12 +204,20 @@ class _Report:
     def write(self, complete: bool) -> None:
         """Write the summary and the picture."""
         summary = {'complete': complete, **self.statistics.summary()}
-        (self._folder / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
         # A little beyond the middle 96 %, to round numbers.
         near = self.statistics.depth_percentile(2)
         far = self.statistics.depth_percentile(98)
-        self.sheet.save(self._folder / 'overview.png', near, far)
-        log.info('%s', table(summary))
+        try:
+            if summary['frames']:
+                with whole_file(self._folder / 'overview.png') as part:
+                    self.picture.save(part, near, far)
+        except OSError:
+            summary['complete'] = False
+            raise
+        finally:
+            with whole_file(self._folder / 'summary.json') as part:
+                part.write_text(json.dumps(summary, indent=2) + '\n')
+            log.info('%s', table(summary))
 
 
 @contextmanager
@@ -186,14 +225,20 @@ def _reporting(folder: Path, settings: RunSettings, found: dict[str, Any],
                total: int) -> Iterator[_Report]:
     """Write the configuration before and the report after a run, however it ends."""
     config = {**asdict(settings), **found}
-    (folder / 'config.yaml').write_text(yaml.safe_dump(config, sort_keys=False))
+    with whole_file(folder / 'config.yaml') as part:
+        part.write_text(yaml.safe_dump(config, sort_keys=False))
     report = _Report(folder, total)
-    complete = False
     try:
         yield report
-        complete = report.statistics.frames > 0
-        if not complete:
+        if not report.statistics.frames:
             raise ValueError(f'none of the {total} images could be used')
+    except BaseException:
+        try:
+            report.write(complete=False)
+        except OSError as error:    # often for the same reason, which is the one to be told
+            log.warning('%s', error)
+        raise
+    else:
+        report.write(complete=True)
     finally:
-        report.write(complete)
         link_latest(folder)

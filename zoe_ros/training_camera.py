@@ -1,4 +1,4 @@
-"""The image as the training camera of a head would have seen it, and depth back from there."""
+"""The image as the training camera of a head would see it, and the way back for its depth."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from zoe_ros.model.config import HeadConfig
 @dataclass(frozen=True, eq=False)
 class TrainingCamera:
     """
-    The way from a camera to a training camera that stands in the same place, and back.
+    The map between a camera and a training camera in the same place, in both directions.
 
-    Both look along the same axis, so that depth along it needs no change; only pixels move.
+    Both have the same optical axis, so depth along it is the same; only pixels move.
 
-    :param to_network: (H, W, 2) where in the image each network pixel looks, -1 ... 1.
-    :param to_image: (h, w, 2) where in the network's image each pixel of the image looks; NaN
-        where the training camera does not see.
+    :param to_network: (H, W, 2) position of each network pixel in the image, -1 ... 1.
+    :param to_image: (h, w, 2) position of each pixel of the image in the network's image; NaN
+        outside of the training camera's view.
     """
 
     to_network: torch.Tensor
@@ -33,7 +33,7 @@ class TrainingCamera:
     def between(camera: Camera, head: HeadConfig, size: tuple[int, int],
                 device: torch.device) -> TrainingCamera:
         """
-        Compute both tables, once for a camera and a head.
+        Compute both tables.
 
         :param size: (height, width) of the network's image.
         """
@@ -52,7 +52,7 @@ class TrainingCamera:
 
     def warp(self, image: np.ndarray) -> torch.Tensor:
         """
-        Return the image that the network shall see, black where nothing is.
+        Return the training camera's image, black where the camera sees nothing.
 
         :param image: (h, w, 3) uint8 RGB.
         :return: (H, W, 3) uint8 RGB on the device of the tables.
@@ -64,9 +64,9 @@ class TrainingCamera:
 
     def unwarp(self, values: torch.Tensor, linear: bool) -> torch.Tensor:
         """
-        Bring network values (H, W) to the pixels of the image (h, w); NaN where not seen.
+        Bring network values (H, W) to the image (h, w); NaN outside of the training camera's view.
 
-        :param linear: interpolate, else take the nearest, which makes nothing up at edges.
+        :param linear: interpolate; else take the nearest value, which invents none at edges.
         """
         unseen = self.to_image.isnan().any(dim=-1)
         brought = F.grid_sample(
@@ -80,11 +80,11 @@ def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig,
     """
     Return the factor on depth for a lens that the head was not trained with.
 
-    A thing of size s at depth z covers s * f / z network pixels. The head, which learnt with the
-    focal length f', takes that for depth z' = z * f' / f; so z = z' * f / f'. Both f are taken at
-    the size of the network, as the geometric mean of the two axes. It holds for things whose size
-    the network knows; perspective lines do not follow it, and a camera that looks through
-    distortion has no one focal length.
+    An object of size s at depth z covers s * f / z network pixels. The head, trained with the
+    focal length f', takes this size for the depth z' = z * f' / f; so z = z' * f / f'. Both f are
+    at the size of the network, the geometric mean of the two axes. The factor holds for objects
+    whose size the network knows, but not for cues from perspective; and with strong distortion
+    the focal length differs from place to place.
     """
     of_camera = (camera.fx * plan.net[1] / plan.padded[1]) * (
         camera.fy * plan.net[0] / plan.padded[0])

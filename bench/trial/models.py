@@ -85,17 +85,17 @@ def reference(trial: Trial, name: str) -> np.ndarray:
 
 def graphs(est: DepthEstimator) -> int | None:
     """Return how many CUDA graphs are kept; None: the estimator works without."""
-    return None if est.network.graphs is None else len(est.network.graphs)
+    return None if est.runner.graphs is None else len(est.runner.graphs)
 
 
 @contextmanager
 def without_graphs(est: DepthEstimator) -> Iterator[None]:
     """Let the estimator launch each kernel by itself."""
-    kept, est.network.graphs = est.network.graphs, None
+    kept, est.runner.graphs = est.runner.graphs, None
     try:
         yield
     finally:
-        est.network.graphs = kept
+        est.runner.graphs = kept
 
 
 def convolutions(est: DepthEstimator) -> AbstractContextManager[None]:
@@ -115,7 +115,7 @@ def parts(est: DepthEstimator, image: torch.Tensor, batch: int) -> dict[str, Cal
     plan = plan_sizes(tuple(image.shape[:2]), model.config.image_size, 'stretch', pad=False)
     images = image.expand(batch, *image.shape)
     pixels = to_pixels(images, plan)
-    biases = est.network.biases.get(pixels)
+    biases = est.runner.biases.get(pixels)
     heads = [model.config.head_names[0]] * batch
     maps = model.encode(pixels, biases)
     features = model.decoder(maps)

@@ -13,6 +13,8 @@ from zoe_ros.inference.defaults import default_precision, describe
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.settings import BenchSettings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def figures(tiny_weights):

@@ -11,7 +11,7 @@ from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.datasets.open import open_datasets
-from zoe_ros.messages import decode_depth, MessageError
+from zoe_ros.images import decode_depth, MessageError
 from zoe_ros.settings import DataSettings
 
 RAW, INFO, DEPTH = '/camera/image_raw', '/camera/camera_info', '/depth/image_raw'
@@ -240,6 +240,7 @@ def test_topics_are_settings(tmp_path):
     assert dataset[0].valid.any()
 
 
+@pytest.mark.slow
 def test_a_bag_is_learnt_from_and_measured_on(tmp_path, capsys, monkeypatch):
     """The way of a robot's own recording, in small."""
     monkeypatch.chdir(tmp_path)

@@ -91,6 +91,7 @@ def test_tables_and_files(tiny_estimator, tmp_path):
         table(results, tmp_path / 'x.json')
 
 
+@pytest.mark.slow
 def test_the_commands_from_world_to_figures(tmp_path, capsys, monkeypatch):
     """Make a world, train a step, measure: the way of docs/training.md, in small."""
     pytest.importorskip('embreex')

@@ -18,6 +18,8 @@ from zoe_ros.model.fused_metric import FusedMetric
 from zoe_ros.model.metric import MetricBins
 from zoe_ros.model.zoedepth import ZoeDepth
 
+pytestmark = pytest.mark.slow
+
 needs_triton = pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -21,7 +21,9 @@ from zoe_ros.model.fused_decoder import FusedDecoder
 from zoe_ros.model.fused_metric import FusedMetric, PixelMlp
 from zoe_ros.model.metric import MetricBins, mlp
 
-pytestmark = pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')]
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 # A GPU approximates exponentials and quotients to two units of the last digit.
 TOLERANCE = 1e-5 if DEVICE == 'cpu' else 1e-4

@@ -9,7 +9,9 @@ import pytest
 
 from zoe_ros.model import fused
 
-pytestmark = pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not fused.DEFINED, reason='Triton comes with torch on Linux')]
 ROOT = Path(__file__).resolve().parents[2]
 # What a block may take on the smallest GPUs: 8.6, 8.9, 12.0 [bytes].
 SHARED = 99 * 1024
@@ -25,7 +27,7 @@ SPILT, SPILT_BY_SEEDS = 300, 1000
 def test_kernels_compile_and_fit(variant, capability, tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / 'test' / 'compile_kernels.py'), variant, str(capability)],
-        cwd=ROOT, capture_output=True, text=True, timeout=600,
+        cwd=ROOT, capture_output=True, text=True, timeout=550,
         env={**os.environ, 'TRITON_INTERPRET': '0', 'TRITON_CACHE_DIR': str(tmp_path),
              'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,8 @@ from zoe_ros.outputs import DEPTH, POINTS
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
+pytestmark = [pytest.mark.slow, pytest.mark.threads]
+
 APART = 8       # frames between two that are compared, about 0.7 m
 
 

@@ -20,6 +20,8 @@ from zoe_ros.model.config import (
 )
 from zoe_ros.model.weights import load_model, WeightsError
 
+pytestmark = pytest.mark.slow
+
 transformers = pytest.importorskip('transformers')
 
 SIZES = [(64, 64), (96, 160)]       # the grid of the position tables, and another

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # As a frame does: many tensors of some megabytes, alive together, all freed at its end.
 FRAMES = """
 import ctypes, resource, sys, torch

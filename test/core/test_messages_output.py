@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from zoe_ros.images import decode_image
 from zoe_ros.messages import (
     camera_info_message,
     cloud_message,
     color_message,
-    decode_image,
     depth_message,
     millimetre_message,
 )

@@ -13,7 +13,6 @@ from zoe_ros.model.config import BackboneConfig
 from zoe_ros.model.metric import attract, log_binomial_coefficients, LogBinomial
 from zoe_ros.model.router import sinusoid
 
-# Relative positions.
 
 def test_position_index_by_hand():
     """Specification section 1.3, pair by pair."""

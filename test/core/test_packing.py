@@ -19,7 +19,6 @@ from zoe_ros.model.hub import find_weights
 from zoe_ros.model.tiling import map_row_tiles, upsample_rows
 from zoe_ros.model.weights import load_model
 
-# Packed weights.
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 @torch.inference_mode()
@@ -36,6 +35,7 @@ def test_a_packed_transformer_computes_the_same_to_the_bit(dtype):
         assert torch.equal(block.mlp(tokens), hidden)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 def test_a_packed_model_computes_the_same(dtype):
     model, pixels = made_up.tiny_model().set_precision(dtype), pixels_of((64, 96), 3)
@@ -62,6 +62,8 @@ def test_a_packed_model_computes_the_same(dtype):
     assert (ready - expected).norm() < 0.02 * expected.norm()
 
 
+@pytest.mark.slow
+@pytest.mark.threads
 def test_what_is_loaded_is_packed_and_the_same(photos):
     image, path = photos[0], find_weights('mobile')
     plain = DepthEstimator(load_model(VARIANTS['mobile'], path))
@@ -160,6 +162,8 @@ def test_what_pads_in_its_own_way_stays_as_it_is(layer):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.threads
 @pytest.mark.parametrize('variant', ['nk-swin2-t', 'mobile'])
 def test_a_packed_pyramid_computes_the_same(variant):
     model = made_up_model(VARIANTS[variant])

@@ -11,12 +11,10 @@ from zoe_ros import DepthEstimator
 from zoe_ros.camera import Camera
 from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize, NO_VALUE
-from zoe_ros.messages import CameraInfoBuffer, decode_image, is_rectified, MessageError
+from zoe_ros.images import decode_image, MessageError
+from zoe_ros.messages import CameraInfoBuffer, is_rectified
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import infer_each
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
 
 # --- geometry -------------------------------------------------------------------------------
 
@@ -130,7 +128,8 @@ def test_camera_info_is_handed_on_as_it_is(pipeline, family):
 
 
 def test_without_camera_info(pipeline):
-    for infos in (CameraInfoBuffer(), buffer_of(bags.ROSBAGS.info(*SIZE, frame='other'))):
+    several = buffer_of(*(bags.ROSBAGS.info(*SIZE, frame=frame) for frame in ('one', 'other')))
+    for infos in (CameraInfoBuffer(), several):
         frame = pipeline(infos=infos).process(photo(), OUTPUTS)
         assert np.isfinite(bags.depth_of(frame.messages[DEPTH])).all()
         assert set(frame.messages) == {DEPTH}
@@ -231,7 +230,7 @@ def test_only_what_is_wanted_is_made(pipeline, wanted):
 
 
 def test_names_of_the_outputs():
-    assert ALL == ('depth/image', 'depth/camera_info', 'points', 'depth/image_raw',
+    assert ALL == ('depth/image', 'depth/camera_info', 'depth/points', 'depth/image_raw',
                    'depth/image_colored', 'depth/uncertainty')
 
 

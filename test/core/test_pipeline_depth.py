@@ -17,9 +17,6 @@ from zoe_ros.model.config import VARIANTS
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.training_camera import focal_factor
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
-
 # --- uncertainty ----------------------------------------------------------------------------
 
 

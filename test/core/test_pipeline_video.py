@@ -8,8 +8,6 @@ import pytest
 from zoe_ros import DepthEstimator
 from zoe_ros.outputs import DEPTH, POINTS
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
 
 def test_settings_may_be_replaced_between_frames(pipeline):
     infos = buffer_of(bags.ROSBAGS.info(*SIZE, k=K))
@@ -74,6 +72,7 @@ def test_the_head_of_a_video_does_not_flicker(pipeline, video, usual, odd):
     assert video(pipeline(router_time_constant=1), letters) == 10 * usual
 
 
+@pytest.mark.slow
 def test_the_head_of_a_video_follows_a_lasting_change(pipeline, video):
     found = video(pipeline(router_time_constant=1), 'i' * 10 + 'o' * 40)
     assert found[:10] == 'i' * 10 and found.endswith('o' * 20) and found.count('io') == 1

@@ -15,9 +15,6 @@ from PIL import Image
 import pytest
 from runs import check_results, command, DEPTH, INFO, POINTS, PUBLISHED, RAW, ROOT, SAMPLE, SINGLE
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
-
 # --- photographs ----------------------------------------------------------------------------
 
 
@@ -98,6 +95,7 @@ def test_photograph_of_an_odd_size(zoe, tmp_path, size):
 # --- processes ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_module_as_a_command(tmp_path, tiny_weights):
     path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(2))
     done = command(path, '--variant', 'tiny', '--weights', tiny_weights, '--precision', 'fp32',
@@ -110,6 +108,7 @@ def test_module_as_a_command(tmp_path, tiny_weights):
     assert set(bags.read_bag(tmp_path / 'results' / 'latest' / 'bag')) == {DEPTH, INFO, POINTS}
 
 
+@pytest.mark.slow
 def test_script_as_a_command(tmp_path, tiny_weights):
     script = Path(sys.executable).with_name('zoe')
     if not script.is_file():
@@ -121,6 +120,7 @@ def test_script_as_a_command(tmp_path, tiny_weights):
     assert re.fullmatch(r'zoe: nothing at nothing.mcap: [^\n]+\n', done.stderr)
 
 
+@pytest.mark.slow
 def test_without_weights_and_network(tmp_path):
     done = command(SAMPLE, '--variant', 'nk', '--output', tmp_path / 'results',
                    HF_HUB_OFFLINE='1', HF_HOME=str(tmp_path / 'cache'))
@@ -130,6 +130,7 @@ def test_without_weights_and_network(tmp_path):
     assert not (tmp_path / 'results').exists()
 
 
+@pytest.mark.slow
 def test_interrupted_run_keeps_what_was_done(tmp_path, tiny_weights):
     count = 3000
     image = bags.ROSBAGS.compressed(bags.encoded(bags.picture(240, 320), 'JPEG'))

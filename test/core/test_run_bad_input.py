@@ -10,22 +10,17 @@ from runs import check_bag, check_results, DEPTH, inputs, PUBLISHED, RAW, SAMPLE
 
 from zoe_ros.cli import main
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
-
-
 # --- nothing can start -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-@pytest.mark.parametrize('share', [0, 0.02, 0.5])
+@pytest.mark.parametrize('share', [0, 0.02])
 def test_truncated_or_empty_bag(refused, tmp_path, storage, share):
     path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(3), storage)
     file = bags.storage_file(path)
     file.write_bytes(file.read_bytes()[:int(file.stat().st_size * share)])
     for data in (path, file):
-        # SQLite finds out only when it gets there.
-        text = refused(data)
-        assert str(path) in text
+        assert str(path) in refused(data)
 
 
 def test_bag_without_images(refused, tmp_path):

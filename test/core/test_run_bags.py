@@ -1,5 +1,6 @@
 """``zoe run`` on bags: what it writes and says, with a tiny model."""
 from dataclasses import fields
+import re
 import shlex
 import shutil
 
@@ -11,22 +12,67 @@ import yaml
 
 from zoe_ros.camera import distort
 from zoe_ros.cli import main
+from zoe_ros.images import decode_image
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
-
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
 
 
 def test_sample_bag(zoe, tiny_estimator):
     ran = zoe(SAMPLE, *PUBLISHED)
     assert (ran.code, ran.err) == (0, '')
     images, infos = inputs(SAMPLE, '/camera/image_raw/compressed', '/camera/camera_info')
-    assert len(images) == 25 == len(infos)
-    check_results(ran, 25, SAMPLE)
+    assert len(images) == 40 == len(infos)
+    check_results(ran, 40, SAMPLE)
     check_bag(ran, tiny_estimator, images, infos)
-    assert 'bag: 25 images on /camera/image_raw/compressed, CameraInfo on' in ran.out
+    assert 'bag: 40 images on /camera/image_raw/compressed, CameraInfo on' in ran.out
     assert f'ros2 bag play {ran.folder / "bag"}' in ran.out
+    # Every second frame of the drive has depth in the bag.
+    assert ran.summary['frames_compared'] == 16
+    assert re.search(r'REL / delta1 +\S+ / \S+ against .* 16 frames', ran.out)
+
+
+def bag_with_depth(path, depths, frame=bags.FRAME):
+    """Write a bag whose images have depth beside them: [(topic, index of the image, depth)]."""
+    messages = bags.camera_messages(3)
+    for topic, index, depth in depths:
+        stamp = bags.stamps(3)[index]
+        values = depth.astype('<f4')
+        messages.append((topic, bags.ROSBAGS.image(
+            values.tobytes(), *values.shape, 4 * values.shape[1], '32FC1', stamp=stamp,
+            frame=frame), stamp))
+    return bags.write_bag(path, messages)
+
+
+def test_depth_of_the_bag_is_compared(zoe, tiny_estimator, tmp_path):
+    images, _ = inputs(bags.write_bag(tmp_path / 'images', bags.camera_messages(3)), RAW)
+    own = [tiny_estimator.predict(decode_image(message)).depth for _, message in images]
+    half = own[1] / 2
+    half[:10] = 0       # no value
+    path = bag_with_depth(tmp_path / 'bag', [('/stereo/depth', 0, own[0] / 0.9),
+                                             ('/stereo/depth', 1, half)])
+    ran = zoe(path, *PUBLISHED)
+    assert (ran.code, ran.err) == (0, '')
+    assert ran.summary['frames_compared'] == 2
+    # Of the first frame 0.1 and 1, of the second 1 and 0.
+    assert ran.summary['error_rel'] == pytest.approx(0.55, rel=1e-3)
+    assert ran.summary['error_delta1'] == pytest.approx(0.5)
+    assert "bag's own depth on /stereo/depth" in ran.out
+    assert "REL / delta1       0.55 / 0.5 against the bag's own depth of 2 frames" in ran.out
+    assert set(ran.bag) == {DEPTH, INFO, POINTS} and len(ran.bag[DEPTH]) == 3
+
+
+@pytest.mark.parametrize('depths, frame', [
+    ([], bags.FRAME),
+    ([('/stereo/depth', 0, np.ones((48, 64)))], 'infrared_frame'),      # not registered
+    ([('/stereo/depth', 0, np.ones((24, 32)))], bags.FRAME),            # of another size
+    ([('/a/depth', 0, np.ones((48, 64))), ('/b/depth', 0, np.ones((48, 64)))], bags.FRAME)])
+def test_depth_that_cannot_be_compared_changes_nothing(zoe, tmp_path, depths, frame):
+    ran = zoe(bag_with_depth(tmp_path / 'bag', depths, frame))
+    assert (ran.code, ran.err) == (0, '')
+    check_results(ran, 3, tmp_path / 'bag')
+    assert not [key for key in ran.summary if 'error' in key or 'compared' in key]
+    assert 'delta1' not in ran.out
 
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8', 'jpeg', 'png'])
@@ -164,7 +210,7 @@ def test_settings_reach_the_frames(zoe, tiny_estimator, tmp_path):
         pipeline = Pipeline(tiny_estimator, bags.ROSBAGS.types, settings, buffer, rectified=False)
         out = ran.bag
         for i, (_, image) in enumerate(images):
-            frame = pipeline.process(image, ('depth/image', 'depth/camera_info', 'points'))
+            frame = pipeline.process(image, ('depth/image', 'depth/camera_info', 'depth/points'))
             for name, message in frame.messages.items():
                 got = out[f'/{name}'][i][1]
                 assert bags.ROSBAGS.to_bytes(got) == bags.ROSBAGS.to_bytes(message), name

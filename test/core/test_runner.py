@@ -14,7 +14,6 @@ from zoe_ros.inference.runner import ModelRunner, PositionBiases
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model
 
-# The same numbers as the plain model.
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('size', [(64, 96), (96, 160)])
@@ -48,9 +47,9 @@ def test_full_size_is_that_of_the_plain_model(official):
     image = made_up.photo('nk_astronaut')
     plan = plan_sizes(image.shape[:2], config.image_size, 'stretch', pad=False)
     pixels = to_pixels(torch.from_numpy(image)[None], plan)
-    with official('nk') as path:
-        model = load_model(config, path)
-        narrow = load_model(config, path, dtype=torch.bfloat16)
+    path = official('nk')
+    model = load_model(config, path)
+    narrow = load_model(config, path, dtype=torch.bfloat16)
     expected, heads = plain_depth(model, pixels)
     assert_close(ModelRunner(model.pack(), 1.0)(pixels, lambda logits: heads)[0], expected)
     depth, _ = ModelRunner(narrow.pack(), 1.0)(pixels, lambda logits: heads)
@@ -98,10 +97,10 @@ def test_depth_does_not_depend_on_what_is_kept(memory, photos):
 def test_warm_up_leaves_nothing_to_the_first_frame(photos):
     estimator = DepthEstimator(made_up.tiny_model())
     estimator.warm_up()
-    kept = estimator.network.biases.size
+    kept = estimator.runner.biases.size
     assert kept
     estimator.predict(photos[0])
-    assert estimator.network.biases.size == kept
+    assert estimator.runner.biases.size == kept
 
 
 def test_biases_that_graphs_read_stay_and_new_ones_get_what_is_left():

@@ -20,6 +20,8 @@ from zoe_ros.model.weights import open_checkpoint
 from zoe_ros.settings import WorldSettings
 from zoe_ros.world.make import make_world
 
+pytestmark = [pytest.mark.slow, pytest.mark.threads]
+
 ROOT = Path(__file__).resolve().parents[2]
 FILE = SHIPPED / 'mobile.safetensors'
 

@@ -2,6 +2,7 @@
 from dataclasses import replace
 import os
 from pathlib import Path
+import random
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from zoe_ros.training.trainer import (
     TrainingError,
 )
 
-pytestmark = pytest.mark.usefixtures('one_torch_thread')
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [str(ROOT), str(ROOT / 'test' / 'support')]
 
@@ -181,10 +182,20 @@ def test_a_killed_process_leaves_whole_files(tmp_path):
         while not (tmp_path / 'run' / STATE).is_file():
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.05)
-        time.sleep(1.0)
+        # Stop it at any moment, until one is in the middle of a write.
+        part = tmp_path / 'run' / f'{STATE}.part'
+        while True:
+            assert time.monotonic() < end
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            if part.is_file():
+                break
+            process.send_signal(signal.SIGCONT)
+            time.sleep(random.uniform(0, 0.02))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+    assert part.is_file(), 'the process was not killed while it wrote'
     state = torch.load(tmp_path / 'run' / STATE, weights_only=True)
     assert state['step'] >= 1
     load_model(CONFIG, tmp_path / 'run' / MODEL)

@@ -18,8 +18,10 @@ from zoe_ros.world.rooms import corridor, room
 from zoe_ros.world.streets import street
 from zoe_ros.world.textures import paint
 
-pytestmark = pytest.mark.skipif(
-    find_spec('embreex') is None, reason='the world is ray cast by Embree, an extra')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec('embreex') is None,
+                       reason='the world is ray cast by Embree, an extra')]
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 SMALL = {'scenes': 2, 'held_out': 1, 'frames': 2, 'height': 48, 'width': 64, 'workers': 1}
 

@@ -13,8 +13,10 @@ from zoe_ros.settings import WorldSettings
 from zoe_ros.world.record import record_world, smooth
 from zoe_ros.world.render import Pose
 
-pytestmark = pytest.mark.skipif(find_spec('embreex') is None,
-                                reason='the world is ray cast by Embree, an extra')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec('embreex') is None,
+                       reason='the world is ray cast by Embree, an extra')]
 SMALL = {'frames': 4, 'height': 48, 'width': 64}
 
 

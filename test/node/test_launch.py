@@ -13,6 +13,8 @@ from ros_support import bag_frames, Client, PATIENCE, ROOT
 
 from zoe_ros.ros.transport import PROFILE
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip('launch_ros', reason='launch and launch_ros come with a ROS distribution only')
 
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'

@@ -22,6 +22,8 @@ from ros_support import (
     tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 FAULTY = (str(ROOT / 'test' / 'support' / 'faulty_node.py'),)
 ERROR = DiagnosticStatus.ERROR
 

@@ -17,7 +17,6 @@ from ros_support import (
     good_image,
     good_info,
     KEEP_ALL,
-    one_thread,
     OUTPUTS,
     READY,
     running_node,
@@ -25,20 +24,17 @@ from ros_support import (
     tiny,
 )
 
-from zoe_ros.messages import CameraInfoBuffer, decode_image, MessageError
+from zoe_ros.images import decode_image, MessageError
+from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
-IMAGES = tuple(name for name in OUTPUTS if name != 'head')
-CAUSES = {'size', 'data', 'encoding', 'corrupt', 'converter'}
+pytestmark = pytest.mark.slow
+
+IMAGES = tuple(name for name in OUTPUTS if name != 'depth/head')
+CAUSES = {'size', 'data', 'encoding', 'corrupt'}
 # Together at least 5,000.
 SEEDS, CASES = 20, 260
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
 
 
 # --- in process -----------------------------------------------------------------------------
@@ -82,13 +78,13 @@ def faults_of(frame, message, info, rectified, wanted):
                 yield 'a CameraInfo of another image was changed'
     if len(sizes) > 1:
         yield f'sizes {sizes}'
-    if bool(frame.no_cloud) == ('points' in frame.messages):
+    if bool(frame.no_cloud) == ('depth/points' in frame.messages):
         yield f'a cloud and "{frame.no_cloud}"'
-    if 'points' not in frame.messages:
+    if 'depth/points' not in frame.messages:
         return
     if unusable(info, frame.image, rectified):
         yield 'a cloud of a camera that is not usable'
-    cloud = frame.messages['points']
+    cloud = frame.messages['depth/points']
     points = np.frombuffer(bytes(cloud.data), '<f4').reshape(-1, cloud.point_step // 4)[:, :3]
     lost = np.isnan(points)
     if (lost.all(axis=1) != lost.any(axis=1)).any():
@@ -123,7 +119,8 @@ def test_malformed_messages_give_a_frame_or_a_cause(seed, tiny_estimator):
             infos.add(info)
         before = str(info)
         # Always the cloud: without it nothing is said of why there is none.
-        wanted = ['points', *(name for name in IMAGES if name != 'points' and damage.chance(0.6))]
+        wanted = ['depth/points', *(name for name in IMAGES
+                                    if name != 'depth/points' and damage.chance(0.6))]
         try:
             with warnings.catch_warnings(action='ignore'):
                 frame = pipeline.process(image, wanted)

@@ -22,13 +22,13 @@ def test_while_nobody_listens_nothing_is_computed(raw_node, photos):
             assert not any(key.startswith(('network', 'decode', 'age')) for key in values)
         assert float(values['rate in [Hz]']) > 0
         # One listener, of the smallest output, and the network runs.
-        client.listen('head')
-        client.ask_until(raw_image(photos[0]), lambda: client.received['head'], interval=0.5)
+        client.listen('depth/head')
+        client.ask_until(raw_image(photos[0]), lambda: client.received['depth/head'], interval=0.5)
         values = client.next_report(lambda status, values: 'network p50 [ms]' in values)
         assert float(values['rate out [Hz]']) > 0
-        client.deafen('head')
+        client.deafen('depth/head')
         client.next_report(lambda status, values: values['message'] == 'nobody listens')
-        assert not any(client.received[name] for name in OUTPUTS if name != 'head')
+        assert not any(client.received[name] for name in OUTPUTS if name != 'depth/head')
 
 
 def test_all_outputs_agree(full, photos):
@@ -38,7 +38,7 @@ def test_all_outputs_agree(full, photos):
     full.ask(image, info, tuple(OUTPUTS))
     got = {name: messages[-1] for name, messages in full.received.items()}
     assert all(len(messages) == 1 for messages in full.received.values())
-    for name in set(OUTPUTS) - {'head'}:
+    for name in set(OUTPUTS) - {'depth/head'}:
         assert got[name].header == image.header, name
     encodings = {'depth/image': '32FC1', 'depth/image_raw': '16UC1',
                  'depth/image_colored': 'rgb8', 'depth/uncertainty': '32FC1'}
@@ -59,15 +59,16 @@ def test_all_outputs_agree(full, photos):
     # One colour is one depth, to a 255th of the scale.
     colors = array_of(got['depth/image_colored']).reshape(-1, 3)
     assert len(np.unique(colors, axis=0)) > 10
-    cloud = cloud_points(got['points'])
+    cloud = cloud_points(got['depth/points'])
     np.testing.assert_array_equal(cloud[..., 2], depth[::4, ::4])
-    packed = np.frombuffer(bytes(got['points'].data), '<u4').reshape(*cloud.shape[:2], 4)[..., 3]
+    message = got['depth/points']
+    packed = np.frombuffer(bytes(message.data), '<u4').reshape(*cloud.shape[:2], 4)[..., 3]
     np.testing.assert_array_equal(
         packed, photo[::4, ::4].astype(np.uint32) @ np.array([65536, 256, 1], np.uint32))
-    assert (got['points'].point_step, got['points'].row_step) == (16, 16 * cloud.shape[1])
+    assert (message.point_step, message.row_step) == (16, 16 * cloud.shape[1])
     info.header = image.header
     assert got['depth/camera_info'] == info
-    head, probability = got['head'].data.split()
+    head, probability = got['depth/head'].data.split()
     assert re.fullmatch(r'[01]\.\d{3}', probability)
     assert head in ('indoor', 'outdoor')
     assert 0.4 <= float(probability) <= 1

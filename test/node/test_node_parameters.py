@@ -4,11 +4,14 @@ from dataclasses import fields
 from bags import cloud_points
 from node_messages import array_of, DEFAULTS, info_from_camera, JUMP, raw_image
 import numpy as np
+import pytest
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import parameter_value_to_python
 from ros_support import Client, OUTPUTS, seconds_of
 
 from zoe_ros.ros.parameters import DepthParameters
+
+pytestmark = pytest.mark.slow
 
 
 class Look:
@@ -26,7 +29,7 @@ class Look:
         self.deviation = array_of(last['depth/uncertainty'])
         self.colors = array_of(last['depth/image_colored'])
         self.info, self.cloud, self.head = (
-            last[name] for name in ('depth/camera_info', 'points', 'head'))
+            last[name] for name in ('depth/camera_info', 'depth/points', 'depth/head'))
 
     @property
     def trust(self):
@@ -195,22 +198,23 @@ def test_descriptors_say_what_a_parameter_means_and_accepts(raw):
 
 
 def test_the_time_constant_holds_the_head(raw_node, photos):
-    with Client(raw_node, compressed=False, outputs=('head',)) as client:
+    with Client(raw_node, compressed=False, outputs=('depth/head',)) as client:
         client.wait_for_match()
-        heads = client.received['head']
+        heads = client.received['depth/head']
 
         def heads_of(first, constant):
             assert client.change(router_time_constant=constant) == ['']
             client.clear()
             for i, name in enumerate(['indoor', 'outdoor', 'indoor', 'outdoor']):
-                client.ask(raw_image(by_head[name], stamp=first + 0.1 * i), outputs=('head',))
+                client.ask(raw_image(by_head[name], stamp=first + 0.1 * i),
+                           outputs=('depth/head',))
             return [head.data.split()[0] for head in heads]
 
         try:
             assert client.change(router_time_constant=0.0) == ['']
             by_head = {}
             for photo in photos:
-                client.ask(raw_image(photo), outputs=('head',))
+                client.ask(raw_image(photo), outputs=('depth/head',))
                 by_head[heads[-1].data.split()[0]] = photo
             assert set(by_head) == {'indoor', 'outdoor'}
             assert heads_of(10, 0.0) == ['indoor', 'outdoor'] * 2

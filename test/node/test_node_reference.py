@@ -53,8 +53,8 @@ def test_units(frame):
              for name, _, unit, _ in table('published topic')}
     metres = {'m': 1.0, 'mm': 1e-3}
     # Seen through the camera: a point of the cloud lies at z [m] by REP 103.
-    cloud = np.frombuffer(bytes(frame.messages['points'].data), '<f4').reshape(48, 64, 4)
-    assert units['points'] == 'm'
+    cloud = np.frombuffer(bytes(frame.messages['depth/points'].data), '<f4').reshape(48, 64, 4)
+    assert units['depth/points'] == 'm'
     kinds = {'32FC1': '<f4', '16UC1': '<u2'}
     for name in ('depth/image', 'depth/image_raw'):
         message = frame.messages[name]
@@ -71,7 +71,7 @@ def test_diagnostics_are_listed(frame):
         for key in (first, *others):
             listed.add(first.replace('p50', 'p95') if key == 'p95' else key)
     node = (ROOT / 'zoe_ros' / 'ros' / 'node.py').read_text()
-    sources = node + (ROOT / 'zoe_ros' / 'messages.py').read_text()
+    sources = node + (ROOT / 'zoe_ros' / 'images.py').read_text()
     causes = set(COUNTED.findall(sources)) | {'size'}
     stats = FrameStats()
     stats.published('', 0.1, {**frame.seconds, 'publish': 0.1}, frame.head, 0.5)

@@ -2,6 +2,8 @@
 import pytest
 from soak import growth, soak_cycles, soak_frames
 
+pytestmark = pytest.mark.slow
+
 
 def check(rows):
     """Fail with the whole table if a limit is exceeded."""

@@ -16,6 +16,8 @@ import torch
 
 from zoe_ros.inference.defaults import default_precision, describe
 
+pytestmark = pytest.mark.slow
+
 REFUSED = [
     ({'precision': 'fp64'},
      "parameter 'precision' is 'fp64', not one of auto, fp32, fp16, bf16"),

@@ -16,6 +16,8 @@ from ros_support import (
 
 from zoe_ros.ros.transport import PROFILE, transport
 
+pytestmark = pytest.mark.slow
+
 MIB = 2 ** 20
 # Names that a shell may have set.
 NAMES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE',
@@ -70,21 +72,34 @@ def test_a_transport_of_the_user_stands(tiny_weights):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_any_choice_of_the_user_is_seen(monkeypatch, name):
-    assert set(transport()) == set(NAMES[:2])
     monkeypatch.setenv(name, '')
     assert transport()
     monkeypatch.setenv(name, 'something')
     assert not transport()
 
 
+@pytest.mark.parametrize('distribution, read', [
+    ('humble', NAMES[1]), ('jazzy', NAMES[1]), ('kilted', NAMES[0]), ('rolling', NAMES[0]),
+    ('', NAMES[0])])
+def test_the_name_is_the_one_that_the_distribution_reads(distribution, read, monkeypatch):
+    monkeypatch.setenv('ROS_DISTRO', distribution)
+    assert transport() == {read: str(PROFILE)}
+
+
+def test_fast_dds_does_not_complain_about_the_choice_of_the_node(tiny_weights):
+    with running_node(**tiny(tiny_weights)) as node:
+        node.wait_for(READY)
+        assert 'deprecated' not in node.output
+
+
 def test_large_depth_reaches_a_best_effort_subscriber_every_time(tiny_weights):
     """Of depth images of 1.2 MB a third arrive with the segment that Fast DDS has by default."""
-    outputs = ['depth/image', 'head']
+    outputs = ['depth/image', 'depth/head']
     with running_node(**tiny(tiny_weights)) as node, Client(
             node, compressed=False, outputs=outputs, listen_qos=BEST_EFFORT) as client:
         node.wait_for(READY)
         client.wait_for_match()
         stamps = {float(i) for i in range(1, 31)}
         for at in stamps:
-            client.ask(good_image(at, size=(480, 640)), outputs=['head'])
+            client.ask(good_image(at, size=(480, 640)), outputs=['depth/head'])
         client.wait_until(lambda: {seconds_of(m) for m in client.depth} == stamps, what='all')

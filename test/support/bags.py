@@ -36,7 +36,7 @@ class Family:
     The message classes of one ROS client, to build the same message with either.
 
     :param classes: ROS name of a type -> class.
-    :param to_bytes: message -> its CDR.
+    :param to_bytes: message -> its CDR; equal messages have equal bytes, padding included.
     """
 
     name: str
@@ -105,7 +105,15 @@ def rclpy_family():
         image=classes('sensor_msgs/msg/Image'), camera_info=classes('sensor_msgs/msg/CameraInfo'),
         point_cloud=classes('sensor_msgs/msg/PointCloud2'),
         point_field=classes('sensor_msgs/msg/PointField'), pack=pack_array)
-    return Family('rclpy', types, classes, serialize)
+    return Family('rclpy', types, classes, lambda message: without_padding(message, serialize))
+
+
+def without_padding(message, serialize):
+    """Return the CDR of a message of rclpy with zeros as padding, where rclpy leaves any bytes."""
+    package, kind = type(message).__module__.partition('.')[0], type(message).__name__
+    name = f'{package}/msg/{kind}'
+    copy = TYPESTORE.deserialize_cdr(serialize(message), name)
+    return bytes(TYPESTORE.serialize_cdr(copy, name))
 
 
 # --- photographs ----------------------------------------------------------------------------
@@ -212,7 +220,7 @@ def damaged_in_the_middle(path, info='/camera/camera_info', count=20):
     """
     Write an MCAP bag whose chunks have checksums, and noise in its third quarter.
 
-    :return: the path, and how many images come before the noise.
+    :return: the path, and how many images lie outside of the damaged chunk.
     """
     # rosbags closes a chunk when it exceeds a megabyte: five of these images.
     file = storage_file(write_bag(path, camera_messages(count, info=info, size=(240, 320))))
@@ -233,4 +241,4 @@ def damaged_in_the_middle(path, info='/camera/camera_info', count=20):
     start, end = chunks[2]
     data[(start + end) // 2:end - 99] = bytes(end - 99 - (start + end) // 2)
     file.write_bytes(data)
-    return path, 10
+    return path, 15

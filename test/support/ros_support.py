@@ -21,7 +21,8 @@ from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
-import torch
+
+from zoe_ros.messages import DEPTH_ENCODINGS
 
 ROS = bags.rclpy_family()
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,9 +36,9 @@ KEEP_ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPol
 # What the node publishes.
 OUTPUTS = {
     'depth/image': Image, 'depth/image_raw': Image, 'depth/image_colored': Image,
-    'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'points': PointCloud2,
-    'head': String}
-USUAL = ('depth/image', 'depth/camera_info', 'points')
+    'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'depth/points': PointCloud2,
+    'depth/head': String}
+USUAL = ('depth/image', 'depth/camera_info', 'depth/points')
 
 
 def tiny(model, **more):
@@ -69,7 +70,7 @@ def seconds_of(message):
 
 
 def bag_frames(path):
-    """Return the (image, CameraInfo) pairs of a bag as messages of rclpy."""
+    """Return the (image, CameraInfo) pairs of a bag as messages of rclpy, without its depth."""
     images, infos = [], []
     kinds = {'sensor_msgs/msg/CompressedImage': (CompressedImage, images),
              'sensor_msgs/msg/Image': (Image, images),
@@ -78,24 +79,15 @@ def bag_frames(path):
         for connection, _, data in reader.messages():
             if connection.msgtype in kinds:
                 kind, collected = kinds[connection.msgtype]
-                collected.append(deserialize_message(data, kind))
+                message = deserialize_message(data, kind)
+                if getattr(message, 'encoding', '') not in DEPTH_ENCODINGS:
+                    collected.append(message)
     return list(zip(images, infos))
 
 
 def python_path():
     """Return a PYTHONPATH by which this checkout is found from any folder."""
     return os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
-
-
-@contextmanager
-def one_thread():
-    """Let torch compute with one thread in this process, as in those of the nodes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -181,6 +173,8 @@ class Client:
     :ivar received: output -> its messages; also to be had as ``depth``, ``camera_info`` and
         ``points``.
     :ivar reports: the statuses of this node on /diagnostics.
+    :ivar asked: how many images :meth:`ask` was called for; ``repeated``: how often one of them
+        had to be published once more. At the end few may have been.
     """
 
     def __init__(self, node, compressed=True, outputs=USUAL, qos=QOS, listen_qos=QOS):
@@ -204,6 +198,7 @@ class Client:
         self.infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
         self.received = {name: [] for name in OUTPUTS}
         self.depth, self.camera_info, self.points = (self.received[name] for name in USUAL)
+        self.asked = self.repeated = 0
         self._listen_qos = listen_qos
         self._subscriptions = {}
         self._services = {}
@@ -216,11 +211,14 @@ class Client:
         """Return self."""
         return self
 
-    def __exit__(self, *exception):
-        """Leave DDS."""
+    def __exit__(self, kind, *exception):
+        """Leave DDS; a node that answers only because it is asked again and again fails here."""
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
+        if kind is None:
+            assert self.repeated <= 1 + self.asked // 20, (
+                f'{self.repeated} of {self.asked} images had to be published again')
 
     # --- listening --------------------------------------------------------------------------
 
@@ -310,9 +308,12 @@ class Client:
                        getattr(messages[-1], 'header', image.header).stamp == image.header.stamp
                        for messages, count in zip(collected, before))
 
+        self.asked += 1
+        self.repeated -= 1      # the first time is no repetition
         end = time.monotonic() + PATIENCE
         while not answered():
             assert time.monotonic() < end, 'depth did not happen'
+            self.repeated += 1
             # An image that was faster than its CameraInfo has no cloud: once again.
             for messages, count in zip(collected, before):
                 del messages[count:]
@@ -324,7 +325,12 @@ class Client:
         return collected[0][-1]
 
     def ask_until(self, image, condition, info=None, interval=0.1, what='that'):
-        """Publish an image again and again until ``condition()`` holds."""
+        """
+        Publish an image again and again until ``condition()`` holds.
+
+        For a state of the node that a stream of images brings about. An answer to one image is
+        what :meth:`ask` waits for, which counts those that are lost.
+        """
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, f'{what} did not happen'

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 import yaml
 
-from zoe_ros.messages import decode_image
+from zoe_ros.images import decode_image
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
-DEPTH, INFO, POINTS = '/depth/image', '/depth/camera_info', '/points'
+DEPTH, INFO, POINTS = '/depth/image', '/depth/camera_info', '/depth/points'
 RAW = '/camera/image_raw'
 # What DepthEstimator.predict returns, bit for bit.
 PUBLISHED = ('--interpolation', 'linear', '--router-time-constant', '0')

@@ -8,16 +8,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from zoe_ros.bag import BagError, BagReader
+import numpy as np
+
+from zoe_ros.bag import BagError, BagImage, BagReader
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, Sample
-from zoe_ros.messages import (
-    camera_from_info,
-    decode_depth,
-    decode_image,
-    is_rectified,
-    MessageError,
-    nanoseconds,
-)
+from zoe_ros.images import decode_depth, decode_image, MessageError
+from zoe_ros.messages import camera_from_info, image_size, is_rectified, nanoseconds
 
 # As far as the heads of the released models reach.
 PROTOCOLS = {'indoor': EvalProtocol(1e-3, 10.0), 'outdoor': EvalProtocol(1e-3, 80.0)}
@@ -58,11 +54,7 @@ class RgbdBag:
             if not headers:
                 raise DatasetError(f'{path} has no image on {bag.topic} that can be read')
             self._depth_topic = _choose_depth(self._path, bag, depth_topic)
-            images, depths = (
-                sorted((_Image(nanoseconds(header.stamp), recorded)
-                        for recorded, header in bag.headers(name)),
-                       key=lambda image: image.stamp)
-                for name in (self._topic, self._depth_topic))
+            images, depths = (_in_order(bag, name) for name in (self._topic, self._depth_topic))
             self._pairs = pair(images, depths, tolerance)
             infos: list[Any] = [bag.infos.find(headers[image.recorded])
                                 for image, _ in self._pairs]
@@ -75,8 +67,8 @@ class RgbdBag:
             raise DatasetError(f'{path} has no CameraInfo for the images of {self._topic}: record '
                                'its camera_info too')
         try:
-            self._cameras = [camera_from_info(info, (info.height, info.width),
-                                              is_rectified(self._topic)) for info in infos]
+            self._cameras = [camera_from_info(info, image_size(info), is_rectified(self._topic))
+                             for info in infos]
         except ValueError as error:
             raise DatasetError(f'{path}, CameraInfo of {self._topic}: {error}') from None
 
@@ -121,6 +113,52 @@ class RgbdBag:
         return self._opened[1]
 
 
+class RecordedDepth:
+    """
+    The depth that a bag has beside its images, to compare with.
+
+    :ivar topic: of the depth images.
+    """
+
+    def __init__(self, bag: BagReader, topic: str, tolerance: float = 0.02) -> None:
+        """
+        Find the pairs of image and depth.
+
+        :param tolerance: how far the stamps of a pair may be apart [s].
+        :raises BagError: the bag is damaged.
+        """
+        self.topic = topic
+        self._bag = bag
+        self._depths = dict(pair(_in_order(bag, bag.topic), _in_order(bag, topic), tolerance))
+
+    @staticmethod
+    def find(bag: BagReader) -> RecordedDepth | None:
+        """Return it if exactly one topic has depth in the frame of the images."""
+        try:
+            found = bag.depth_topics()
+            fitting = _registered(bag, found) if found else []
+            return RecordedDepth(bag, fitting[0]) if len(fitting) == 1 else None
+        except (BagError, MessageError):
+            return None     # what can be read of the images is used all the same
+
+    def at(self, image: BagImage) -> np.ndarray | None:
+        """Return the depth (h, w) float32 [m] of an image, NaN = none; None without a pair."""
+        stamp = nanoseconds(image.message.header.stamp)
+        depth = self._depths.get(_Image(stamp, image.recorded))
+        if depth is None:
+            return None
+        try:
+            return decode_depth(self._bag.image_at(self.topic, depth.recorded, depth.stamp))
+        except (BagError, MessageError):
+            return None
+
+
+def _in_order(bag: BagReader, topic: str) -> list[_Image]:
+    """Return where the images of a topic are, in the order of their stamps."""
+    return sorted((_Image(nanoseconds(header.stamp), recorded)
+                   for recorded, header in bag.headers(topic)), key=lambda image: image.stamp)
+
+
 def pair(images: Sequence[_Image], depths: Sequence[_Image],
          tolerance: float) -> list[tuple[_Image, _Image]]:
     """
@@ -154,11 +192,19 @@ def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
     if not found:
         raise DatasetError(f'{path} has no depth: a topic of 32FC1 [m] or 16UC1 [mm] images is '
                            'needed beside the photographs')
-    first = next(iter(bag)).message
-    frame = first.header.frame_id
-    fitting = [name for name, depth in found.items() if depth.header.frame_id == frame]
+    fitting = _registered(bag, found)
     if len(fitting) != 1 and len(found) != 1:
-        raise BagError(f"{path} has several depth topics, {', '.join(found)}, of which "
-                       f"{len(fitting)} are registered to the frame '{frame}' of {bag.topic}: "
-                       'choose one by --depth-topic')
+        raise BagError(f'{path} has several depth topics, {", ".join(found)}, of which '
+                       f'{len(fitting)} are registered to the frame of {bag.topic}: choose one '
+                       'by --depth-topic')
     return fitting[0] if len(fitting) == 1 else next(iter(found))
+
+
+def _registered(bag: BagReader, found: dict[str, Any]) -> list[str]:
+    """
+    Return the depth topics in the frame of the images.
+
+    :param found: depth topic -> its first message.
+    """
+    frame = next(iter(bag)).message.header.frame_id
+    return [name for name, depth in found.items() if depth.header.frame_id == frame]

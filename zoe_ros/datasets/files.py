@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
 from zoe_ros.errors import first_line
-from zoe_ros.messages import photo_to_rgb
+from zoe_ros.images import photo_to_rgb
 
 
 def file_at(path: Path, what: str) -> Path:

@@ -1,4 +1,4 @@
-"""The depth estimator: photographs in, metric depth out. Everything else goes through here."""
+"""The depth estimator: images in, metric depth out. Every entry point uses it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from zoe_ros.inference.threads import ThreadBudget, torch_threads
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights, SHIPPED
-from zoe_ros.model.weights import load_model, open_checkpoint, WeightsError
+from zoe_ros.model.weights import load_model, open_checkpoint, weights_file, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ASPECTS, check_choice, PRECISIONS, ROUTERS
 
@@ -39,10 +39,10 @@ DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 @dataclass(frozen=True, eq=False)
 class DepthPrediction:
     """
-    What the estimator says of one image.
+    The prediction for one image.
 
     :param depth: (h, w) float32 [m] along the optical axis; NaN where there is no value.
-    :param head: the metric head that it went through, 'indoor' or 'outdoor'.
+    :param head: the metric head of the image, 'indoor' or 'outdoor'.
     :param head_probabilities: head -> probability by the router; 1 for a head that was forced or
         is the only one.
     """
@@ -55,9 +55,9 @@ class DepthPrediction:
 @dataclass(frozen=True, eq=False)
 class NetworkDepth:
     """
-    Depth as the network left it.
+    Depth before any postprocessing.
 
-    :param depth: (H, W) float32 [m] at the size of the network, on its device; as it came.
+    :param depth: (H, W) float32 [m] at the size of the network, on its device; may be invalid.
     :param deviation: (H, W) [m] standard deviation, or None.
     :param plan: the sizes, for the way back to the image.
     """
@@ -73,10 +73,10 @@ class DepthEstimator:
     """
     Metric depth from single images.
 
-    Calls keep no state, so one estimator may serve several threads. Make one with :meth:`load`.
+    Calls keep no state, so several threads may share an estimator. Make one with :meth:`load`.
 
     :ivar weights: the file that the model was loaded from, or None.
-    :ivar network: runs the model on pixels.
+    :ivar runner: runs the model on pixels.
     :ivar threads: how many threads a frame gets on a CPU.
     """
 
@@ -97,7 +97,7 @@ class DepthEstimator:
         self.flip = flip
         self.router = router
         self.device = next(model.parameters()).device
-        self.network = ModelRunner(self.model, position_memory)
+        self.runner = ModelRunner(self.model, position_memory)
         self.threads = ThreadBudget()
 
     @classmethod
@@ -133,7 +133,7 @@ class DepthEstimator:
         target = resolve_device(device)
         hardware = describe(target)
         config = find_config(variant, weights, hardware)
-        path = Path(weights) if weights else find_weights(config.variant)
+        path = weights_file(weights) if weights else find_weights(config.variant)
         if path.parent == SHIPPED:
             log.warning('%s comes with the package and has seen no real photograph: for metres '
                         "in the real world take variant 'nk', or fine-tune it", config.title)
@@ -147,20 +147,20 @@ class DepthEstimator:
 
     @property
     def precision(self) -> str:
-        """Name what encoder and decoder compute in: 'fp32', 'fp16' or 'bf16'."""
+        """Return the precision of encoder and decoder: 'fp32', 'fp16' or 'bf16'."""
         dtype = next(self.model.backbone.parameters()).dtype
         return next(name for name, known in DTYPES.items() if known == dtype)
 
     def warm_up(self, size: tuple[int, int] | None = None, batches: int = 1,
                 router: str = 'auto') -> None:
         """
-        Do what the first frames would have to do: kept tables, graphs, libraries' choices.
+        Do the one-time work of the first frames: tables, graphs, the libraries' choice of kernels.
 
-        :param size: (height, width) of the images that will come [px]; with aspect 'stretch' and
+        :param size: (height, width) of the images [px]; with aspect 'stretch' and
             no padding the network does not depend on it.
-        :param batches: a GPU gets ready for 1 to so many images at a time, each with and without
+        :param batches: a GPU gets ready for batches of 1 to this many images, with and without
             deviation.
-        :param router: as it will be asked for.
+        :param router: 'auto', or the head that will be forced.
         """
         height, width = size or self.model.config.image_size
         self.expect((height, width), batches, router, wait=True)
@@ -170,24 +170,24 @@ class DepthEstimator:
     def expect(self, size: tuple[int, int], batches: int = 1, router: str = 'auto',
                wait: bool = False) -> None:
         """
-        Let a GPU get ready for images of this size, beside its work; see :meth:`warm_up`.
+        Let a GPU get ready for images of this size while it works; see :meth:`warm_up`.
 
-        :param wait: return when that is done.
+        :param wait: return only when the GPU is ready.
         """
         heads = () if router == 'auto' else (router,)
         net = plan_sizes(size, self.model.config.image_size, self.aspect, self.pad).net
         for batch in range(1, batches + 1):
             for deviation in (False, True):
-                self.network.prepare(batch * (2 if self.flip else 1), net, deviation, heads, wait)
+                self.runner.prepare(batch * (2 if self.flip else 1), net, deviation, heads, wait)
 
     def record_in_background(self) -> None:
         """
-        Let no frame wait for a graph from now on: new shapes take the slower way meanwhile.
+        From now on record graphs in the background; until then a new shape runs without its graph.
 
         For programs that never call ``torch.cuda.synchronize``, which fails during a recording.
         """
-        if self.network.graphs is not None:
-            self.network.graphs.in_background = True
+        if self.runner.graphs is not None:
+            self.runner.graphs.in_background = True
 
     def check_router(self, router: str) -> None:
         """Raise a ValueError unless ``router`` is 'auto' or a head that the model has."""
@@ -232,7 +232,7 @@ class DepthEstimator:
                 lambda depth: start_to_host(*depth))))
         arrays = as_arrays([found[i] for i in range(len(nets))], self.device)
         if self.device.type == 'cuda':
-            # Who keeps many of them shall not hold pinned memory, of which there is little.
+            # A caller may keep many predictions, and pinned memory is scarce.
             arrays = [array.copy() for array in arrays]
         return [DepthPrediction(array, net.head, net.head_probabilities)
                 for array, net in zip(arrays, nets)]
@@ -267,8 +267,8 @@ class DepthEstimator:
              choosers: list[Chooser], deviation: bool) -> list[NetworkDepth]:
         pixels = self._pixels(images, plans)
         if self.flip:
-            # The two passes are routed each on its own, as in the official code, and may differ
-            # near the boundary; the answer tells the head of the image as it is.
+            # Each of the two passes is routed on its own, as in the official code, so their heads
+            # may differ. The head that is returned is that of the image itself, not its mirror.
             pixels = torch.cat([pixels, pixels.flip(-1)])
             choosers = choosers * 2
         choices: list[HeadChoice] = []
@@ -278,7 +278,7 @@ class DepthEstimator:
             return [choice.head for choice in choices]
 
         heads = known_heads(choosers, self.model.config.head_names)
-        depth, deviations = self.network(pixels, choose, deviation, heads)
+        depth, deviations = self.runner(pixels, choose, deviation, heads)
         if self.flip:
             depth = _average_mirrored(depth)
             deviations = None if deviations is None else _average_mirrored(deviations)
@@ -288,7 +288,7 @@ class DepthEstimator:
 
     def _pixels(self, images: list[np.ndarray | torch.Tensor],
                 plans: list[SizePlan]) -> torch.Tensor:
-        """Bring images to the network's size, those of one kind together."""
+        """Bring images to the network's size, in one batch where they are of one kind."""
         if len(set(plans)) > 1 or len({isinstance(image, torch.Tensor) for image in images}) > 1:
             return torch.cat([self._pixels([image], [plan])
                               for image, plan in zip(images, plans)])
@@ -303,8 +303,8 @@ class DepthEstimator:
 
     def _run_on_device(self, key: tuple[Any, ...], work: Callable[[torch.Tensor], torch.Tensor],
                        given: torch.Tensor, take: Callable[[torch.Tensor], Any]) -> Any:
-        """Do a small piece of work: by a graph on a GPU, which costs one launch."""
-        graphs = self.network.graphs
+        """Do a small piece of work; on a GPU by a graph, which costs one launch."""
+        graphs = self.runner.graphs
         if graphs is None:
             return take(work(given.to(self.device)))
         return graphs.run(key, work, [given], take)
@@ -316,7 +316,7 @@ class DepthEstimator:
 
 
 def _valid_depth(depth: torch.Tensor, plan: SizePlan) -> torch.Tensor:
-    """Bring network depth (b, H, W) to the image; NaN where it is none."""
+    """Bring network depth (b, H, W) to the image; NaN where the value is no depth."""
     depth = to_depth(depth, plan)
     return torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
 
@@ -331,14 +331,15 @@ def find_config(variant: str, weights: str | Path | None, hardware: Hardware) ->
     """
     Return the description of the model that ``variant`` names.
 
-    An empty one means the model in the ``weights`` file; without that the default of the
-    hardware is taken, and the log says so.
+    An empty name means the model in the ``weights`` file or, without a file, the default of the
+    hardware, which is logged.
 
-    :raises ValueError: neither a known variant nor the model in the ``weights`` file.
+    :raises ValueError: the name is neither a known variant nor the model in the file.
     """
     if weights:
         checkpoint = open_checkpoint(weights)
         own = checkpoint.config
+        checkpoint.require_metric()
         if not variant:
             released = checkpoint.released_variant()
             if own is None and released is None:
@@ -358,7 +359,7 @@ def find_config(variant: str, weights: str | Path | None, hardware: Hardware) ->
 
 
 def find_precision(name: str, hardware: Hardware) -> str:
-    """Return the precision of that name; what 'auto' means is said in the log."""
+    """Return the precision of that name; the choice for 'auto' is logged."""
     if name != 'auto':
         return name
     precision, reason = default_precision(hardware)

@@ -16,7 +16,7 @@ class SizePlan:
     The sizes that an image takes on its way through the network, all (height, width) [px].
 
     :param pad: rows and columns mirrored onto each side before the resize.
-    :param upsampling: how depth comes back: 'bilinear' with aligned corners, as the published
+    :param upsampling: the resize of depth: 'bilinear' with aligned corners, as the published
         evaluation does, or 'bicubic', as the published inference does (sections 4.1 and 6.3).
     """
 
@@ -42,9 +42,9 @@ def plan_sizes(image: tuple[int, int], training: tuple[int, int], aspect: str,
     """
     Plan the sizes for an image (section 1.1).
 
-    'stretch' brings every image to exactly the training resolution, which the authors advise for
-    metric accuracy and which costs the same for every camera. 'keep' scales both axes by one
-    factor, the one nearer to 1, and rounds to multiples of 32; its cost depends on the image.
+    'stretch' brings every image to exactly the training resolution: the authors advise it for
+    metric accuracy, and the cost is the same for every camera. 'keep' scales both axes by one
+    factor, the one nearer to 1, and rounds to multiples of 32; the cost depends on the image.
 
     :param image: (height, width) [px], at least 1.
     :param training: (height, width) [px] of the model.
@@ -62,8 +62,8 @@ def plan_sizes(image: tuple[int, int], training: tuple[int, int], aspect: str,
     padded = (height + 2 * border[0], width + 2 * border[1])
     by_height, by_width = training[0] / padded[0], training[1] / padded[1]
     scale = by_width if abs(1 - by_width) < abs(1 - by_height) else by_height
-    # Python rounds half to even, as the original's numpy does. A sliver of an image would round
-    # to nothing: it gets one multiple.
+    # Python rounds half to even, as the original's numpy does. A very
+    # narrow image would round to 0: it gets one multiple.
     rows, columns = (max(1, round(scale * side / MULTIPLE)) * MULTIPLE for side in padded)
     return SizePlan(image, border, (rows, columns), 'bicubic')
 

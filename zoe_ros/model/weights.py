@@ -1,7 +1,7 @@
 """Checkpoints to models and back: strict, no pickled code, no second copy in memory."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 import hashlib
 import json
@@ -19,6 +19,13 @@ from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.zoedepth import ZoeDepth
 
 _METADATA_KEY = 'zoe_ros'
+_IN_FOLDERS = 'model.safetensors'   # as the hub's clients name it
+# What stands in place of a file that was not really fetched: its first bytes in lower case.
+_NO_WEIGHTS = {
+    b'version https://git-lfs': 'a Git LFS pointer, not the file itself: run "git lfs pull" in '
+                                'its repository',
+    b'<': 'a web page, not the file: fetch the file that the page offers',
+}
 
 
 class WeightsError(ValueError):
@@ -41,6 +48,16 @@ class Checkpoint:
     tensor: Callable[[str], torch.Tensor]
     config: ZoeConfig | None = None
 
+    def require_metric(self) -> None:
+        """
+        Refuse a model that cannot measure.
+
+        :raises WeightsError: it has no metric heads.
+        """
+        if self.layout is MIDAS:
+            raise WeightsError(f'{self.path} holds the relative model of MiDaS, which has no '
+                               'metric heads: it is a start for zoe train, not a ZoeDepth')
+
     def released_variant(self) -> str | None:
         """Return which released variant the file looks like: 'n', 'k', 'nk', or None."""
         if self.layout in (NATIVE, MIDAS):
@@ -58,14 +75,32 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     :raises FileNotFoundError: there is no such file.
     :raises WeightsError: it is damaged, holds code, or is no ZoeDepth.
     """
+    path = weights_file(path)
+    with path.open('rb') as file:
+        start = file.read(64)
+    for mark, text in _NO_WEIGHTS.items():
+        if start.lstrip().lower().startswith(mark):
+            raise WeightsError(f'{path} is {text}')
+    # The header of a safetensors file is its length (8 bytes), then JSON.
+    return _open_safetensors(path) if start[8:9] == b'{' else _open_pickle(path)
+
+
+def weights_file(path: str | Path) -> Path:
+    """
+    Return the file of weights that a path means: itself, or the one in a folder of the hub.
+
+    :raises FileNotFoundError: there is no such file.
+    :raises WeightsError: it is another kind of folder.
+    """
     path = Path(path).expanduser()
+    if path.is_dir():
+        if not (path / _IN_FOLDERS).is_file():
+            raise WeightsError(f'{path} is a folder without {_IN_FOLDERS}: name the file in it')
+        return path / _IN_FOLDERS
     if not path.is_file():
         raise FileNotFoundError(f'no weights file at {path}: check the path, or leave it empty to '
                                 'fetch the released weights')
-    with path.open('rb') as file:
-        start = file.read(9)
-    # The header of a safetensors file is its length (8 bytes), then JSON.
-    return _open_safetensors(path) if start[8:] == b'{' else _open_pickle(path)
+    return path
 
 
 def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str = 'cpu',
@@ -79,9 +114,7 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     :raises WeightsError: a tensor is missing, unknown or of another shape: the text names it.
     """
     checkpoint = open_checkpoint(path)
-    if checkpoint.layout is MIDAS:
-        raise WeightsError(f'{path} holds the relative model of MiDaS, which has no metric heads: '
-                           'it is a start for zoe train, not a ZoeDepth')
+    checkpoint.require_metric()
     with torch.device('meta'):
         model = ZoeDepth(config).set_precision(dtype)
     wanted = model.state_dict()
@@ -92,8 +125,7 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     for name, target in wanted.items():
         parts = [checkpoint.tensor(source) for source in sources[name]]
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
-        # A copy even where nothing changes: a mapped file that is replaced would pull the weights
-        # from under a running process.
+        # A copy even where nothing changes: the memory of a mapped file changes with the file.
         state[name] = tensor.to(device, target.dtype, copy=True)
     model.load_state_dict(state, assign=True)
     if isinstance(model.backbone, PyramidBackbone):
@@ -174,12 +206,14 @@ def _open_pickle(path: Path) -> Checkpoint:
     return Checkpoint(path, _detect_layout(path, state), shapes, state.__getitem__)
 
 
-def _detect_layout(path: Path, names: Iterable[str]) -> Layout:
+def _detect_layout(path: Path, names: Collection[str]) -> Layout:
+    if any('depth_head.' in name for name in names):
+        raise WeightsError(f'{path} holds Depth Anything, whose encoder is not that of ZoeDepth')
     for layout in (OFFICIAL, HUGGING_FACE, MIDAS):
         if any(name.startswith(layout.mark) for name in names):
             return layout
-    some = ', '.join(sorted(names)[:3])
-    raise WeightsError(f'{path} holds no ZoeDepth (it starts with {some}): use the released '
+    first = ', '.join(sorted(names)[:3])
+    raise WeightsError(f'{path} holds no ZoeDepth (it starts with {first}): use the released '
                        'ZoeD_M12_*.pt or the model.safetensors of Intel/zoedepth-*')
 
 

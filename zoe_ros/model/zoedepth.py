@@ -145,7 +145,7 @@ class ZoeDepth(nn.Module):
 
     def _mean_and_deviation(self, shared: SharedFeatures, heads: Sequence[str],
                             deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Do the work of :meth:`measure` at the fine stride."""
+        """Do the work of :meth:`predict_depth` at the fine stride."""
         used = sorted(set(heads))
         if len(used) == 1:
             return self.metric.mean_and_deviation(

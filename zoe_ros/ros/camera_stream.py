@@ -5,10 +5,11 @@ from collections.abc import Callable
 from time import sleep
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import String
 
 from zoe_ros.errors import first_line
@@ -16,13 +17,14 @@ from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.messages import CameraInfoBuffer, is_rectified, MessageTypes, nanoseconds, pack_array
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import Frame, Pipeline
+from zoe_ros.ros.image_input import image_source, ImageInput
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
 
 ROS_TYPES = MessageTypes(
     image=Image, camera_info=CameraInfo, point_cloud=PointCloud2, point_field=PointField,
     pack=pack_array)
-HEAD = 'head'
+HEAD = 'depth/head'
 OUTPUTS = {
     DEPTH: Image, MILLIMETRES: Image, COLORED: Image, UNCERTAINTY: Image, CAMERA_INFO: CameraInfo,
     POINTS: PointCloud2, HEAD: String}
@@ -30,6 +32,7 @@ OUTPUTS = {
 # Reliable outputs serve reliable and best-effort subscribers alike.
 _LATEST = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _EVERY = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+_FOLLOW_PERIOD = 0.5    # [s] between looks at the publishers
 _SAY_AGAIN = 10.0       # [s] before the same is logged again
 _TRY_AGAIN = 0.01       # [s] after a history that was full, so that other threads can run
 
@@ -39,7 +42,6 @@ class CameraStream:
     Publishers from configure to cleanup, subscriptions and pipeline from activate to deactivate.
 
     :ivar name: of the camera, the prefix of its topics; may be empty.
-    :ivar topic: the resolved image topic.
     :ivar images: how many have come since the node was activated.
     """
 
@@ -56,15 +58,15 @@ class CameraStream:
                 kind, self._prefix + output, qos,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies())
             for output, kind in OUTPUTS.items()}
-        base = node.resolve_topic_name(f'{self._prefix}image_raw')
-        compressed = parameters.image_transport == 'compressed'
-        self.kind: type = CompressedImage if compressed else Image
-        self.topic = f'{base}/compressed' if compressed else base
+        base, _ = image_source(node, f'{self._prefix}image_raw', parameters.image_transport)
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
+        self._infos = CameraInfoBuffer()
         self.pipeline: Pipeline | None = None
         self.images = 0
-        self._inputs: list[MatchedSubscription] = []
+        self._image_input: ImageInput | None = None
+        self._info_input: MatchedSubscription | None = None
+        self._timer: Any = None
         self._last_cloud: int | None = None
         self._announced = (0, 0)
 
@@ -78,7 +80,7 @@ class CameraStream:
         :param has_room: asked before every image is taken, with the policy of that name.
         :param on_size: is called with (height, width) [px] when CameraInfo announces a new size.
         """
-        infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
+        infos = self._infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
         self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, infos, self._rectified)
         self._parameters, self._last_cloud, self.images = parameters, None, 0
 
@@ -91,20 +93,47 @@ class CameraStream:
 
         def count(message: Any) -> None:
             self.images += 1
+            if self.images == 1:
+                self._tell_first(message)
             on_image(self, message)
 
         # One gate for both: a CameraInfo must not run ahead of the image that it belongs to.
         gate = Gate(has_room) if self._every else None
-        self._inputs = [
-            MatchedSubscription(self._node, CameraInfo, f'{self._prefix}camera_info', add_info,
-                                10, gate),
-            MatchedSubscription(self._node, self.kind, self.topic, count, 2, gate)]
+        self._info_input = MatchedSubscription(
+            self._node, CameraInfo, f'{self._prefix}camera_info', add_info, 10, gate)
+        self._image_input = ImageInput(
+            self._node, f'{self._prefix}image_raw', parameters.image_transport, count, gate)
+        # Steady: a clock of /clock stands still as long as nobody publishes that.
+        self._timer = self._node.create_timer(
+            _FOLLOW_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def deactivate(self) -> None:
         """Stop to listen."""
-        for subscription in self._inputs:
-            subscription.destroy()
-        self._inputs, self.pipeline = [], None
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        for source in (self._image_input, self._info_input):
+            if source is not None:
+                source.destroy()
+        self._timer = self._image_input = self._info_input = self.pipeline = None
+
+    def _follow(self) -> None:
+        """Subscribe as the publishers offer."""
+        for source in (self._image_input, self._info_input):
+            if source is not None:
+                source.follow()
+
+    def _tell_first(self, image: Any) -> None:
+        topic = ' or '.join(self.topics.values())
+        kind = (image.format if hasattr(image, 'format')
+                else f'{image.width} x {image.height}, {image.encoding}')
+        # The launch file reads the frame here.
+        self._node.get_logger().info(
+            f"first image of {topic}: {kind}, frame '{image.header.frame_id}'")
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Return the subscribed transports, each with its image topic."""
+        return {} if self._image_input is None else self._image_input.topics
 
     def destroy(self) -> None:
         """Take back the publishers."""

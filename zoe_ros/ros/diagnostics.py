@@ -24,6 +24,7 @@ class FrameStats:
         self._lock = Lock()
         self.totals: Counter[str] = Counter()
         self._heads: dict[str, str] = {}
+        self._not_made: dict[str, str] = {}
         self._failing = False       # the network has not worked since its last error
         self._clear()
 
@@ -39,18 +40,21 @@ class FrameStats:
         with self._lock:
             self._received[camera] += 1
 
-    def published(self, camera: str, age: float, seconds: dict[str, float], head: str,
-                  probability: float) -> None:
+    def published(self, camera: str, age: float | None, seconds: dict[str, float], head: str,
+                  probability: float, not_made: str = '') -> None:
         """
         Count a frame that has gone out.
 
-        :param age: from the stamp of the image to now [s].
+        :param age: from the stamp of the image to now [s]; None while the clock stands at zero.
         :param seconds: stage -> time [s].
+        :param not_made: outputs that somebody subscribes but that could not be made, and why.
         """
         with self._lock:
             self._published += 1
-            self._ages.append(age)
+            if age is not None:
+                self._ages.append(age)
             self._failing = False
+            self._not_made[camera] = not_made
             self._heads[camera] = f'{head} {probability:.2f}'
             for stage, value in seconds.items():
                 self._seconds[stage].append(value)
@@ -106,6 +110,10 @@ class FrameStats:
         if silent:
             names = ', '.join(filter(None, silent))
             return DiagnosticStatus.WARN, f'no images arrive{names and f" from {names}"}'
+        missing = [f'{camera and f"{camera}: "}{text}'
+                   for camera, text in self._not_made.items() if text and camera in listening]
+        if missing:
+            return DiagnosticStatus.WARN, f'subscribed but not made: {"; ".join(missing)}'
         if self._dropped['newer'] > _FALLING_BEHIND * self._received.total():
             return DiagnosticStatus.WARN, 'slower than the camera: most images are dropped'
         return DiagnosticStatus.OK, 'working'

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+import gc
 import logging
 from time import monotonic, perf_counter
 from typing import Any
@@ -11,17 +12,22 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 import torch
 
 from zoe_ros.errors import first_line
+from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
-from zoe_ros.messages import MessageError, nanoseconds
+from zoe_ros.inference.malloc import trim_freed_memory
+from zoe_ros.messages import nanoseconds
 from zoe_ros.model.weights import file_sha256
 from zoe_ros.pipeline import infer_each, Pipeline, Prepared
-from zoe_ros.ros.camera_stream import CameraStream
+from zoe_ros.ros.bond import make_bond
+from zoe_ros.ros.camera_stream import CameraStream, HEAD
 from zoe_ros.ros.diagnostics import FrameStats
-from zoe_ros.ros.parameters import declare
+from zoe_ros.ros.parameters import as_declared, declare
+from zoe_ros.ros.silence import explain_clock, explain_silence
 from zoe_ros.ros.worker import Worker
 
 _SAY_AGAIN = 10.0       # [s] before a loss of the same cause is logged again
@@ -44,9 +50,13 @@ class DepthNode(LifecycleNode):
 
     def __init__(self, name: str = 'depth_node') -> None:
         """Declare and check the parameters; nothing is loaded yet."""
-        super().__init__(name)
+        # What the user sets is declared at once, so that misspelled names can be found.
+        super().__init__(name, automatically_declare_parameters_from_overrides=True)
         self.parameters = declare(self)
         self.configuring = False
+        # Humble cannot change values before they are set: there 10 stays an integer.
+        if hasattr(self, 'add_pre_set_parameters_callback'):
+            self.add_pre_set_parameters_callback(as_declared)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._estimator: DepthEstimator | None = None
         self._streams: dict[str, CameraStream] = {}
@@ -55,6 +65,7 @@ class DepthNode(LifecycleNode):
         self._facts: dict[str, str] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._periodic: list[Any] = []
+        self._bond: Any = None
         self._said: set[str] = set()
         self._said_at: dict[str, float] = {}
         core = logging.getLogger('zoe_ros')
@@ -98,10 +109,16 @@ class DepthNode(LifecycleNode):
         for name, stream in self._streams.items():
             stream.activate(self._estimator, self.parameters, self._on_image,
                             partial(worker.has_room, name), self._expect)
+        # Steady: a clock of /clock stands still as long as nobody publishes that.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._periodic = [
-            self.create_timer(self.parameters.diagnostics_period, self._diagnose),
-            self.create_timer(_SILENCE, self._explain_silence)]
-        topics = ', '.join(stream.topic for stream in self._streams.values())
+            self.create_timer(self.parameters.diagnostics_period, self._diagnose, clock=steady),
+            self.create_timer(_SILENCE, self._explain_silence, clock=steady)]
+        self._said.clear()
+        # Nobody answers a bond where no lifecycle manager drives the node.
+        self._bond = None if self.parameters.autostart else make_bond(self)
+        topics = ', '.join(' or '.join(stream.topics.values())
+                           for stream in self._streams.values())
         self.get_logger().info(f'waiting for images on {topics}')
         return TransitionCallbackReturn.SUCCESS
 
@@ -113,6 +130,8 @@ class DepthNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and the publishers."""
         self._release()
+        gc.collect()
+        trim_freed_memory()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -126,15 +145,25 @@ class DepthNode(LifecycleNode):
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
-    def stop(self) -> bool:
-        """Stop to work; return whether the frame at hand was finished, too."""
+    def stop(self, for_good: bool = False) -> bool:
+        """
+        Stop to work; return whether the frame at hand was finished, too.
+
+        :param for_good: the process ends; a frame that takes long is given up.
+        """
         for timer in self._periodic:
             self.destroy_timer(timer)
         self._periodic = []
+        bond, self._bond = self._bond, None
+        if bond is not None:
+            bond.shutdown()
         for stream in self._streams.values():
             stream.deactivate()
         worker, self._worker = self._worker, None
-        return worker is None or worker.stop(_STOP_PATIENCE)
+        finished = worker is None or worker.stop(_STOP_PATIENCE)
+        if worker is not None and not finished and for_good:
+            worker.abandon(_STOP_PATIENCE)
+        return finished
 
     def _release(self) -> None:
         for stream in self._streams.values():
@@ -161,7 +190,8 @@ class DepthNode(LifecycleNode):
     def _on_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Take a set of changes as a whole, or none of them."""
         try:
-            changed = self.parameters.changed({p.name: p.value for p in parameters})
+            changed = self.parameters.changed({p.name: p.value for p in parameters},
+                                              configured=self._estimator is not None)
             if self._estimator is not None:
                 self._estimator.check_router(changed.router)
         except ValueError as error:
@@ -182,20 +212,15 @@ class DepthNode(LifecycleNode):
             self.parameters.diagnostics_period, facts, listening))
 
     def _explain_silence(self) -> None:
-        """Say once, for each camera, why no image has come since the node was activated."""
+        """Say once why time stands still, and for each camera why no image has come yet."""
+        if clock := explain_clock(self):
+            self._say_once(clock)
         for stream in self._streams.values():
-            if stream.images:
-                continue
-            if self.count_publishers(stream.topic):
-                self._say_once(f'{stream.topic} has a publisher but no image arrives from it')
-                continue
-            kind = f'sensor_msgs/msg/{stream.kind.__name__}'
-            others = sorted(
-                topic for topic, kinds in self.get_topic_names_and_types()
-                if kind in kinds and self.count_publishers(topic)
-                and not any(c.publishes(topic) for c in self._streams.values()))
-            hint = f'; there are images on {", ".join(others)}' if others else ''
-            self._say_once(f'nobody publishes {stream.topic}{hint}')
+            if not stream.images:
+                self._say_once(explain_silence(self, stream.topics, self._is_own))
+
+    def _is_own(self, topic: str) -> bool:
+        return any(stream.publishes(topic) for stream in self._streams.values())
 
     # --- in the worker's thread -------------------------------------------------------------
 
@@ -234,13 +259,17 @@ class DepthNode(LifecycleNode):
         begin = perf_counter()
         stream.publish(frame)
         publishing = perf_counter() - begin
+        for remark in frame.remarks:
+            self._say_once(remark)
         if frame.no_cloud:
             self._say_once(f'no cloud: {frame.no_cloud}')
+        missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]
         now = self.get_clock().now().nanoseconds
+        age = (now - nanoseconds(prepared.header.stamp)) / 1e9 if now else None
         self._stats.published(
-            stream.name, (now - nanoseconds(prepared.header.stamp)) / 1e9,
-            {**frame.seconds, 'publish': publishing}, frame.head,
-            frame.head_probabilities[frame.head])
+            stream.name, age, {**frame.seconds, 'publish': publishing}, frame.head,
+            frame.head_probabilities[frame.head],
+            f'{", ".join(missing)} ({frame.no_cloud})' if missing else '')
 
     @contextmanager
     def _losing_no_more_than_a_frame(self) -> Iterator[None]:

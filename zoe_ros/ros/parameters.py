@@ -7,12 +7,17 @@ table in docs/node.md; a test compares both with this file.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 import re
 import sys
 import textwrap
 from typing import Any
 
 from zoe_ros.settings import FrameSettings, ModelSettings, setting
+
+# Parameters that rclpy declares on each node.
+_OF_ROS = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
+_NEAR = 0.8     # similarity of two names, one of which may be the other with a slip
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,9 @@ class DepthParameters(FrameSettings, ModelSettings):
                "camera (front/image_raw -> front/depth/image). ['']: one camera without a "
                'prefix.')
     image_transport: str = setting(
-        'raw', "'raw' subscribes to image_raw; 'compressed' to image_raw/compressed (JPEG, PNG).",
-        choices=('raw', 'compressed'))
+        'auto', "'raw' subscribes to image_raw; 'compressed' to image_raw/compressed (JPEG, PNG); "
+                "'auto' to image_raw if it has a publisher, else to image_raw/compressed.",
+        choices=('auto', 'raw', 'compressed'))
     rectified: str = setting(
         'auto', 'Whether images are rectified, so that matrix P of CameraInfo applies instead of '
                 "matrix K and the distortion. 'auto': yes if the topic name says so "
@@ -58,16 +64,18 @@ class DepthParameters(FrameSettings, ModelSettings):
             raise ValueError(f"parameter 'cameras' is {list(self.cameras)}, not a list of "
                              'different names that can begin a topic')
 
-    def changed(self, changes: dict[str, Any]) -> DepthParameters:
+    def changed(self, changes: dict[str, Any], configured: bool) -> DepthParameters:
         """
         Return a copy with some parameters changed, checked as a whole.
 
-        :raises ValueError: the result is not accepted, or a parameter is read at configure only.
+        :param configured: the model is loaded, so that some values are in use.
+        :raises ValueError: the result is not accepted, or a change needs a new configuration.
         """
         kinds = {item.name: item.metadata for item in fields(self)}
         for name in changes:
-            if name in kinds and not kinds[name]['runtime']:
-                raise ValueError(f"parameter '{name}' is read when the node is configured")
+            if configured and name in kinds and not kinds[name]['runtime']:
+                raise ValueError(f"parameter '{name}' is read when the node is configured: "
+                                 'clean the node up first')
         return replace(self, **{k: v for k, v in changes.items() if k in kinds})
 
 
@@ -75,17 +83,50 @@ def declare(node: Any) -> DepthParameters:
     """
     Declare all parameters on a node, with descriptions, and return their values.
 
-    :raises ValueError: a value has the wrong type or is not accepted.
+    :param node: was made with its overrides declared, so that misspelled names show.
+    :raises ValueError: a value is of another kind or not accepted, or a name is misspelled.
     """
     values = {}
     for item in fields(DepthParameters):
-        values[item.name] = node.declare_parameter(
+        if node.has_parameter(item.name):
+            node.undeclare_parameter(item.name)
+        declared = node.declare_parameter(
             item.name, list(item.default) if isinstance(item.default, tuple) else item.default,
-            _descriptor(item.default, item.metadata)).value
+            _descriptor(item.default, item.metadata))
+        values[item.name] = declared.value
     if values['variant'] is False:
         # rcl parses YAML 1.1, where a bare n means "no".
         values['variant'] = 'n'
-    return DepthParameters(**values)
+    check_names(node)
+    chosen = DepthParameters(**values)
+    node.set_parameters(as_declared(
+        [node.get_parameter(item.name) for item in fields(DepthParameters)]))
+    return chosen
+
+
+def check_names(node: Any) -> None:
+    """
+    Look at the parameters that a user has set and the node does not have.
+
+    A file for several nodes may hold those of others, which earns a warning.
+
+    :raises ValueError: the name is nearly that of a parameter.
+    """
+    own = [item.name for item in fields(DepthParameters)]
+    unknown = [name for name in node.get_parameters_by_prefix('')
+               if name not in own and not name.startswith(_OF_ROS)]
+    for name in unknown:
+        nearest = get_close_matches(name, own, 1, _NEAR)
+        if nearest:
+            raise ValueError(f"there is no parameter '{name}': do you mean '{nearest[0]}'?")
+        node.get_logger().warning(f"there is no parameter '{name}'")
+
+
+def as_declared(parameters: list[Any]) -> list[Any]:
+    """Return rclpy parameters with whole numbers made floating point where that is declared."""
+    floats = {item.name for item in fields(DepthParameters) if isinstance(item.default, float)}
+    return [type(p)(p.name, value=float(p.value)) if p.name in floats and type(p.value) is int
+            else p for p in parameters]
 
 
 def _descriptor(default: Any, meta: Any) -> Any:
@@ -100,7 +141,7 @@ def _descriptor(default: Any, meta: Any) -> Any:
         if name == 'integer_range':
             limits[name][0].step = 1
     return ParameterDescriptor(
-        description=meta['text'], read_only=not meta['runtime'],
+        description=meta['text'],
         additional_constraints=f'one of: {", ".join(meta["choices"])}' if meta['choices'] else '',
         # The settings check types, with clearer errors, and accept 10 for 10.0.
         dynamic_typing=True, **limits)

@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 PROFILE = Path(__file__).resolve().parents[1] / 'data' / 'fastdds.xml'
-# The first since Kilted, the second up to Jazzy.
-_NAMES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+_NAMES = (_NAME, _OLD_NAME) = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+# Their Fast DDS reads the old name; a newer one complains about it.
+_OLD_DISTRIBUTIONS = ('humble', 'iron', 'jazzy')
 
 
 def transport() -> dict[str, str]:
@@ -18,4 +19,5 @@ def transport() -> dict[str, str]:
     """
     if any(os.environ.get(name) for name in (*_NAMES, 'FASTDDS_BUILTIN_TRANSPORTS')):
         return {}
-    return dict.fromkeys(_NAMES, str(PROFILE))
+    old = os.environ.get('ROS_DISTRO') in _OLD_DISTRIBUTIONS
+    return {_OLD_NAME if old else _NAME: str(PROFILE)}

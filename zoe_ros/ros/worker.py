@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import ctypes
 from threading import Condition, Thread
 from typing import Any
 
@@ -57,6 +58,17 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def abandon(self, timeout: float) -> bool:
+        """
+        Give up the item at hand, for the end of a process; return whether that worked in time.
+
+        A network on a slow CPU is a thousand short calls: the thread ends after the present one.
+        """
+        if self._thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._thread.ident), ctypes.py_object(SystemExit))
+        return self.stop(timeout)
 
     def _loop(self) -> None:
         while True:

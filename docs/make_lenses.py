@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """
-Draw the picture of the README: an image, its depth, and the cloud, as the package publishes them.
+Draw the picture of docs/lenses.md: the image of a wide lens, its depth, and the cloud.
 
 The scene is a small room, ray cast through the lens of a real robot's camera (wide and strongly
 distorted), so that its depth is known exactly and no trained weights are needed. What is drawn
 went through the package's own camera model, colours and messages.
 
-    python scripts/make_figure.py docs/overview.png
+    python docs/make_lenses.py docs/lenses.png
 """
 from __future__ import annotations
 

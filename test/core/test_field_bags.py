@@ -1,0 +1,380 @@
+"""Bags as they are found: of other recorders, cut off, moved, renamed, with odd things in them."""
+import shutil
+import sqlite3
+
+import bags
+import pytest
+import raw_mcap
+from raw_mcap import IMAGE, INFO
+import yaml
+
+from zoe_ros.bag import BagError, BagReader, is_bag
+
+SCHEMAS = {
+    'a service as the text of a message': f'{"=" * 80}\nSRV: a/srv/B\nint64 a\n---',
+    'only its own name': 'my_msgs/msg/Odd',
+    'other line ends': 'float32 x\r\nuint8 A=1\r\n',
+    'a constant with quotes': "string A='it''s'\nuint8 b",
+    'nothing': '', 'not even text': '\0\1\2'}
+ENCODINGS = [('jsonschema', 'json'), ('protobuf', 'protobuf'), ('flatbuffer', 'flatbuffer'),
+             ('ros1msg', 'ros1'), ('ros2msg', 'cdr'), ('ros2idl', 'cdr'), ('', 'cbor')]
+
+
+def read(path, topic=None):
+    """Return stamps of the images of a bag, of their CameraInfo, and what is said at the end."""
+    stamps, infos, said = [], [], ''
+    with BagReader(path, topic) as bag:
+        assert is_bag(path)
+        try:
+            for image in bag:
+                stamps.append(bags.key(image.message)[0])
+                infos.append(bag.infos.find(image.message.header))
+        except BagError as error:
+            said = str(error)
+            assert str(path) in said and '\n' not in said
+    return stamps, [info is not None and bags.key(info)[0] for info in infos], said
+
+
+def check_whole(path, count=3):
+    """Check that all images of a bag are read, each with its own CameraInfo."""
+    expected = bags.stamps(count)
+    assert read(path) == (expected, expected, '')
+
+
+def loose(count=3):
+    """Return the records of a camera's messages in the order of recording."""
+    return b''.join(data for _, data in raw_mcap.camera_records(count))
+
+
+# --- what else is in a bag, and what it says about types ------------------------------------
+
+
+@pytest.mark.parametrize('name', SCHEMAS)
+def test_other_types_cannot_spoil_a_bag(tmp_path, name):
+    odd = raw_mcap.schema(7, 'my_msgs/msg/Odd', 'ros2msg', SCHEMAS[name])
+    path = raw_mcap.write(
+        tmp_path / 'a.mcap', raw_mcap.header(), odd, raw_mcap.channel(7, 7, '/odd'),
+        raw_mcap.camera_types(), raw_mcap.message(7, bags.START, b'odd'), loose(), raw_mcap.end())
+    check_whole(path)
+
+
+@pytest.mark.parametrize('schema, encoding', ENCODINGS)
+def test_channels_of_other_encodings_do_not_matter(tmp_path, schema, encoding):
+    # Even one that calls itself an image.
+    for kind in ('foxglove.CompressedImage', 'sensor_msgs/msg/Image'):
+        if encoding == 'cdr' and kind.endswith('Image') and kind.startswith('sensor'):
+            continue
+        path = raw_mcap.write(
+            tmp_path / 'a.mcap', raw_mcap.header(''),
+            raw_mcap.schema(7, kind, schema, '{}'), raw_mcap.channel(7, 7, '/odd', encoding),
+            raw_mcap.camera_types(), raw_mcap.message(7, bags.START, b'{}'), loose(),
+            raw_mcap.end())
+        check_whole(path)
+
+
+@pytest.mark.parametrize('definition', ['', 'int32 x', 'sensor_msgs/msg/Image', '===\0'])
+@pytest.mark.parametrize('encoding', ['ros2msg', 'ros2idl', 'omgidl', '', 'unheard_of'])
+def test_images_are_those_of_ros_whatever_the_bag_says_of_them(tmp_path, definition, encoding):
+    path = raw_mcap.write(
+        tmp_path / 'a.mcap', raw_mcap.header(),
+        raw_mcap.camera_types(definition, definition, encoding), loose(), raw_mcap.end())
+    check_whole(path)
+
+
+@pytest.mark.parametrize('profile', ['ros2', '', 'ros1', 'x-mine'])
+def test_the_profile_does_not_matter(tmp_path, profile):
+    path = raw_mcap.write(tmp_path / 'a.mcap', raw_mcap.header(profile),
+                          raw_mcap.camera_types(), loose(), raw_mcap.end())
+    check_whole(path)
+
+
+@pytest.mark.parametrize('name', ['sensor_msgs/Image', 'sensor_msgs::msg::Image'])
+def test_other_ways_to_write_the_name_of_a_type(tmp_path, name):
+    types = (raw_mcap.schema(1, name.replace('Image', 'CameraInfo')) + raw_mcap.channel(1, 1, INFO)
+             + raw_mcap.schema(2, name) + raw_mcap.channel(2, 2, IMAGE))
+    check_whole(raw_mcap.write(tmp_path / 'a.mcap', raw_mcap.header(), types, loose(),
+                               raw_mcap.end()))
+
+
+def test_an_mcap_of_ros_1_is_called_so(tmp_path):
+    path = raw_mcap.write(
+        tmp_path / 'a.mcap', raw_mcap.header('ros1'),
+        raw_mcap.schema(1, 'sensor_msgs/Image', 'ros1msg'), raw_mcap.channel(1, 1, IMAGE, 'ros1'),
+        raw_mcap.message(1, bags.START, b'1'), raw_mcap.end())
+    with pytest.raises(BagError, match='is a bag of ROS 1: convert it'):
+        BagReader(path)
+
+
+def test_a_bag_of_another_encoding_says_which(tmp_path):
+    path = raw_mcap.write(
+        tmp_path / 'a.mcap', raw_mcap.header(''),
+        raw_mcap.schema(1, 'foxglove.CompressedImage', 'protobuf'),
+        raw_mcap.channel(1, 1, '/eye', 'protobuf'), raw_mcap.message(1, bags.START, b'1'),
+        raw_mcap.end())
+    with pytest.raises(BagError, match=r'no photographs to work on.* it has /eye \(protobuf\)'):
+        BagReader(path)
+
+
+# --- order and chunks -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('chunked', [False, True])
+@pytest.mark.parametrize('compression', ['', 'lz4'])
+def test_messages_in_any_order(tmp_path, chunked, compression):
+    records = raw_mcap.camera_records(6)
+    shuffled = [records[i] for i in (8, 3, 11, 0, 5, 2, 9, 6, 1, 10, 7, 4)]
+    parts = [raw_mcap.camera_types(), *(data for _, data in shuffled)]
+    if chunked:
+        # Chunks that overlap in time, without indexes.
+        parts = [raw_mcap.chunk(raw_mcap.camera_types() + b''.join(d for _, d in some),
+                                [time for time, _ in some], compression)
+                 for some in (shuffled[:5], shuffled[5:7], shuffled[7:])]
+    path = raw_mcap.write(tmp_path / 'a.mcap', raw_mcap.header(), *parts, raw_mcap.end())
+    check_whole(path, 6)
+    with BagReader(path) as bag:
+        image = bag.image_at(IMAGE, bags.stamps(6)[3], bags.stamps(6)[3])
+        assert bags.key(image)[0] == bags.stamps(6)[3]
+
+
+# --- recordings that were cut off -----------------------------------------------------------
+
+
+@pytest.mark.parametrize('compression', ['', 'lz4'])
+@pytest.mark.parametrize('chunked', [False, True])
+def test_every_cut_of_an_mcap_gives_what_is_there(tmp_path, compression, chunked):
+    records = raw_mcap.camera_records(6)
+    parts = [raw_mcap.camera_types(), *(data for _, data in records)]
+    if chunked:
+        parts = [raw_mcap.chunk(raw_mcap.camera_types() + b''.join(d for _, d in some),
+                                [time for time, _ in some], compression)
+                 for some in (records[:6], records[6:])]
+    path = raw_mcap.write(tmp_path / 'a.mcap', raw_mcap.header(), *parts)
+    whole, before = path.read_bytes(), 0
+    for size in [*range(2000, len(whole), 4001), len(whole)]:
+        path.write_bytes(whole[:size])
+        try:
+            stamps, infos, said = read(path)
+        except BagError as error:   # not even one image
+            assert 'the end of the file is missing' in str(error) and size < len(whole) / 2
+            continue
+        assert stamps == infos == bags.stamps(len(stamps)) and len(stamps) >= before
+        assert 'a.mcap: the end of the file is missing' in said
+        assert f'it gave {len(stamps)} of at least' in said
+        before = len(stamps)
+    assert before == 6
+
+
+def test_noise_at_the_end_of_an_mcap(tmp_path):
+    # After a loss of power a file may end in zeros.
+    path = raw_mcap.write(tmp_path / 'a.mcap', raw_mcap.header(), raw_mcap.camera_types(),
+                          loose(), bytes(5000))
+    stamps, _, said = read(path)
+    assert stamps == bags.stamps(3) and 'there is no record at byte' in said
+
+
+def test_a_missing_summary_is_no_loss(tmp_path):
+    path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(3, IMAGE, INFO))
+    file = bags.storage_file(path)
+    data = file.read_bytes()
+    # All is there until the record that ends the data; then the index was cut.
+    file.write_bytes(data[:data.rindex(raw_mcap.record(15, bytes(4))) + 13])
+    check_whole(path)
+
+
+def wal_bag(path, count=3, checkpointed=1):
+    """Write a .db3 of which only the first messages are in the file, the others in its log."""
+    source = bags.storage_file(bags.write_bag(
+        path.parent / 'source', bags.camera_messages(count, IMAGE, INFO), 'sqlite3'))
+    with sqlite3.connect(source) as database:
+        rows = list(database.execute('SELECT * FROM messages'))
+        database.execute('DELETE FROM messages')
+    database.close()
+    database = sqlite3.connect(source)
+    database.execute('PRAGMA journal_mode=WAL')
+    database.execute('PRAGMA wal_autocheckpoint=0')
+    for i, row in enumerate(rows):
+        database.execute('INSERT INTO messages VALUES (?, ?, ?, ?)', row)
+        database.commit()
+        if i + 1 == 2 * checkpointed:
+            database.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+    # As a recorder that was killed leaves them.
+    shutil.copy(source, path)
+    shutil.copy(f'{source}-wal', f'{path}-wal')
+    database.close()
+    assert path.with_name(path.name + '-wal').stat().st_size
+    return path
+
+
+@pytest.mark.parametrize('checkpointed', [0, 1, 2])
+def test_the_log_of_a_recorder_that_was_killed_is_read(tmp_path, checkpointed):
+    path = wal_bag(tmp_path / 'run.db3', checkpointed=checkpointed)
+    before = path.read_bytes(), path.with_name('run.db3-wal').read_bytes()
+    check_whole(path)
+    assert before == (path.read_bytes(), path.with_name('run.db3-wal').read_bytes())
+
+
+def test_fewer_images_than_the_bag_says_it_holds(tmp_path):
+    path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(3, IMAGE, INFO), 'sqlite3')
+    with sqlite3.connect(bags.storage_file(path)) as database:
+        database.execute('DELETE FROM messages WHERE id > 3')
+    database.close()
+    stamps, _, said = read(path)
+    assert stamps == bags.stamps(1)
+    assert f'it gave 1 of at least 3 images on {IMAGE}' in said
+
+
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
+def test_a_cut_db3_gives_what_is_there(tmp_path, share):
+    path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(40, IMAGE, INFO), 'sqlite3')
+    file = bags.storage_file(path)
+    file.write_bytes(file.read_bytes()[:int(file.stat().st_size * share)])
+    stamps, _, said = read(path)
+    assert stamps == bags.stamps(40)[:len(stamps)] and 40 * share - 8 < len(stamps) < 40 * share
+    assert 'malformed' in said
+
+
+# --- folders --------------------------------------------------------------------------------
+
+
+def split_bag(path, counts, storage='mcap'):
+    """Write a bag of several files with so many images each, all from one drive."""
+    messages = bags.camera_messages(sum(counts), IMAGE, INFO)
+    names, at = [], 0
+    for i, count in enumerate(counts):
+        part = bags.write_bag(path.parent / f'{path.name} {i}',
+                              messages[2 * at:2 * (at + count)], storage)
+        at += count
+        names.append(f'run_{i}.{bags.storage_file(part).suffix[1:]}')
+        if i == 0:
+            part.rename(path)
+            bags.storage_file(path).rename(path / names[0])
+        else:
+            bags.storage_file(part).rename(path / names[-1])
+    change_metadata(path, relative_file_paths=names)
+    return path, [path / name for name in names]
+
+
+def change_metadata(path, **changes):
+    """Change entries of a bag's metadata."""
+    file = path / 'metadata.yaml'
+    content = yaml.safe_load(file.read_text())
+    content['rosbag2_bagfile_information'].update(changes)
+    file.write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_files_without_metadata_are_read_in_order(tmp_path, storage):
+    # run_10 comes after run_9.
+    path, _ = split_bag(tmp_path / 'bag', [1] * 12, storage)
+    (path / 'metadata.yaml').unlink()
+    check_whole(path, 12)
+    with BagReader(path) as bag:
+        assert 'no metadata.yaml' in bag.notes[0]
+
+
+@pytest.mark.parametrize('content', [b'', b'{', b'rosbag2_bagfile_information: 3', b'\0\1', b'- a',
+                                     b'rosbag2_bagfile_information: {version: 99}'])
+def test_damaged_metadata(tmp_path, content):
+    path, _ = split_bag(tmp_path / 'bag', [1, 2])
+    (path / 'metadata.yaml').write_bytes(content)
+    check_whole(path)
+    assert is_bag(path / 'metadata.yaml')
+    with BagReader(path / 'metadata.yaml') as bag:
+        assert bag.count == 3
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('identifier', ['', 'mcap', 'sqlite3', 'my_plugin', None])
+def test_the_files_tell_their_storage(tmp_path, storage, identifier):
+    path, _ = split_bag(tmp_path / 'bag', [3], storage)
+    change_metadata(path, storage_identifier=identifier)
+    check_whole(path)
+
+
+def test_quality_of_service_does_not_matter_for_reading(tmp_path):
+    path, _ = split_bag(tmp_path / 'bag', [3], 'sqlite3')
+    content = yaml.safe_load((path / 'metadata.yaml').read_text())
+    for entry in content['rosbag2_bagfile_information']['topics_with_message_count']:
+        entry['topic_metadata']['offered_qos_profiles'] = '- depth: 99'
+    (path / 'metadata.yaml').write_text(yaml.safe_dump(content))
+    check_whole(path)
+
+
+@pytest.mark.parametrize('at', [0, 1, 2])
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'noise', 'gone'])
+def test_one_bad_file_of_several(tmp_path, at, damage):
+    path, files = split_bag(tmp_path / 'bag', [2, 2, 2])
+    change_metadata(path, topics_with_message_count=[])
+    data = files[at].read_bytes()
+    if damage == 'gone':
+        files[at].unlink()
+    else:
+        files[at].write_bytes({'cut': data[:2000], 'empty': b'', 'noise': bytes(99)}[damage])
+    stamps, infos, said = read(path)
+    expected = [s for i, s in enumerate(bags.stamps(6)) if i // 2 != at]
+    assert stamps == infos == expected
+    assert files[at].name in said
+
+
+def test_files_that_were_renamed_with_their_folder(tmp_path):
+    path, files = split_bag(tmp_path / 'bag', [1, 2])
+    for file in files:
+        file.rename(file.with_name(file.name.replace('run', 'kitchen')))
+    check_whole(path)
+    with BagReader(path) as bag:
+        assert 'names other files' in bag.notes[0]
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('stem', ['run#2', '50%20off', 'what?', 'a&b=c', 'é ü', "it's"])
+def test_names_that_mean_something_in_an_address(tmp_path, storage, stem):
+    path, files = split_bag(tmp_path / 'bag', [3], storage)
+    name = f'{stem}{files[0].suffix}'
+    files[0].rename(path / name)
+    path = path.rename(tmp_path / stem)
+    change_metadata(path, relative_file_paths=[name])
+    check_whole(path)
+    check_whole(path / name)
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_suffixes_in_capitals(tmp_path, storage):
+    _, files = split_bag(tmp_path / 'bag', [3], storage)
+    check_whole(files[0].rename(tmp_path / f'RUN{files[0].suffix.upper()}'))
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_files_that_were_compressed(tmp_path, storage):
+    zstd = pytest.importorskip('backports.zstd')
+    path, files = split_bag(tmp_path / 'bag', [1, 2], storage)
+    for file in files:
+        packed = file.with_name(file.name + '.zstd')
+        packed.write_bytes(zstd.compress(file.read_bytes()))
+        file.unlink()
+    check_whole(path)                       # metadata that name the files before
+    change_metadata(path, relative_file_paths=[f'{file.name}.zstd' for file in files])
+    check_whole(path)
+    (path / 'metadata.yaml').unlink()
+    check_whole(path)
+    bare = path / f'{files[0].name}.zstd'
+    assert read(bare) == (bags.stamps(1), bags.stamps(1), '')
+    bare.write_bytes(bare.read_bytes()[:-30])
+    stamps, _, said = read(path)
+    assert stamps[-2:] == bags.stamps(3)[1:] and bare.name in said
+
+
+# --- topics ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('form', ['16UC1; png compressed ', '32FC1; tiff compressed',
+                                  '16UC1; compressedDepth png'])
+def test_the_colour_topic_of_an_rgbd_bag_whose_depth_is_a_picture(tmp_path, form):
+    depth = bags.ROSBAGS.compressed(bags.encoded(bags.picture()[..., 0]), form)
+    colour = bags.camera_messages(2, '/c/color/image_raw/compressed', '/c/color/camera_info',
+                                  encoding='jpeg')
+    path = bags.write_bag(tmp_path / 'bag', [('/c/depth/image_raw/compressed', depth), *colour])
+    with BagReader(path) as bag:
+        assert bag.topic == '/c/color/image_raw/compressed'
+    path = bags.write_bag(tmp_path / 'depth', [('/c/depth/image_raw/compressed', depth)])
+    with pytest.raises(BagError, match='no photographs to work on'):
+        BagReader(path)

@@ -1,0 +1,166 @@
+"""Photographs as phones, scanners and programs leave them."""
+import io
+import struct
+import zlib
+
+import bags
+import numpy as np
+from PIL import Image
+import pytest
+
+from zoe_ros.photos import find_photos, read_photo
+
+# Where the first row and column of the stored picture are seen: rows and columns of the picture
+# swapped, rows from below, columns from the right (EXIF 2.3, tag 0x0112).
+SEEN = {1: (False, False, False), 2: (False, False, True), 3: (False, True, True),
+        4: (False, True, False), 5: (True, False, False), 6: (True, False, True),
+        7: (True, True, True), 8: (True, True, False)}
+DAMAGED_EXIF = {
+    'no TIFF': b'nothing of the kind', 'empty': b'', 'cut header': b'II*\0',
+    'BigTIFF': b'II+\0\x08\0\0\0\x0b\0\x11\x01$\0\0\x86\x10\0',
+    'offset beyond the end': b'II*\0\xff\xff\xff\x7f',
+    'too many entries': b'MM\0*\0\0\0\x08\xff\xff' + bytes(20),
+    'orientation as a text': b'II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0six\0\0\0\0\0'}
+
+
+def upright(pixels, orientation):
+    """Return a picture as a viewer shows it."""
+    swapped, below, right = SEEN[orientation]
+    seen = pixels.swapaxes(0, 1) if swapped else pixels
+    return seen[::-1 if below else 1, ::-1 if right else 1]
+
+
+def png_chunk(kind, data):
+    """Return a chunk of a PNG."""
+    crc = struct.pack('>I', zlib.crc32(kind + data))
+    return struct.pack('>I', len(data)) + kind + data + crc
+
+
+def with_exif(pixels, exif):
+    """Return a PNG with these bytes as its EXIF."""
+    data = bags.encoded(pixels)
+    return data[:33] + png_chunk(b'eXIf', exif) + data[33:]     # behind the header
+
+
+@pytest.mark.parametrize('orientation', SEEN)
+@pytest.mark.parametrize('form, compression', [
+    ('TIFF', 'raw'), ('TIFF', 'tiff_lzw'), ('TIFF', 'tiff_deflate'), ('TIFF', 'packbits'),
+    ('PNG', None), ('WEBP', None)])
+def test_photographs_are_turned_once(tmp_path, form, compression, orientation):
+    pixels = bags.picture(40, 72)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {'compression': compression} if compression else (
+        {'lossless': True} if form == 'WEBP' else {})
+    path = tmp_path / 'photo'
+    path.write_bytes(bags.encoded(pixels, form, exif=exif, **options))
+    assert np.array_equal(read_photo(path), upright(pixels, orientation))
+
+
+@pytest.mark.parametrize('name', DAMAGED_EXIF)
+def test_damaged_notes_do_not_spoil_a_picture(tmp_path, name):
+    pixels = bags.picture()
+    path = tmp_path / 'a.png'
+    path.write_bytes(with_exif(pixels, DAMAGED_EXIF[name]))
+    assert np.array_equal(read_photo(path), pixels)
+    path.write_bytes(bags.encoded(pixels, 'JPEG', exif=b'Exif\0\0' + DAMAGED_EXIF[name]))
+    assert read_photo(path).shape == pixels.shape
+
+
+# --- numbers --------------------------------------------------------------------------------
+
+
+def saved(path, pixels, form='TIFF'):
+    """Write an array of any kind that Pillow knows as a picture; return the path."""
+    Image.fromarray(pixels).save(path, form)
+    return path
+
+
+def test_floating_point_brightness_is_scaled(tmp_path):
+    shades = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    image = read_photo(saved(tmp_path / 'a.tif', shades))
+    assert np.array_equal(image, np.repeat(np.arange(256).reshape(16, 16, 1), 3, axis=2))
+    assert (read_photo(saved(tmp_path / 'a.tif', shades * 0)) == 0).all()
+
+
+@pytest.mark.parametrize('low, high', [(0, 255), (-0.1, 1), (0, 1.1), (0, np.nan), (0, np.inf)])
+def test_other_floating_point_numbers_are_refused(tmp_path, low, high):
+    values = np.full((8, 8), low, np.float32)
+    values[3, 4] = high
+    with pytest.raises(ValueError, match='are no brightness from 0 to 1'):
+        read_photo(saved(tmp_path / 'a.tif', values))
+
+
+@pytest.mark.parametrize('high', [1, 255, 65535, 2 ** 31 - 1])
+def test_32_bit_whole_numbers_are_refused(tmp_path, high):
+    with pytest.raises(ValueError, match='no known scale'):
+        read_photo(saved(tmp_path / 'a.tif', np.full((8, 8), high, np.int32)))
+
+
+@pytest.mark.parametrize('form', ['TIFF', 'PNG', 'PPM'])
+def test_16_bits_are_scaled(tmp_path, form):
+    values = np.array([[0, 129, 32768, 65535]], np.uint16)
+    image = read_photo(saved(tmp_path / 'a', values, form))
+    assert image[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_a_picture_that_is_too_large_says_what_to_do(tmp_path):
+    # The header of a PNG of 20,000 x 20,000, and nothing behind it.
+    data = (b'\x89PNG\r\n\x1a\n'
+            + png_chunk(b'IHDR', struct.pack('>IIBBBBB', 20_000, 20_000, 8, 2, 0, 0, 0))
+            + png_chunk(b'IDAT', b''))
+    path = tmp_path / 'a.png'
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r'too large: 400000000 pixels, at most .* smaller copy'):
+        read_photo(path)
+
+
+def test_a_large_picture_brings_no_warning_of_pillow(tmp_path, recwarn, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 2000)
+    path = saved(tmp_path / 'a.png', bags.picture(48, 64), 'PNG')
+    assert read_photo(path).shape == (48, 64, 3)
+    assert not list(recwarn)
+
+
+@pytest.mark.parametrize('form', ['PNG', 'JPEG', 'TIFF', 'GIF', 'BMP', 'WEBP', 'PPM', 'JPEG2000'])
+def test_a_cut_picture_is_damaged_whatever_its_decoder_raises(tmp_path, form):
+    data = bags.encoded(bags.picture(64, 64), form)
+    path = tmp_path / 'a'
+    for size in range(0, len(data), max(1, len(data) // 60)):
+        path.write_bytes(data[:size])
+        try:
+            image = read_photo(path)
+        except ValueError as error:
+            assert str(path) in str(error) and '\n' not in str(error)
+        else:
+            assert image.shape == (64, 64, 3)       # some decoders make do with less
+
+
+# --- folders --------------------------------------------------------------------------------
+
+
+def test_a_folder_gives_all_that_can_be_read(tmp_path):
+    forms = {'a.jpg': 'JPEG', 'b.jfif': 'JPEG', 'c.JPE': 'JPEG', 'd.gif': 'GIF', 'e.ppm': 'PPM',
+             'f.pnm': 'PPM', 'g.jp2': 'JPEG2000', 'h.webp': 'WEBP', 'i.TIF': 'TIFF',
+             'j.bmp': 'BMP', 'k.tga': 'TGA', 'l.apng': 'PNG'}
+    for name, form in forms.items():
+        (tmp_path / name).write_bytes(bags.encoded(bags.picture(), form))
+    photos, others = find_photos(tmp_path)
+    assert [path.name for path in photos] == sorted(forms) and others == ''
+    assert all(read_photo(path).shape == (48, 64, 3) for path in photos)
+    for name in ('m.heic', 'n.HEIC', 'o.cr2', 'notes', '.hidden', 'p.pdf'):
+        (tmp_path / name).write_bytes(b'?')
+    (tmp_path / 'folder.jpg').mkdir()
+    photos, others = find_photos(tmp_path)
+    assert [path.name for path in photos] == sorted(forms)
+    assert others == ('left out: 1 .cr2, 2 .heic, 1 .pdf, 1 without a suffix (not read here: '
+                      'convert photographs to JPEG)')
+
+
+def test_the_first_picture_of_an_animation(tmp_path):
+    frames = [Image.fromarray(bags.picture(seed=seed)) for seed in (0, 9)]
+    file = io.BytesIO()
+    frames[0].save(file, 'PNG', save_all=True, append_images=frames[1:])
+    path = tmp_path / 'a.png'
+    path.write_bytes(file.getvalue())
+    assert np.array_equal(read_photo(path), bags.picture(seed=0))

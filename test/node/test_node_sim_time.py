@@ -1,0 +1,57 @@
+"""Simulated time: the node with /clock, without it, and while it stands still."""
+import pytest
+from rclpy.qos import ReliabilityPolicy
+from ros_support import Client, good_image, good_info, READY, running_node, tiny
+from rosgraph_msgs.msg import Clock
+
+
+@pytest.fixture
+def node(tiny_weights):
+    """Return a node on simulated time that reports often."""
+    with running_node(**tiny(tiny_weights, use_sim_time=True, diagnostics_period=0.3)) as process:
+        process.wait_for(READY)
+        yield process
+        assert process.end() == 0
+        assert 'Traceback' not in process.output
+
+
+def test_without_a_clock_the_node_works_and_says_what_is_missing(node):
+    with Client(node, compressed=False) as client:
+        # The node follows a reliable camera, for which it must look at its publishers.
+        client.wait_for_match()
+        client.ask(good_image(), good_info())
+        values = client.next_report(lambda status, values: values['rate out [Hz]'] != '0.00')
+        assert not any(key.startswith('age at') for key in values)
+        found = client.node.get_subscriptions_info_by_topic(client.images.topic_name)
+        assert [info.qos_profile.reliability for info in found] == [ReliabilityPolicy.RELIABLE]
+        node.wait_for('use_sim_time is set, but nobody publishes /clock')
+        assert node.output.count('nobody publishes /clock') == 1
+
+
+def test_without_a_clock_silence_is_explained(node):
+    node.wait_for(f'nobody publishes {node.namespace}/image_raw')
+
+
+def test_with_a_clock_age_is_measured_by_it(tiny_weights):
+    parameters = tiny(tiny_weights, use_sim_time=True, diagnostics_period=0.3)
+    with running_node('-r', '/clock:=clock', **parameters) as node, \
+            Client(node, compressed=False) as client:
+        node.wait_for(READY)
+        client.wait_for_match()
+        clock = client.node.create_publisher(Clock, 'clock', 10)
+        client.wait_until(clock.get_subscription_count)
+        now = Clock()
+        now.clock.sec = 12
+        clock.publish(now)
+        client.ask(good_image(at=10.0))
+        values = client.next_report(lambda status, values: 'age at publish p50 [ms]' in values)
+        assert float(values['age at publish p50 [ms]']) == 2000.0
+        assert 'use_sim_time' not in node.output
+
+
+def test_a_clock_that_stands_at_zero_is_told(tiny_weights):
+    parameters = tiny(tiny_weights, use_sim_time=True)
+    with running_node('-r', '/clock:=clock', **parameters) as node, \
+            Client(node, compressed=False, outputs=()) as client:
+        client.node.create_publisher(Clock, 'clock', 10)
+        node.wait_for('/clock says no time yet')

@@ -1,0 +1,71 @@
+"""MCAP files record by record, right or wrong in every field; and ways to damage bags."""
+import struct
+
+import bags
+from lz4.frame import compress as lz4
+
+MAGIC = b'\x89MCAP0\r\n'
+IMAGE, INFO = '/cam/image_raw', '/cam/camera_info'
+IMAGE_TYPE, INFO_TYPE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
+
+
+def text(value):
+    """Return a text as a record holds it."""
+    data = value.encode()
+    return struct.pack('<I', len(data)) + data
+
+
+def record(kind, content):
+    """Return a record."""
+    return struct.pack('<BQ', kind, len(content)) + content
+
+
+def header(profile='ros2'):
+    """Return the record at the start of a file."""
+    return record(1, text(profile) + text('test'))
+
+
+def schema(number, name, encoding='ros2msg', definition=''):
+    """Return the record of a type."""
+    return record(3, struct.pack('<H', number) + text(name) + text(encoding) + text(definition))
+
+
+def channel(number, kind, topic, encoding='cdr'):
+    """Return the record of a channel of the type with number ``kind``."""
+    return record(4, struct.pack('<HH', number, kind) + text(topic) + text(encoding)
+                  + struct.pack('<I', 0))
+
+
+def message(number, time, data):
+    """Return the record of a message."""
+    return record(5, struct.pack('<HIQQ', number, 0, time, time) + data)
+
+
+def chunk(records, times, compression='', checksum=0):
+    """Return a chunk of records without indexes behind it."""
+    packed = lz4(records) if compression == 'lz4' else records
+    return record(6, struct.pack('<QQQI', min(times), max(times), len(records), checksum)
+                  + text(compression) + struct.pack('<Q', len(packed)) + packed)
+
+
+def end():
+    """Return what stands at the end of a file without a summary."""
+    return record(15, bytes(4)) + record(2, bytes(20)) + MAGIC
+
+
+def camera_types(image='', info='', encoding='ros2msg'):
+    """Return types and channels of a camera: 1 its CameraInfo, 2 its images."""
+    return (schema(1, INFO_TYPE, encoding, info) + channel(1, 1, INFO)
+            + schema(2, IMAGE_TYPE, encoding, image) + channel(2, 2, IMAGE))
+
+
+def camera_records(count):
+    """Return (time, record) of the messages of a camera, each CameraInfo before its image."""
+    return [(recorded, message(1 if topic == INFO else 2, recorded, bags.ROSBAGS.to_bytes(sent)))
+            for topic, sent, recorded in bags.camera_messages(count, IMAGE, INFO)]
+
+
+def write(path, *parts):
+    """Write a file of these records; return its path."""
+    path.write_bytes(MAGIC + b''.join(parts))
+    return path

@@ -1,0 +1,79 @@
+"""Photographs from disk: the files of a folder that are some, and their pixels upright."""
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+import re
+import warnings
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from zoe_ros.errors import first_line
+from zoe_ros.images import photo_to_rgb
+
+# Formats of photographs, by Pillow's names. Which of them are read depends on how Pillow was made.
+_FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TGA',
+            'TIFF', 'WEBP')
+# The EXIF tag of a photograph's orientation, and how each value is turned upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+
+
+def find_photos(folder: Path) -> tuple[list[Path], str]:
+    """
+    Return the photographs in a folder, and a sentence on what else is there, or nothing.
+
+    Hidden files and folders in it do not count.
+    """
+    Image.init()
+    suffixes = {suffix for suffix, form in Image.registered_extensions().items()
+                if form in _FORMATS and form in Image.OPEN}
+    files = sorted(path for path in folder.iterdir()
+                   if path.is_file() and not path.name.startswith('.'))
+    photos = [path for path in files if path.suffix.lower() in suffixes]
+    others = Counter(path.suffix.lower() or 'without a suffix' for path in files
+                     if path.suffix.lower() not in suffixes)
+    listed = ', '.join(f'{count} {suffix}' for suffix, count in sorted(others.items()))
+    return photos, f'left out: {listed} (not read here: convert photographs to JPEG)' if (
+        listed) else ''
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """
+    Read a photograph, turned upright as its camera noted.
+
+    :return: (height, width, 3) uint8 RGB.
+    :raises ValueError: it is no picture, too large, or damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')     # of large pictures, and of odd notes in them
+            with Image.open(path) as picture:
+                # Loaded first: Pillow turns a TIFF itself then, and forgets the note.
+                picture.load()
+                turn = _UPRIGHT.get(_orientation(picture) or 0)
+                return photo_to_rgb(picture if turn is None else picture.transpose(turn))
+    except UnidentifiedImageError:
+        raise ValueError(f'{path} is no picture that can be read: convert photographs to JPEG or '
+                         'PNG') from None
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r'\d+', str(error))
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(f'{path} is too large: {pixels[0] if pixels else "too many"} pixels, at '
+                         f'most {most} are read; make a smaller copy, the network sees less than '
+                         'a million') from None
+    except Exception as error:  # decoders let errors of every kind through
+        raise ValueError(f'{path} is damaged ({first_line(error)})') from None
+
+
+def _orientation(picture: Image.Image) -> int | None:
+    """Return the note on how the camera was held; None where it cannot be read."""
+    try:
+        value = picture.getexif().get(_ORIENTATION)
+    except Exception:   # a damaged note does not spoil the picture
+        return None
+    return value if isinstance(value, int) else None

@@ -1,0 +1,52 @@
+"""What a user should know about a camera and its settings, once."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from zoe_ros.messages import frame_name
+from zoe_ros.settings import FrameSettings
+
+# Focal lengths that differ by less than this share are as good as equal.
+_FOCAL_TOLERANCE = 0.1
+
+
+class Remarks:
+    """Finds what there is to say about each frame, and gives each kind of it once."""
+
+    def __init__(self) -> None:
+        """Start with nothing said."""
+        self._said: set[str] = set()
+
+    def about(self, header: Any, info: Any | None, no_camera: str, focal_factor: float,
+              settings: FrameSettings) -> tuple[str, ...]:
+        """
+        Return what is to be said for the first time.
+
+        :param header: of the image.
+        :param info: the CameraInfo that is used for it, or None.
+        :param no_camera: why the image has no usable CameraInfo, or empty.
+        :param focal_factor: see :func:`.training_camera.focal_factor`; 1 without a camera.
+        """
+        found = dict(_all_about(header, info, no_camera, focal_factor, settings))
+        new = [kind for kind in found if kind not in self._said]
+        self._said.update(new)
+        return tuple(found[kind] for kind in new)
+
+
+def _all_about(header: Any, info: Any | None, no_camera: str, focal_factor: float,
+               settings: FrameSettings) -> Iterator[tuple[str, str]]:
+    """Give the kind and the text of each remark."""
+    if info is not None and frame_name(info.header) != frame_name(header):
+        yield 'frame', (f"CameraInfo has frame '{info.header.frame_id}', the image has "
+                        f"'{header.frame_id}': they are taken for the same camera")
+    if no_camera and settings.focal_correction:
+        yield 'focal_correction', f'no focal correction: {no_camera}'
+    if no_camera and settings.camera_view == 'training':
+        yield 'camera_view', f"camera_view 'training' has no effect: {no_camera}"
+    if (abs(focal_factor - 1) > _FOCAL_TOLERANCE and not settings.focal_correction
+            and settings.camera_view != 'training'):
+        yield 'focal_factor', (
+            f'the focal length of this camera is {focal_factor:.2f} times that of the training '
+            'camera, and depth may be wrong by this factor: parameter focal_correction corrects '
+            'it, or camera_view')

@@ -1,0 +1,86 @@
+"""The images of one camera, raw or compressed: as the parameter says, or as they are published."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+
+from zoe_ros.ros.subscription import Gate, MatchedSubscription
+
+# In the order of preference of 'auto'.
+KINDS = {'raw': Image, 'compressed': CompressedImage}
+_SUFFIX = '/compressed'
+
+
+class ImageInput:
+    """
+    Subscribes one of the two topics; with 'auto' both, until one of them has a publisher.
+
+    'auto' takes raw images where they are published, else compressed ones, and changes when
+    that changes. Raw images need no decoding, and a driver does not compress for nobody.
+
+    :ivar base: the resolved topic of raw images.
+    """
+
+    def __init__(self, node: Node, topic: str, transport: str,
+                 callback: Callable[[Any], None], gate: Gate | None) -> None:
+        """Subscribe ``topic``, with or without /compressed at its end."""
+        self._node, self._callback, self._gate = node, callback, gate
+        self.base, transport = image_source(node, topic, transport)
+        self._chooses = transport == 'auto'
+        self._open = {name: self._subscribe(name) for name in KINDS
+                      if transport in (name, 'auto')}
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Return the transports that are subscribed now, each with its topic."""
+        return {name: subscription.topic for name, subscription in self._open.items()}
+
+    def follow(self) -> None:
+        """Look at the publishers; to be called periodically."""
+        if self._chooses:
+            self._choose()
+        for subscription in self._open.values():
+            subscription.follow()
+
+    def destroy(self) -> None:
+        """Stop to listen."""
+        for subscription in self._open.values():
+            subscription.destroy()
+        self._open = {}
+
+    def _choose(self) -> None:
+        published = [name for name in KINDS
+                     if self._node.count_publishers(self._topic(name))]
+        if not published or list(self._open) == published[:1]:
+            return
+        chosen = published[0]
+        for name in set(self._open) - {chosen}:
+            self._open.pop(name).destroy()
+        if chosen not in self._open:
+            self._open[chosen] = self._subscribe(chosen)
+        self._node.get_logger().info(f'taking {chosen} images from {self._topic(chosen)}')
+
+    def _topic(self, name: str) -> str:
+        return self.base if name == 'raw' else self.base + _SUFFIX
+
+    def _subscribe(self, name: str) -> MatchedSubscription:
+        def receive(message: Any) -> None:
+            # A camera that publishes both kinds must not have its images processed twice.
+            if len(self._open) > 1:
+                self._choose()
+            if name in self._open:
+                self._callback(message)
+
+        return MatchedSubscription(
+            self._node, KINDS[name], self._topic(name), receive, 2, self._gate)
+
+
+def image_source(node: Node, topic: str, transport: str) -> tuple[str, str]:
+    """Return the resolved topic of raw images, and the transport that a topic's own name says."""
+    resolved = node.resolve_topic_name(topic)
+    if transport == 'raw' or not resolved.endswith(_SUFFIX):
+        return resolved, transport
+    return resolved.removesuffix(_SUFFIX), 'compressed'

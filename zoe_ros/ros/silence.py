@@ -1,0 +1,55 @@
+"""Why no images come: what a user should hear instead of nothing."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.node import Node
+
+from zoe_ros.ros.image_input import KINDS
+
+_TYPES = {name: f'sensor_msgs/msg/{kind.__name__}' for name, kind in KINDS.items()}
+
+
+def explain_silence(node: Node, topics: dict[str, str], is_own: Callable[[str], bool]) -> str:
+    """
+    Return why no image arrives.
+
+    :param topics: transport -> topic, that are subscribed.
+    :param is_own: tells the outputs of the node from other topics.
+    """
+    names = ' or '.join(topics.values())
+    if any(node.count_publishers(topic) for topic in topics.values()):
+        return f'{names} has a publisher but no image arrives from it'
+    found = _published_images(node, is_own)
+    same = [topic for topic, name in found.items() if name in topics]
+    other = [topic for topic, name in found.items() if name not in topics]
+    text = f'nobody publishes {names}'
+    if same:
+        text += f'; there are images on {", ".join(same)}'
+    if other:
+        kind = found[other[0]]
+        text += (f'; there are {kind} images on {", ".join(other)}, '
+                 f'which need image_transport: {kind}')
+    return text
+
+
+def explain_clock(node: Node) -> str:
+    """Return why the clock stands at zero, or nothing where it does not."""
+    if node.get_clock().now().nanoseconds:
+        return ''
+    topic = node.resolve_topic_name('/clock')
+    if node.count_publishers(topic):
+        return f'use_sim_time is set, but {topic} says no time yet: is the simulator paused?'
+    return f'use_sim_time is set, but nobody publishes {topic}'
+
+
+def _published_images(node: Node, is_own: Callable[[str], bool]) -> dict[str, str]:
+    """Return topic -> transport of what others publish, without images of depth."""
+    found = {}
+    for topic, types in sorted(node.get_topic_names_and_types()):
+        for name, kind in _TYPES.items():
+            # Depth of this node, of another one like it, or of an RGB-D camera.
+            if (kind in types and 'depth' not in topic.lower() and not is_own(topic)
+                    and node.count_publishers(topic)):
+                found[topic] = name
+    return found

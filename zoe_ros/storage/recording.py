@@ -1,0 +1,191 @@
+"""A rosbag2 as one recording: its files in order, with or without the metadata that name them."""
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+import re
+import shutil
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from zoe_ros.errors import first_line
+from zoe_ros.storage import Channel, EVER, mcap, sqlite, Storage, StorageError, zstd
+
+SUFFIXES = ('.mcap', '.db3')
+METADATA = 'metadata.yaml'
+_ROSBAG1_MAGIC = b'#ROSBAG V'
+
+
+class Recording:
+    """
+    The messages of a rosbag2; a context manager.
+
+    What can be read is given; what is missing is told by :meth:`defects`.
+
+    :ivar notes: what a user should know although nothing is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Open the files.
+
+        :param path: a folder, its metadata.yaml, or a storage file.
+        :raises StorageError: no file can be read.
+        """
+        self.notes: list[str] = []
+        self._path = path
+        self._storages: list[Storage] = []
+        self._missing: list[str] = []
+        self._announced: dict[str, int] = {}
+        self._unpacked: TemporaryDirectory[str] | None = None
+        try:
+            for file in self._files():
+                try:
+                    self._storages.append(self._open(file))
+                except (StorageError, OSError) as error:
+                    self._missing.append(first_line(error))
+            if not self._storages:
+                raise StorageError('; '.join(self._missing) or 'it has no storage file')
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Recording:
+        """Return self; the files are open already."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        for storage in self._storages:
+            storage.close()
+        if self._unpacked is not None:
+            self._unpacked.cleanup()
+
+    @property
+    def channels(self) -> list[Channel]:
+        """Return the channels of all files."""
+        return [channel for storage in self._storages for channel in storage.channels.values()]
+
+    def count(self, topic: str, kinds: Collection[str]) -> int:
+        """Return how many messages of a topic the bag says it holds."""
+        held = sum(channel.count for channel in self.channels
+                   if channel.topic == topic and channel.kind in kinds)
+        return max(held, self._announced.get(topic, 0))
+
+    def defects(self) -> list[str]:
+        """Return what is known by now to be missing."""
+        return self._missing + [text for storage in self._storages for text in storage.defects]
+
+    def messages(self, topic: str, kinds: Collection[str], start: int = 0,
+                 stop: int = EVER) -> Iterator[tuple[str, int, bytes]]:
+        """
+        Give the messages of a topic of some types, file by file, in the order of recording.
+
+        :param start, stop: times of recording [ns].
+        :return: the type of each, when it was recorded [ns], and its CDR.
+        """
+        for storage in self._storages:
+            found = {number: channel.kind for number, channel in storage.channels.items()
+                     if channel.topic == topic and channel.kind in kinds
+                     and channel.encoding == 'cdr'}
+            # One type: a topic of both kinds of images has no sense.
+            for kind in sorted(set(found.values())):
+                numbers = [number for number, own in found.items() if own == kind]
+                for recorded, data in storage.messages(numbers, start, stop):
+                    yield kind, recorded, data
+
+    # --- files ---
+
+    def _files(self) -> list[Path]:
+        """Return the files of the recording in their order."""
+        if self._path.name == METADATA:
+            self._path = self._path.parent
+        if not self._path.is_dir():
+            return [self._path]
+        present = storage_files(self._path)
+        if not (self._path / METADATA).is_file():
+            self.notes.append(f'there is no {METADATA}: the files are read in the order of their '
+                              'names')
+            return present
+        try:
+            names = self._read_metadata()
+        except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            if not present:
+                raise StorageError(f'{METADATA}: {first_line(error)}') from None
+            self.notes.append(f'{METADATA} is damaged: the files are read in the order of their '
+                              'names')
+            return present
+        files = [self._find(name) for name in names]
+        if not any(files) and present:
+            self.notes.append(f'{METADATA} names other files than there are')
+            return present
+        self._missing += [f'{name} is missing' for name, file in zip(names, files) if not file]
+        return [file for file in files if file]
+
+    def _read_metadata(self) -> list[str]:
+        """Return the names of the files, and keep how many messages each topic has."""
+        content: Any = yaml.safe_load((self._path / METADATA).read_bytes())
+        information = content['rosbag2_bagfile_information']
+        announced: dict[str, int] = {}
+        for entry in information['topics_with_message_count']:
+            topic = str(entry['topic_metadata']['name'])
+            announced[topic] = announced.get(topic, 0) + int(entry['message_count'])
+        # Recorders of Dashing wrote whole paths; a bag may have been moved since.
+        names = [re.split(r'[\\/]', str(name))[-1] for name in information['relative_file_paths']]
+        self._announced = announced
+        return names
+
+    def _find(self, name: str) -> Path | None:
+        """Return a file that may have been unpacked, or packed, since."""
+        for candidate in (name, name.removesuffix('.zstd'), f'{name}.zstd'):
+            if (self._path / candidate).is_file():
+                return self._path / candidate
+        return None
+
+    def _open(self, path: Path) -> Storage:
+        """Open a file by its first bytes: neither suffix nor metadata need be right."""
+        with path.open('rb') as file:
+            start = file.read(16)
+        if start.startswith(zstd.MAGIC):
+            return self._open(self._unpack(path))
+        if start.startswith(_ROSBAG1_MAGIC):
+            raise StorageError(f'{path.name} is a bag of ROS 1')
+        if start.startswith(sqlite.MAGIC):
+            return sqlite.SqliteFile(path)
+        if start.startswith(mcap.MAGIC):
+            return mcap.McapFile(path)
+        raise StorageError(f'{path.name} is empty' if not start
+                           else f'{path.name} is neither MCAP nor SQLite')
+
+    def _unpack(self, path: Path) -> Path:
+        if self._unpacked is None:
+            self._unpacked = TemporaryDirectory(prefix='zoe_ros_')
+        target = Path(self._unpacked.name, path.name.removesuffix('.zstd'))
+        try:
+            with zstd.open_zstd(path) as packed, target.open('wb') as file:
+                shutil.copyfileobj(packed, file)
+        except (EOFError, zstd.ZstdError) as error:
+            # What was unpacked until here is a file that is cut off.
+            self._missing.append(f'{path.name}: {first_line(error)}')
+        return target
+
+
+def storage_files(folder: Path) -> list[Path]:
+    """Return the storage files of a folder in the order of their names, numbers as such."""
+    def order(path: Path) -> list[Any]:
+        return [(0, int(part), '') if part.isdigit() else (1, 0, part)
+                for part in re.split(r'(\d+)', path.name)]
+
+    return sorted((path for path in folder.iterdir() if is_storage_name(path.name)
+                   and path.is_file()), key=order)
+
+
+def is_storage_name(name: str) -> bool:
+    """Tell from its name whether a file is the storage of a rosbag2."""
+    return name.lower().removesuffix('.zstd').endswith(SUFFIXES)
