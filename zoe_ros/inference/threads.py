@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 import logging
 import os
 from pathlib import Path
-from threading import Lock
+from threading import local, Lock
 from time import monotonic, process_time
 from typing import NamedTuple
 
@@ -76,6 +76,7 @@ def _usage_or_none() -> Usage | None:
 
 
 _AT_IMPORT = _usage_or_none()
+_DEFAULT = torch.get_num_threads()
 
 
 def quota() -> float:
@@ -105,32 +106,38 @@ class ThreadBudget:
     """
     Gives each frame as many threads as there are cores to spare, at most torch's own choice.
 
-    Threads that the user has chosen stay, by the environment or by ``torch.set_num_threads``.
-    Several threads of Python may share a budget.
+    Threads that the user has chosen stay, by the environment or by ``torch.set_num_threads`` after
+    this package was imported. Several threads of Python may share a budget.
     """
 
     def __init__(self) -> None:
         """Begin with the cores that were free since this module was imported."""
-        self._most = self._threads = torch.get_num_threads()
+        self._threads = _DEFAULT
         self._before = _AT_IMPORT
         self._more = 0
         self._told = False
         self._lock = Lock()
+        self._here = local()
         self._chosen = next((name for name in _CHOICES if name in os.environ), '')
         if self._chosen:
-            log.info('%d threads, as %s says', self._most, self._chosen)
+            log.info('%d threads, as %s says', _DEFAULT, self._chosen)
 
     def frame(self) -> AbstractContextManager[None]:
         """Return a context in which torch uses the threads for a frame."""
+        if not hasattr(self._here, 'known'):
+            self._here.known = True
+            # A thread of Python begins with what torch uses then, perhaps for a frame of another.
+            if torch.get_num_threads() == self._threads and not self._chosen:
+                torch.set_num_threads(_DEFAULT)
         given = torch.get_num_threads()
-        adapts = not self._chosen and given == self._most > 1
+        adapts = not self._chosen and given == _DEFAULT > 1
         return torch_threads(self._choose() if adapts else given)
 
     def _choose(self) -> int:
         with self._lock:
             usage = _usage_or_none()
             if usage is None or self._before is None:
-                return self._most
+                return _DEFAULT
             if usage.wall - self._before.wall >= _WINDOW:
                 self._follow(min(usage.free_cores(self._before), quota()))
                 self._before = usage
@@ -138,11 +145,11 @@ class ThreadBudget:
 
     def _follow(self, free: float) -> None:
         """Take as many threads as fit into the cores that are free."""
-        fit = max(1, min(self._most, int(free + 1 - _ENOUGH)))
+        fit = max(1, min(_DEFAULT, int(free + 1 - _ENOUGH)))
         self._more = self._more + 1 if fit > self._threads else 0
-        if fit >= self._threads and self._more < _PATIENCE:
+        if fit == self._threads or 0 < self._more < _PATIENCE:
             return
         log.log(logging.DEBUG if self._told else logging.INFO,
                 '%d of %d threads: other processes leave %.1f cores; this follows them from '
-                'frame to frame', fit, self._most, free)
+                'frame to frame', fit, _DEFAULT, free)
         self._threads, self._more, self._told = fit, 0, True
