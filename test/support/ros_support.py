@@ -22,7 +22,7 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
-from zoe_ros.messages import DEPTH_ENCODINGS
+from zoe_ros.images import DEPTH_ENCODINGS
 
 ROS = bags.rclpy_family()
 ROOT = Path(__file__).resolve().parents[2]
