@@ -1,6 +1,7 @@
 """Threads of a frame: as many as cores are free, unless the user has chosen; never other depth."""
 from concurrent.futures import ThreadPoolExecutor
 import os
+from pathlib import Path
 import subprocess
 import sys
 from time import perf_counter, sleep
@@ -8,13 +9,13 @@ from time import perf_counter, sleep
 import made_up
 import numpy as np
 import pytest
-from ros_support import ROOT
 import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.inference import threads
 from zoe_ros.inference.threads import quota, ThreadBudget, Usage
 
+ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = 4     # threads that torch would take
 
 
@@ -38,7 +39,7 @@ def used(budget):
 
 
 @pytest.mark.parametrize('free, expected', [
-    (0.0, 1), (0.6, 1), (1.0, 1), (1.6, 1), (1.7, 2), (2.0, 2), (3.6, 3), (3.7, 4), (4.0, 4),
+    (0.0, 1), (0.6, 1), (1.0, 1), (1.6, 1), (1.7, 2), (2.0, 2), (3.6, 2), (3.7, 4), (4.0, 4),
     (64.0, 4)])
 def test_a_frame_gets_the_cores_that_are_free(budget, free, expected):
     for _ in range(3):
@@ -139,7 +140,7 @@ from zoe_ros import DepthEstimator
 options = {options!r}
 estimator = DepthEstimator.load({variant!r}, {weights!r}, device='cpu', **options)
 for size in ((48, 64), (111, 87), (480, 640)):
-    for count in (1, 2, 3, 5, 8):
+    for count in (1, 2, 4, 8):
         estimator.threads._chosen = 'this test'
         torch.set_num_threads(count)
         for router in ('indoor', 'outdoor', 'auto'):
@@ -180,7 +181,7 @@ def test_the_full_model_does_not_depend_on_the_number_of_threads(dtype):
     before = torch.get_num_threads()
     try:
         found = []
-        for count in (1, 2, 4):
+        for count in (1, 2, 4, 8):
             torch.set_num_threads(count)
             found.append(estimator.predict(image).depth)
     finally:
