@@ -15,7 +15,7 @@ LAYERS = [
     ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
     ['model.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
-     'inference.defaults'],
+     'inference.defaults', 'inference.threads'],
     ['inference.preprocess', 'inference.graphs', 'refine', 'cloud'],
     ['inference.runner', 'training_camera'],
     ['inference.engine', 'camera_tables'],

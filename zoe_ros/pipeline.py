@@ -160,8 +160,9 @@ class Pipeline:
             scale = settings.depth_scale * (factor if settings.focal_correction else 1.0)
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
-        found = to_camera(net, scale, prepared.view, unprojection, settings,
-                          self._estimator.runner.graphs, clock)
+        with self._estimator.threads.frame():
+            found = to_camera(net, scale, prepared.view, unprojection, settings,
+                              self._estimator.runner.graphs, clock)
         with clock('images'):
             if self._rectified and info is not None:
                 info = pinhole_info(self._types, info)

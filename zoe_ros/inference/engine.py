@@ -23,6 +23,7 @@ from zoe_ros.inference.routing import (
     most_probable,
 )
 from zoe_ros.inference.runner import ModelRunner
+from zoe_ros.inference.threads import ThreadBudget, torch_threads
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights, SHIPPED
@@ -76,6 +77,7 @@ class DepthEstimator:
 
     :ivar weights: the file that the model was loaded from, or None.
     :ivar runner: runs the model on pixels.
+    :ivar threads: how many threads a frame gets on a CPU.
     """
 
     weights: Path | None = None
@@ -96,6 +98,7 @@ class DepthEstimator:
         self.router = router
         self.device = next(model.parameters()).device
         self.runner = ModelRunner(self.model, position_memory)
+        self.threads = ThreadBudget()
 
     @classmethod
     def load(cls, variant: str = '', weights: str | Path | None = None, device: str = 'auto',
@@ -215,6 +218,10 @@ class DepthEstimator:
         """
         for image in images:
             _check_image(image)
+        with self.threads.frame():
+            return self._predict_batch(images)
+
+    def _predict_batch(self, images: Sequence[np.ndarray]) -> list[DepthPrediction]:
         nets = self.infer(images)
         found: dict[int, torch.Tensor | None] = {}
         for plan in dict.fromkeys(net.plan for net in nets):
@@ -246,8 +253,9 @@ class DepthEstimator:
         results: dict[int, NetworkDepth] = {}
         for size in dict.fromkeys(plan.net for plan in plans):
             rows = [i for i, plan in enumerate(plans) if plan.net == size]
-            group = self._run([images[i] for i in rows], [plans[i] for i in rows],
-                              [choosers[i] for i in rows], deviation)
+            with self.threads.frame():
+                group = self._run([images[i] for i in rows], [plans[i] for i in rows],
+                                  [choosers[i] for i in rows], deviation)
             results.update(zip(rows, group))
         return [results[i] for i in range(len(images))]
 
@@ -287,9 +295,11 @@ class DepthEstimator:
         tensors = [image for image in images if isinstance(image, torch.Tensor)]
         stacked = torch.stack(tensors) if tensors else stack(
             [image for image in images if isinstance(image, np.ndarray)], self.device)
-        return self._run_on_device(
-            ('pixels', plans[0]), partial(to_pixels, plan=plans[0]), stacked,
-            torch.Tensor.clone)
+        # torch's resize rounds differently on one thread than on several, which gain nothing here.
+        with torch_threads(1):
+            return self._run_on_device(
+                ('pixels', plans[0]), partial(to_pixels, plan=plans[0]), stacked,
+                torch.Tensor.clone)
 
     def _run_on_device(self, key: tuple[Any, ...], work: Callable[[torch.Tensor], torch.Tensor],
                        given: torch.Tensor, take: Callable[[torch.Tensor], Any]) -> Any:

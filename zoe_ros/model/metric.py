@@ -66,7 +66,8 @@ class MetricBins(nn.Module):
 
     def project(self, bottleneck: torch.Tensor) -> torch.Tensor:
         """Return what the router and the seed bins see of the decoder's bottleneck."""
-        return self.bottleneck(bottleneck.to(self.bottleneck.weight.dtype))
+        layer = self.bottleneck
+        return pointwise(bottleneck.to(layer.weight.dtype), layer.weight, layer.bias)
 
     def embed(self, features: Features, bottleneck: torch.Tensor) -> Embeddings:
         """

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model.config import RouterConfig
-from zoe_ros.model.kernels import add_norm, linear
+from zoe_ros.model.kernels import add_norm, linear, pointwise
 
 # Positions that are kept: an image of 2048 x 2048 has as many tokens at stride 32.
 _POSITIONS = 4097
@@ -49,7 +49,8 @@ class Router(nn.Module):
         """Return logits (b, choices) for bottleneck features (b, channels, h, w)."""
         if self.fused:
             return self._forward_fused(bottleneck)
-        tokens = self.embed(bottleneck).flatten(2).transpose(1, 2)      # b n d
+        tokens = pointwise(bottleneck, self.embed.weight, self.embed.bias)
+        tokens = tokens.flatten(2).transpose(1, 2)                      # b n d
         tokens = F.pad(tokens, (0, 0, 1, 0))                            # a class token of zeros
         tokens = tokens + sinusoid(tokens.shape[1], tokens.shape[2], tokens.device, tokens.dtype)
         return self.classifier(self.encoder(tokens)[:, 0])

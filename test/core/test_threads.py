@@ -1,0 +1,189 @@
+"""Threads of a frame: as many as cores are free, unless the user has chosen; never other depth."""
+from concurrent.futures import ThreadPoolExecutor
+import os
+from pathlib import Path
+import subprocess
+import sys
+from time import perf_counter, sleep
+
+import made_up
+import numpy as np
+import pytest
+import torch
+
+from zoe_ros import DepthEstimator
+from zoe_ros.inference import threads
+from zoe_ros.inference.threads import quota, ThreadBudget, Usage
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT = 4     # threads that torch would take
+
+
+@pytest.fixture
+def budget(monkeypatch):
+    """Return a budget of four threads that measures only when a test says so."""
+    monkeypatch.setattr(threads, '_DEFAULT', DEFAULT)
+    monkeypatch.setattr(threads, '_WINDOW', float('inf'))
+    for name in threads._CHOICES:
+        monkeypatch.delenv(name, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(DEFAULT)
+    yield ThreadBudget()
+    torch.set_num_threads(before)
+
+
+def used(budget):
+    """Return the threads of torch in a frame."""
+    with budget.frame():
+        return torch.get_num_threads()
+
+
+@pytest.mark.parametrize('free, expected', [
+    (0.0, 1), (0.6, 1), (1.0, 1), (1.6, 1), (1.7, 2), (2.0, 2), (3.6, 2), (3.7, 4), (4.0, 4),
+    (64.0, 4)])
+def test_a_frame_gets_the_cores_that_are_free(budget, free, expected):
+    for _ in range(3):
+        budget._follow(free)
+    assert used(budget) == expected
+    assert torch.get_num_threads() == DEFAULT       # outside of the frame
+
+
+def test_fewer_threads_at_once_and_more_when_it_lasts(budget):
+    budget._follow(1.0)
+    assert used(budget) == 1
+    budget._follow(4.0)
+    assert used(budget) == 1
+    budget._follow(1.0)
+    budget._follow(4.0)
+    assert used(budget) == 1
+    budget._follow(4.0)
+    assert used(budget) == 4
+    budget._follow(2.0)
+    assert used(budget) == 2
+
+
+def test_what_is_chosen_is_logged_once(budget, caplog):
+    with caplog.at_level('INFO', 'zoe_ros'):
+        for free in (1.0, 4.0, 4.0, 1.0, 2.0, 2.0):
+            budget._follow(free)
+    text, = (record.getMessage() for record in caplog.records)
+    assert text.startswith('1 of 4 threads: other processes leave 1.0 cores')
+
+
+@pytest.mark.parametrize('name', ['OMP_NUM_THREADS', 'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT',
+                                  'KMP_BLOCKTIME', 'MKL_NUM_THREADS'])
+def test_the_users_environment_stands(budget, monkeypatch, name):
+    monkeypatch.setenv(name, '2')
+    own = ThreadBudget()
+    own._follow(0.0)
+    assert used(own) == DEFAULT
+
+
+@pytest.mark.parametrize('own', [1, 3, 5])
+def test_the_users_threads_stand(budget, own):
+    used(budget)
+    budget._follow(2.0)
+    torch.set_num_threads(own)
+    assert used(budget) == own
+    assert torch.get_num_threads() == own
+
+
+def test_a_thread_that_begins_within_the_frame_of_another_gets_its_own(budget):
+    budget._follow(1.0)
+    with budget.frame(), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 1     # what torch makes of it
+        assert pool.submit(used, budget).result() == 1
+        budget._follow(4.0)
+        budget._follow(4.0)
+        assert pool.submit(used, budget).result() == DEFAULT
+
+
+def test_a_measurement_sees_what_others_leave():
+    cores = len(os.sched_getaffinity(0))
+    before = Usage.now()
+    end = perf_counter() + 0.5
+    while perf_counter() < end:
+        pass
+    after = Usage.now()
+    mine = (after.own - before.own) / (after.wall - before.wall)
+    assert 0 < mine <= after.free_cores(before) + 0.05 <= cores + 0.3
+    busy = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(2 * cores)]
+    try:
+        sleep(0.5)
+        before = Usage.now()
+        sleep(1)
+        assert Usage.now().free_cores(before) < 0.5
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize('text, cores', [
+    ('200000 100000\n', 2), ('50000 100000\n', 0.5), ('max 100000\n', np.inf), ('', np.inf)])
+def test_quota_of_a_container(tmp_path, monkeypatch, text, cores):
+    file = tmp_path / 'cpu.max'
+    file.write_text(text)
+    monkeypatch.setattr(threads, '_QUOTA', file)
+    assert quota() == cores
+    monkeypatch.setattr(threads, '_QUOTA', tmp_path / 'none')
+    assert quota() == np.inf
+
+
+BITS = """
+import sys
+
+import bags
+import torch
+from zoe_ros import DepthEstimator
+
+options = {options!r}
+estimator = DepthEstimator.load({variant!r}, {weights!r}, device='cpu', **options)
+for size in ((48, 64), (111, 87), (480, 640)):
+    for count in (1, 2, 4, 8):
+        estimator.threads._chosen = 'this test'
+        torch.set_num_threads(count)
+        for router in ('indoor', 'outdoor', 'auto'):
+            estimator.router = router
+            net, = estimator.infer([bags.picture(*size)], deviation=True)
+            depth = estimator.predict(bags.picture(*size)).depth
+            found = (net.depth, net.deviation, torch.from_numpy(depth))
+            if count == 1:
+                first = {{**(first if router != 'indoor' else {{}}), router: found}}
+            for a, b in zip(found, first[router], strict=True):
+                assert torch.equal(a.nan_to_num(), b.nan_to_num()), (size, count, router)
+"""
+
+
+@pytest.mark.parametrize('options', [
+    {'precision': 'fp32'}, {'precision': 'bf16'},
+    {'precision': 'fp32', 'aspect': 'keep', 'pad': True, 'flip': True}], ids=str)
+@pytest.mark.parametrize('variant', ['mobile', 'tiny'])
+def test_depth_does_not_depend_on_the_number_of_threads(variant, options, tiny_weights):
+    weights = str(tiny_weights) if variant == 'tiny' else None
+    code = BITS.format(variant=variant, weights=weights, options=options)
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT / "test" / "support"}'})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.full
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_the_full_model_does_not_depend_on_the_number_of_threads(dtype):
+    from zoe_ros.benchmark import made_up_model
+    from zoe_ros.model.config import VARIANTS
+
+    image = (255 * made_up.tensor_for('image', (12, 16, 3)).sigmoid()).byte().numpy()
+    image = np.kron(image, np.ones((40, 40, 1), np.uint8))
+    estimator = DepthEstimator(made_up_model(VARIANTS['nk']).set_precision(dtype).pack())
+    estimator.threads._chosen = 'this test'
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 4, 8):
+            torch.set_num_threads(count)
+            found.append(estimator.predict(image).depth)
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(depth, found[0]) for depth in found)

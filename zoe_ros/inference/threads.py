@@ -1,0 +1,157 @@
+"""
+How many threads a frame on a CPU gets: as many as the machine has cores to spare.
+
+The threads of a network wait for each other some hundred times a frame. Where other processes take
+the cores, each wait lasts until the scheduler brings the last thread back: on two busy cores two
+threads were measured to be forty times slower than one. So the cores that others leave are
+measured between frames, and no frame gets more threads than that: all of them, or a power of two,
+because 1, 2, 4 and 8 threads give the same depth to the bit. Other numbers round differently here
+and there.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+import logging
+import os
+from pathlib import Path
+from threading import local, Lock
+from time import monotonic, process_time
+from typing import NamedTuple
+
+import torch
+
+log = logging.getLogger(__name__)
+
+# Whoever sets one of these has chosen.
+_CHOICES = ('OMP_NUM_THREADS', 'OMP_THREAD_LIMIT', 'OMP_DYNAMIC', 'OMP_WAIT_POLICY',
+            'OMP_PROC_BIND', 'OMP_PLACES', 'GOMP_SPINCOUNT', 'GOMP_CPU_AFFINITY',
+            'KMP_AFFINITY', 'KMP_BLOCKTIME', 'MKL_NUM_THREADS')
+_PROCESSORS = Path('/proc/stat')
+_QUOTA = Path('/sys/fs/cgroup/cpu.max')     # of a container, as seen from inside of it
+_WINDOW = 0.2           # [s] shortest time to measure over: /proc/stat counts hundredths
+# A core counts as free if others leave this share of it.
+_ENOUGH = 0.65
+# More threads only after so many measurements in a row that allow them; fewer at once.
+_PATIENCE = 2
+
+
+class Usage(NamedTuple):
+    """
+    Times since some moment in the past [s].
+
+    :param wall: of the clock.
+    :param own: of all cores, used by this process.
+    :param idle: of all cores that this process may use, used by no process.
+    """
+
+    wall: float
+    own: float
+    idle: float
+
+    @staticmethod
+    def now() -> Usage:
+        """
+        Read the clocks.
+
+        :raises OSError, ValueError, AttributeError: this system does not have them.
+        """
+        mine = {f'cpu{number}' for number in os.sched_getaffinity(0)}
+        ticks = 0
+        for line in _PROCESSORS.read_text().splitlines():
+            name, *fields = line.split()
+            if name in mine:
+                ticks += int(fields[3]) + int(fields[4])        # idle, and idle with a disk busy
+        return Usage(monotonic(), process_time(), ticks / os.sysconf('SC_CLK_TCK'))
+
+    def free_cores(self, before: Usage) -> float:
+        """Return how many cores, on average, other processes have left since then."""
+        return (self.own - before.own + self.idle - before.idle) / (self.wall - before.wall)
+
+
+def _usage_or_none() -> Usage | None:
+    try:
+        return Usage.now()
+    except (OSError, ValueError, AttributeError):       # macOS, Windows, a closed /proc
+        return None
+
+
+_AT_IMPORT = _usage_or_none()
+_DEFAULT = torch.get_num_threads()
+
+
+def quota() -> float:
+    """Return the cores that a container may use at a time; infinite where it has no limit."""
+    try:
+        allowed, period = _QUOTA.read_text().split()
+        return int(allowed) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return float('inf')
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` threads within the block, where this thread of Python calls it."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class ThreadBudget:
+    """
+    Gives each frame as many threads as there are cores to spare, at most torch's own choice.
+
+    Threads that the user has chosen stay, by the environment or by ``torch.set_num_threads`` after
+    this package was imported. Several threads of Python may share a budget.
+    """
+
+    def __init__(self) -> None:
+        """Begin with the cores that were free since this module was imported."""
+        self._threads = _DEFAULT
+        self._before = _AT_IMPORT
+        self._more = 0
+        self._told = False
+        self._lock = Lock()
+        self._here = local()
+        self._chosen = next((name for name in _CHOICES if name in os.environ), '')
+        if self._chosen:
+            log.info('%d threads, as %s says', _DEFAULT, self._chosen)
+
+    def frame(self) -> AbstractContextManager[None]:
+        """Return a context in which torch uses the threads for a frame."""
+        if not hasattr(self._here, 'known'):
+            self._here.known = True
+            # A thread of Python begins with what torch uses then, perhaps for a frame of another.
+            if torch.get_num_threads() == self._threads and not self._chosen:
+                torch.set_num_threads(_DEFAULT)
+        given = torch.get_num_threads()
+        adapts = not self._chosen and given == _DEFAULT > 1
+        return torch_threads(self._choose() if adapts else given)
+
+    def _choose(self) -> int:
+        with self._lock:
+            usage = _usage_or_none()
+            if usage is None or self._before is None:
+                return _DEFAULT
+            if usage.wall - self._before.wall >= _WINDOW:
+                self._follow(min(usage.free_cores(self._before), quota()))
+                self._before = usage
+            return self._threads
+
+    def _follow(self, free: float) -> None:
+        """Take as many threads as fit into the cores that are free."""
+        cores = max(1, int(free + 1 - _ENOUGH))
+        fit = _DEFAULT if cores >= _DEFAULT else 1 << (cores.bit_length() - 1)
+        self._more = self._more + 1 if fit > self._threads else 0
+        if fit == self._threads or 0 < self._more < _PATIENCE:
+            return
+        log.log(logging.DEBUG if self._told else logging.INFO,
+                '%d of %d threads: other processes leave %.1f cores; this follows them from '
+                'frame to frame', fit, _DEFAULT, free)
+        self._threads, self._more, self._told = fit, 0, True
