@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage
 from zoe_ros import DepthEstimator
 from zoe_ros.bag import BagReader
 from zoe_ros.images import decode_image
-from zoe_ros.messages import nanoseconds, pack_array
+from zoe_ros.messages import CameraInfoBuffer, nanoseconds, pack_array
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.run import run
@@ -162,7 +162,8 @@ def test_parameters_reach_the_estimator(tiny_weights):
         chosen = DepthParameters(**parameters)
         estimator = DepthEstimator.load('tiny', tiny_weights, device='cpu',
                                         precision=chosen.precision, aspect=chosen.aspect)
-        expected, _ = Pipeline(estimator, None, chosen, False).predict_image(tall)
+        expected, _ = Pipeline(estimator, None, chosen, CameraInfoBuffer(),
+                               False).predict_image(tall)
         found.append(expected.tobytes())
         depth, _ = ask_once(tiny_weights, tall, **parameters)
         np.testing.assert_array_equal(depth, expected)
