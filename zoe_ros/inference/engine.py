@@ -23,7 +23,7 @@ from zoe_ros.inference.routing import (
     most_probable,
 )
 from zoe_ros.inference.runner import ModelRunner
-from zoe_ros.inference.threads import ThreadBudget, torch_threads
+from zoe_ros.inference.threads import ThreadBudget
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights, SHIPPED
@@ -295,11 +295,9 @@ class DepthEstimator:
         tensors = [image for image in images if isinstance(image, torch.Tensor)]
         stacked = torch.stack(tensors) if tensors else stack(
             [image for image in images if isinstance(image, np.ndarray)], self.device)
-        # torch's resize rounds differently on one thread than on several, which gain nothing here.
-        with torch_threads(1):
-            return self._run_on_device(
-                ('pixels', plans[0]), partial(to_pixels, plan=plans[0]), stacked,
-                torch.Tensor.clone)
+        return self._run_on_device(
+            ('pixels', plans[0]), partial(to_pixels, plan=plans[0]), stacked,
+            torch.Tensor.clone)
 
     def _run_on_device(self, key: tuple[Any, ...], work: Callable[[torch.Tensor], torch.Tensor],
                        given: torch.Tensor, take: Callable[[torch.Tensor], Any]) -> Any:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch.nn import functional as F
 
+from zoe_ros.inference.threads import torch_threads
+
 MULTIPLE = 32
 
 
@@ -78,7 +80,10 @@ def to_pixels(images: torch.Tensor, plan: SizePlan) -> torch.Tensor:
     pixels = images.permute(0, 3, 1, 2).float()
     if any(plan.pad):
         pixels = F.pad(pixels, (plan.pad[1], plan.pad[1], plan.pad[0], plan.pad[0]), 'reflect')
-    pixels = F.interpolate(pixels, plan.net, mode='bilinear', align_corners=True).contiguous()
+    # On a CPU this rounds differently on one thread than on several, which gain little here.
+    with torch_threads(1):
+        pixels = F.interpolate(pixels, plan.net, mode='bilinear', align_corners=True)
+    pixels = pixels.contiguous()
     return pixels.mul_(2 / 255).sub_(1)
 
 

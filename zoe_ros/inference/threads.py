@@ -136,10 +136,11 @@ class ThreadBudget:
 
     def _choose(self) -> int:
         with self._lock:
-            usage = _usage_or_none()
-            if usage is None or self._before is None:
+            if self._before is None:
                 return _DEFAULT
-            if usage.wall - self._before.wall >= _WINDOW:
+            # Reading the clocks of all cores is not for every frame.
+            if monotonic() - self._before.wall >= _WINDOW:
+                usage = Usage.now()
                 self._follow(min(usage.free_cores(self._before), quota()))
                 self._before = usage
             return self._threads
