@@ -78,7 +78,7 @@ setup(
             'flake8-import-order',
             'flake8-quotes',
             'ruff',
-            'scikit-image>=0.19',      # the sources of the sample bag's pictures
+            'scikit-image>=0.19',      # the sources of the pictures in test/golden
             'transformers>=4.50',
             'types-PyYAML',
             'types-tqdm',

@@ -100,3 +100,27 @@ def test_the_drive_has_true_depth():
     assert at == [*range(0, 16, 2), *range(56, 72, 2)]
     for i in range(len(depth)):
         assert depth[i].depth.shape == (360, 480) and depth[i].valid.mean() > 0.6
+
+
+GOLDEN_ROW = re.compile(r'\| `(?P<file>\w+\.npz)` \| [^|]+ \| (?P<author>[^|]+) \| '
+                        r'`skimage\.data\.(?P<source>\w+)` \| (?P<terms>CC0|public domain) \|')
+
+
+def test_every_golden_picture_is_that_of_its_row():
+    data = pytest.importorskip('skimage.data', reason='comes with the extra "dev"')
+    folder = ROOT / 'test' / 'golden'
+    found = [GOLDEN_ROW.fullmatch(line)
+             for line in (folder / 'LICENSES.md').read_text().splitlines()[8:]]
+    assert {row['file'] for row in found} == {file.name for file in folder.glob('*.npz')}
+    for row in found:
+        original = getattr(data, row['source'])
+        # scikit-image's own text names the author.
+        assert row['author'] in original.__doc__
+        picture = Image.fromarray(original()).convert('RGB')
+        image = np.load(folder / row['file'])['image']
+        height, width = image.shape[:2]
+        scale = min(picture.width / width, picture.height / height)
+        left, top = (picture.width - scale * width) / 2, (picture.height - scale * height) / 2
+        middle = picture.resize((width, height), Image.Resampling.BICUBIC,
+                                (left, top, picture.width - left, picture.height - top))
+        assert np.abs(np.asarray(middle, np.float32) - image).mean() < 3, row['file']
