@@ -67,7 +67,7 @@ def test_what_is_chosen_is_logged_once(budget, caplog):
         for free in (1.0, 4.0, 4.0, 1.0, 2.0, 2.0):
             budget._follow(free)
     text, = (record.getMessage() for record in caplog.records)
-    assert text.startswith('1 of 4 threads: other processes leave 1.0 cores')
+    assert text.startswith('1 of 4 threads, because other processes leave 1.0 cores')
 
 
 @pytest.mark.parametrize('name', ['OMP_NUM_THREADS', 'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT',

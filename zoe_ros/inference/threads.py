@@ -153,6 +153,6 @@ class ThreadBudget:
         if fit == self._threads or 0 < self._more < _PATIENCE:
             return
         log.log(logging.DEBUG if self._told else logging.INFO,
-                '%d of %d threads: other processes leave %.1f cores; this follows them from '
-                'frame to frame', fit, _DEFAULT, free)
+                '%d of %d threads, because other processes leave %.1f cores; adapted between '
+                'frames', fit, _DEFAULT, free)
         self._threads, self._more, self._told = fit, 0, True
