@@ -73,8 +73,8 @@ def _product(x, weight, total, PRECISION: tl.constexpr):
     """
     Return x W, plus ``total`` if given.
 
-    In TF32 mode matrix units truncate float32 to 10 bits, towards zero. So x is rounded here; W was
-    rounded when loaded (:func:`zoe_ros.model.fused.round_tf32`).
+    In TF32 mode matrix units truncate float32 to 10 bits, towards zero. So x is rounded here; W
+    was rounded when loaded (:func:`zoe_ros.model.fused.round_tf32`).
     """
     if PRECISION == 'tf32':
         x = ((x.to(tl.int32, bitcast=True) + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
