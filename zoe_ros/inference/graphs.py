@@ -31,8 +31,9 @@ class Graphs:
     failure affects only its own key. All graphs use one stream and share one memory pool, because
     only one graph runs at a time and its results are copied before the next graph runs.
 
-    :ivar in_background: do not wait for a recording; new work runs without a graph meanwhile. For
-                programs that never synchronise the whole device, which CUDA forbids during a recording.
+    :ivar in_background: do not wait for a recording; new work runs without a graph meanwhile.
+        For programs that never synchronise the whole device, which CUDA forbids during a
+        recording.
     """
 
     def __init__(self, device: torch.device) -> None:
