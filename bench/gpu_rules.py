@@ -7,9 +7,9 @@ The rules:
   within the device and a fill, which a CUDA graph may hold as a node of its own.
 * An operation that torch's C++ code composes of others counts as these others.
 * An elementwise operation, reduction, concatenation, interpolation, softmax or norm is one kernel.
-  It reads its inputs and writes its outputs, once each. What is broadcast is read at its own size;
-  what goes in twice is read once. Caches are left out: what one kernel has written is read from
-  memory by the next kernel.
+  The kernel reads each input and writes each output once. A broadcast input is read at its own
+  size, a repeated input once. Caches are ignored: a kernel reads the output of the previous one
+  from memory.
 * A matrix product and fused attention are one kernel each, whatever kernels the library runs. The
   bias of a product and a fused activation are added in the same kernel (cuBLASLt); a mask of
   attention is read once for the whole batch. Where torch chooses the kernel of attention, it first
@@ -20,11 +20,11 @@ The rules:
 * Padding by a constant is a fill and a copy, sorting is a fill of indices, a copy and the sort
   (ATen/native/cuda/Sort.cpp), a layer of nn.TransformerEncoder is nine kernels
   (ATen/native/transformers): four products, attention, two sums, two norms.
-* A gather reads what it takes, and no more than there is.
+* A gather reads the elements that it selects, at most the whole tensor.
 * An operator of this project (`zoe_ros::`) is one kernel.
 * FLOPs are those of products, convolutions and attention, by the registry of
   torch.utils.flop_counter. Those of our operators are registered there below.
-* What no rule knows counts as one kernel that reads and writes all its tensors, and is listed.
+* An unknown operation counts as one kernel that reads and writes all its tensors, and is listed.
 """
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from zoe_ros.model.zoedepth import SharedFeatures, ZoeDepth
 from zoe_ros.settings import BenchSettings, parse_size
 
 IMAGE = (480, 640)              # (height, width) [px] of the generated camera image
-# Size of the square matrices of the product: a GPU computes small ones faster than their launch.
+# Size of the square matrices of the product: on a GPU, small ones take less time than the launch.
 _SIDES = {'cpu': 2048, 'cuda': 8192}
 _WARM_UP = 2
 

@@ -26,7 +26,7 @@ class Camera:
     :param fx, fy, cx, cy: [px]; pixel (0, 0) is a centre, not a corner.
     :param model: one of ``DISTORTION_MODELS``. Without coefficients 'equidistant' is an ideal
         fisheye, whose angle grows with the distance from the centre; the others, and unknown
-            models except wide-angle ones, are pinhole cameras.
+        models except wide-angle ones, are pinhole cameras.
     :param distortion: k1 k2 p1 p2 k3 [k4 k5 k6], or k1 k2 k3 k4 of an equidistant camera.
     :raises ValueError: a focal length is not positive and finite, or the distortion is unknown.
     """

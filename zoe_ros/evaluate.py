@@ -31,7 +31,7 @@ class Evaluation:
     The metrics of a dataset.
 
     :param figures: the means of ``METRICS`` over the images, and the fraction of images that the
-            router sent to the head of their domain, if the model has a router.
+        router sent to the head of their domain, if the model has a router.
     :param rows: the metrics of each image, with the name of the image.
     :param pictures: (sample, prediction) of some images, spread over the dataset.
     """

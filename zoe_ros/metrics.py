@@ -44,7 +44,7 @@ def relative_improvement(figures: dict[str, float], reference: dict[str, float],
     Return the mean relative improvement over a reference, mRI (paper, section 4.2).
 
     :return: the mean over ``names`` of (r - t) / r where smaller is better, and (t - r) / r where
-            larger is better; 0.1 means 10 % better. NaN where the reference is 0.
+        larger is better; 0.1 means 10 % better. NaN where the reference is 0.
     """
     gains = []
     for name in names:

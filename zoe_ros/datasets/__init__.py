@@ -54,7 +54,7 @@ class EvalProtocol:
     crop: str = ''
 
     def mask(self, depth: np.ndarray) -> np.ndarray:
-        """Return the mask (h, w) of true depths [m] that count."""
+        """Return which pixels of true depth (h, w) [m] count."""
         h, w = depth.shape
         rows, columns = {
             'eigen': (slice(45, 471), slice(41, 601)),

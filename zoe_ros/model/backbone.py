@@ -81,7 +81,7 @@ class BeitBackbone(nn.Module):
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
         :param biases: of the first blocks, from :meth:`position_bias` at this grid; the biases
-                of the other blocks are computed here.
+            of the other blocks are computed here.
         :return: four maps (b, C_k, H/s, W/s), s = 4, 8, 16, 32.
         """
         grid = self.patch_grid(pixels)

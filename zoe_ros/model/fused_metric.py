@@ -36,7 +36,7 @@ class FusedMetric(nn.Module):
         Take the weights of a module.
 
         :param tf32: products may round their factors to 10 bits, which is enough for features
-                of a backbone in half precision.
+            of a backbone in half precision.
         """
         super().__init__()
         self.tf32 = tf32

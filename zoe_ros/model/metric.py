@@ -328,7 +328,7 @@ class LogBinomial(Distribution):
         self.mlp[2].get_parameter('bias').data.copy_(torch.tensor([0.0, 0.0, -3.0, 2.0]))
 
     def probabilities(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return probabilities (b, bins, H, W), from two outputs each for mode and temperature."""
+        """Return (b, bins, H, W), from two outputs each for mode and temperature."""
         p = raw + 1e-4
         mode = p[:, 0:1] / (p[:, 0:1] + p[:, 1:2])
         temperature = p[:, 2:3] / (p[:, 2:3] + p[:, 3:4])
@@ -351,7 +351,7 @@ class SoftmaxBins(Distribution):
             nn.Conv2d(channels // bottleneck_factor, bins, 1))
 
     def probabilities(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return probabilities (b, bins, H, W), from one output for each bin."""
+        """Return (b, bins, H, W), from one output for each bin."""
         return torch.softmax(raw, dim=1)
 
 

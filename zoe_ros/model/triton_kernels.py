@@ -22,7 +22,7 @@ def _corners(pixel, height, width, scale_y, scale_x, rows, columns):
     Find the four cells of a coarser map around pixels, corners aligned, like torch.
 
     :return: indices of the cells (upper left, upper right, lower left, lower right), and weights
-                of the lower row and of the right column.
+        of the lower row and of the right column.
     """
     image = pixel // (height * width)
     inner = pixel % (height * width)

@@ -138,7 +138,7 @@ def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
     Write weights and configuration as one safetensors file, completely or not at all.
 
     :param half: store matrices and kernels in float16, half the size. Vectors keep their type:
-            statistics of a normalisation can be too small for float16, and need little space.
+        statistics of a normalisation can be too small for float16, and need little space.
     """
     path = Path(path)
     part = path.with_name(path.name + '.part')
