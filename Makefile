@@ -18,12 +18,12 @@ demo: $(READY)            ## depth and clouds of the sample bag
 	$(BIN)/zoe run $(SAMPLE) --variant mobile
 
 # Style beside the tests: each keeps one processor busy.
-check: $(READY)           ## for daily use: style, types and the fast tests, in three minutes
+check: $(READY)           ## style, types and the fast tests, in three minutes
 	@$(BIN)/python -m pytest -q test/test_style.py & style=$$!; \
 	$(BIN)/python -m pytest -m 'not slow and not full' --ignore=test/test_style.py; tests=$$?; \
 	wait $$style && exit $$tests
 
-test: $(READY)            ## the whole test suite, lint and types included
+test: $(READY)            ## the whole test suite, style and types included
 	$(BIN)/python -m pytest
 
 lint: $(READY)            ## style and types only
@@ -33,7 +33,7 @@ lint: $(READY)            ## style and types only
 sample: $(READY)          ## make the sample bag again
 	$(BIN)/python docs/make_sample_bag.py
 
-bench: $(READY)           ## how fast the estimator is, what the node costs beside it, and how old its depth is
+bench: $(READY)           ## speed of the estimator, overhead of the node, and age of depth in the live node
 	$(BIN)/zoe bench
 	$(BIN)/python bench/bench_overhead.py
 	$(BIN)/python bench/bench_live.py
@@ -46,7 +46,7 @@ docs: $(READY)            ## the parameter file and the pictures of README and d
 	$(BIN)/python docs/make_overview.py docs/overview.png docs/drive.gif
 	$(BIN)/python docs/make_lenses.py docs/lenses.png
 
-clean:                    ## remove the environment and what tests left
+clean:                    ## remove the environment and files left by tests
 	rm -rf $(VENV) build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # The environment is complete when the stamp is newer than what names its contents.

@@ -2,11 +2,10 @@
 """
 Measure the latency of frames beside busy processes, as on a robot whose cores are shared.
 
-0 to twice as many processes as there are cores count in an endless loop; beside them the
-estimator processes 640 x 480 images one after the other, in turns with the ZoeDepth of
-transformers if asked. The fair share is what the scheduler owes a process with as many threads as
-cores: with B busy processes on N cores N / (N + B) of the machine, so a frame should take
-(N + B) / N of its time on the idle machine.
+From 0 to 2 N busy processes run endless loops on the N cores. Meanwhile the estimator processes
+640 x 480 images one by one, alternating with the ZoeDepth of transformers if requested. With B
+busy processes, the scheduler's fair share for a process of N threads is N / (N + B) of the
+machine, so a frame should take (N + B) / N times as long as on the idle machine.
 
     python bench/bench_busy.py [--variant mobile] [--precision fp32] [--against transformers]
 """
@@ -30,12 +29,12 @@ from zoe_ros.inference.engine import DTYPES
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.model.config import VARIANTS
 
-_SETTLE = 2.0       # [s] for the busy processes to start, and for the threads to follow them
+_SETTLE = 2.0       # [s] for the busy processes to start, and for the number of threads to adapt
 
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """Run so many processes that use a core each, as far as they get one."""
+    """Run ``count`` processes that each use a whole core if available."""
     processes = [subprocess.Popen([sys.executable, '-c', 'while True: pass'])
                  for _ in range(count)]
     try:
@@ -47,7 +46,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 def latencies(call: Callable[[], object], seconds: float, frames: int) -> np.ndarray:
-    """Return the times of calls [s]: of at least ``frames`` calls, for at least ``seconds``."""
+    """Return the times of calls [s], at least ``frames`` calls during at least ``seconds``."""
     start, found = perf_counter(), []
     while len(found) < frames or perf_counter() - start < seconds:
         begin = perf_counter()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """
-Measure what a frame costs against the resolution of the network and the number of cameras.
+Measure the time of a frame over the resolution of the network and the number of cameras.
 
-Calls `zoe bench` for each; prints a table in Markdown and, with --plot, draws it.
+Calls `zoe bench` for each case, prints a table in Markdown and, with --plot, draws a picture.
 
     python bench/bench_cost.py [--variant mobile] [--frames 20] [--plot docs/cost.png]
 """
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def plot(sizes: Sequence[dict[str, Any]], batches: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw both."""
+    """Draw the time over the resolution and over the number of cameras."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """
-Measure the live node end to end: how old depth is, and what is dropped, as the camera gets faster.
+Measure the live node end to end: age of depth and dropped images over the rate of the camera.
 
-A real node in a process of its own gets 640 x 480 images over DDS at 1, 2, 4 and 8 times the rate
-that it can do, measured first. Ages are those at which depth arrives here, from the stamp of its
-image; the stages are the node's own diagnostics. Publishing takes its share of the same processor.
+A node in a separate process receives 640 x 480 images over DDS at 1, 2, 4 and 8 times its maximum
+rate, which is measured first. The age is the time from the stamp of an image to the arrival of its
+depth here; the times of the stages come from the node's diagnostics. Publisher and node share one
+processor.
 
     python bench/bench_live.py [--seconds 15] [--plot docs/live.png] [-- -p variant:=nk ...]
 """
@@ -34,14 +35,14 @@ from zoe_ros.messages import nanoseconds, pack_array
 WIDTH, HEIGHT, FOCAL = 640, 480, 520.0
 FACTORS = (1, 2, 4, 8)
 STAGES = ('decode', 'network', 'images', 'cloud', 'publish')
-START = 120.0       # the most that the node may take until its first depth [s]
+START = 120.0       # timeout for the first depth [s]
 
 
 class Camera:
     """A camera and a listener on one thread."""
 
     def __init__(self) -> None:
-        """Join DDS, publish nothing yet."""
+        """Create publishers and subscriptions."""
         self.node = rclpy.create_node('bench_live')
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._images = self.node.create_publisher(Image, 'image_raw', qos)
@@ -68,9 +69,9 @@ class Camera:
             publisher.publish(message)
 
     def film(self, rate: float, seconds: float) -> int:
-        """Send images at a rate [Hz] for some time, listening; return how many."""
+        """Send images at a rate [Hz] for some time, and receive depth; return their number."""
         quiet = time.monotonic() + 0.5
-        while time.monotonic() < quiet:     # what comes of the images before
+        while time.monotonic() < quiet:     # depth of earlier images
             self._executor.spin_once(0.1)
         self.ages, self.reports = [], []
         begin, sent = time.monotonic(), 0
@@ -82,7 +83,7 @@ class Camera:
         return sent
 
     def wait_for_depth(self) -> None:
-        """Send images until depth comes."""
+        """Send images until depth arrives."""
         begin = time.monotonic()
         while not self.ages:
             if time.monotonic() - begin > START:
@@ -99,7 +100,7 @@ class Camera:
 
 
 def measure(camera: Camera, factor: float, capacity: float, seconds: float) -> dict[str, Any]:
-    """Return the figures at ``factor`` times the rate that the node can do, times in ms."""
+    """Return the results at ``factor`` times the node's maximum rate, times in ms."""
     sent = camera.film(factor * capacity, seconds)
     ages = np.array(camera.ages) * 1e3
     row: dict[str, Any] = {
@@ -115,7 +116,7 @@ def measure(camera: Camera, factor: float, capacity: float, seconds: float) -> d
 
 
 def memory_of(pid: int) -> float:
-    """Return the most that a process had in memory [MB]."""
+    """Return the peak memory of a process [MB]."""
     lines = Path(f'/proc/{pid}/status').read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith('VmHWM'))
 
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument('--plot', type=Path, help='file of a picture')
     parser.add_argument('ros', nargs='*', help='ROS arguments of the node')
     options = parser.parse_args()
-    # On this machine, and out of the way of other nodes.
+    # Only on this machine, and separate from other nodes.
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
     begin = time.monotonic()
@@ -165,7 +166,7 @@ def main() -> None:
         camera = Camera()
         camera.wait_for_depth()
         started = time.monotonic() - begin
-        camera.film(60.0, 4.0)      # warm
+        camera.film(60.0, 4.0)      # warm-up
         camera.film(60.0, 6.0)
         capacity = len(camera.ages) / 6.0
         rows = [measure(camera, factor, capacity, options.seconds) for factor in FACTORS]

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """
-Measure what the node costs beside the network: a 640 x 480 image in, depth and cloud published.
+Measure the time of the node outside the network: 640 x 480 image in, depth and cloud published.
 
-The network's answer is made up (a slanted room with an edge), everything else is the node's own
-code and real rclpy publishers with a subscription that listens. Beside it the naive way: a
+The output of the network is synthetic (a slanted wall and a box). Everything else is the node's
+code, with real rclpy publishers and a subscription. For comparison, the naive implementation: a
 message filled by assigning an array, a cloud packed point by point. Medians of one run.
 
     python bench/bench_overhead.py [--frames 200]
@@ -48,7 +48,7 @@ def room(size: tuple[int, int]) -> torch.Tensor:
 
 
 def naive(depth: np.ndarray, image: np.ndarray, focal: float) -> tuple[Image, PointCloud2]:
-    """Make the same two messages as many a node does."""
+    """Make the same two messages in the naive way that many nodes use."""
     message = Image(height=HEIGHT, width=WIDTH, encoding='32FC1', step=4 * WIDTH)
     message.data = depth.view(np.uint8).ravel()
     points = []
@@ -73,17 +73,17 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=200)
     frames = parser.parse_args().frames
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    keep_freed_memory()     # as the node does
+    keep_freed_memory()     # like the node
     rclpy.init()
     node = rclpy.create_node('bench_overhead')
     qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
     publishers = {name: node.create_publisher(kind, name, qos) for name, kind in KINDS.items()}
-    # Names and not messages: kept, these would take the memory that a frame frees for the next.
+    # Names, not messages: stored messages would occupy memory that a frame frees for the next.
     received = set()
     for name, kind in KINDS.items():
         node.create_subscription(kind, name, lambda _, name=name: received.add(name), qos)
 
-    # Only the sizes of the estimator matter here, not its network: no weights are needed.
+    # Only the sizes of the estimator matter here, so no weights are needed.
     config = VARIANTS['n']
     with torch.device('meta'):
         estimator = DepthEstimator(ZoeDepth(config))

@@ -1,12 +1,12 @@
 """
-Count, without a GPU, what one frame does on a CUDA device: kernels, bytes and FLOPs, by part.
+Count kernels, bytes and FLOPs of one frame on a CUDA device, by part, without a GPU.
 
-The code itself runs, on tensors that have shapes but no numbers (torch's fake tensors); what each
-operation costs is written down in gpu_rules.py. The time is an estimate from these counts and four
-ceilings, not a measurement: each kernel takes a fixed time, and beside that the longer of its
-traffic at the speed of a large copy and its FLOPs at the speed of a large product.
+The real code runs on tensors with shapes but without values (torch's fake tensors); gpu_rules.py
+defines the cost of each operation. The time is an estimate from these counts and four ceilings,
+not a measurement: each kernel takes a fixed time, plus the longer of two times: its traffic at the
+speed of a large copy, and its FLOPs at the speed of a large product.
 
-Not counted: copies between host and device, and what the node does with depth after predict().
+Not counted: copies between host and device, and the node's work after predict().
 """
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.zoedepth import ZoeDepth
 
 CUDA = torch.device('cuda', 0)
-# (height, width) of the image that goes in [px], and the memory for position biases [GiB], which
-# is the estimator's default.
+# (height, width) of the input image [px], and the memory for position biases [GiB], the default of
+# the estimator.
 IMAGE, POSITION_MEMORY = (480, 640), 1.0
-# Whatever runs within these functions of a model is of that part; the innermost one counts.
+# Operations inside these functions of a model belong to that part; the innermost function counts.
 PARTS = {
     'encode': 'encoder', 'decoder.skips': 'decoder', 'decoder.fuse': 'decoder',
     'metric.project': 'embeddings', 'metric.embed': 'embeddings',
@@ -44,7 +44,7 @@ AROUND = 'way in and out'
 
 
 class Ceilings(NamedTuple):
-    """What a device reaches: copy [TB/s], products in half and single [TFLOP/s], kernel [us]."""
+    """Limits of a device: copy [TB/s], products in half and single [TFLOP/s], kernel [us]."""
 
     copy: float = 3.0
     half: float = 700.0
@@ -55,11 +55,11 @@ class Ceilings(NamedTuple):
 @dataclass
 class Cost:
     """
-    What some kernels do.
+    The cost of several kernels.
 
-    :ivar weights, biases: read of the model's weights and of kept position biases [bytes].
-    :ivar rest: all other traffic, read and written [bytes].
-    :ivar estimate: of the time [ms].
+    :ivar weights, biases: reads of the model's weights and of cached position biases [bytes].
+    :ivar rest: all other reads and writes [bytes].
+    :ivar estimate: estimated time [ms].
     :ivar operations: name -> number of kernels, and their traffic without weights and biases.
     """
 
@@ -80,12 +80,12 @@ class Count:
     The costs of a frame by part.
 
     :ivar parts: name -> cost.
-    :ivar watch: see :class:`Watch`; knows what could not be counted well.
+    :ivar watch: see :class:`Watch`; lists operations that could not be counted exactly.
     """
 
     def __init__(self, ceilings: Ceilings, weights: Iterable[torch.Tensor],
                  biases: Iterable[torch.Tensor]) -> None:
-        """Start at zero, knowing the tensors of which reading is counted apart."""
+        """Start at zero; reads of the given tensors are counted separately."""
         self.parts: dict[str, Cost] = {}
         self.watch = Watch(self._add)
         self._ceilings = ceilings
@@ -95,20 +95,20 @@ class Count:
 
     @contextmanager
     def within(self, part: str) -> Iterator[None]:
-        """Count what follows to a part."""
+        """Count the following operations as a part."""
         before, self._part = self._part, part
         yield
         self._part = before
 
     def enclose(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
-        """Return a function that does the same, counted to a part."""
+        """Return a function that does the same, counted as a part."""
         def enclosed(*args: Any, **kwargs: Any) -> Any:
             with self.within(part):
                 return function(*args, **kwargs)
         return enclosed
 
     def total(self, *names: str) -> dict[str, float]:
-        """Return the numbers of several parts together."""
+        """Return the sum over several parts."""
         costs = [self.parts[name] for name in names if name in self.parts]
         return {number: sum(getattr(cost, number) for cost in costs) for number in NUMBERS}
 
@@ -145,7 +145,7 @@ class Count:
 
 
 def empty_model(config: ZoeConfig, dtype: torch.dtype, mode: FakeTensorMode) -> ZoeDepth:
-    """Return a model as the estimator has it on a GPU, with weights that have no numbers."""
+    """Return a model in the estimator's form for a GPU, with fake weights."""
     with torch.device('meta'):
         model = ZoeDepth(config)
     model.eval().requires_grad_(False).set_precision(dtype).pack()
@@ -168,7 +168,7 @@ def count_frame(config: ZoeConfig, dtype: torch.dtype, batch: int, deviation: bo
     with mode, torch.inference_mode():
         pixels = torch.empty(batch, 3, *config.image_size, device=CUDA)
         biases = PositionBiases(model, POSITION_MEMORY).get(pixels)
-        # What a model makes once and keeps is made before a graph is recorded.
+        # Cached tensors of a model are computed before a graph is recorded.
         run_frame(Count(ceilings, (), ()), model, biases, batch, deviation)
         count = Count(ceilings, [*model.parameters(), *model.buffers()], biases)
         for path, part in PARTS.items():
@@ -184,14 +184,15 @@ def count_frame(config: ZoeConfig, dtype: torch.dtype, batch: int, deviation: bo
 def run_frame(count: Count, model: ZoeDepth, biases: Sequence[torch.Tensor], batch: int,
               deviation: bool) -> None:
     """
-    Run what the estimator runs on a GPU: the only place that knows which functions those are.
+    Run the functions that the estimator runs on a GPU; no other code here knows them.
 
-    It follows `DepthEstimator.predict_batch` and the replay of a graph in zoe_ros/network.py.
+    Follows `DepthEstimator.predict_batch` and the replay of a graph in
+    zoe_ros/inference/runner.py.
     """
     plan = plan_sizes(IMAGE, model.config.image_size, 'stretch', False)
     images = torch.empty(batch, *IMAGE, 3, dtype=torch.uint8, device=CUDA)
     with count.within(AROUND):
-        # Out of the memory of one graph, and into that of the next.
+        # Copies between the memory of one graph and of the next.
         pixels = to_pixels(images, plan).clone().clone()
     found = by_heads(model, pixels, biases, deviation)
     depths, spreads = list(found.depth.values()), list(found.deviation.values())
@@ -204,7 +205,7 @@ def run_frame(count: Count, model: ZoeDepth, biases: Sequence[torch.Tensor], bat
 
 
 def report(count: Count) -> dict[str, Any]:
-    """Return all counts in a form fit for JSON; bytes, FLOPs, and estimates in ms."""
+    """Return all counts for JSON: bytes, FLOPs, and estimates in ms."""
     beside = [name for name in NETWORK if name not in ENCODER]
     sums = {'encoder': count.total(*ENCODER), 'beside the encoder': count.total(*beside),
             'network': count.total(*NETWORK), 'network, in and out': count.total(*NETWORK, AROUND)}
@@ -233,7 +234,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Count what is asked for; print a table and a last line of JSON."""
+    """Count as the options say; print a table and a last line of JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--variant', choices=VARIANTS, default='nk')

@@ -1,17 +1,17 @@
 """
-What an operation of torch costs on a CUDA device, told from shapes alone.
+The cost of an operation of torch on a CUDA device, derived from shapes only.
 
 The rules:
 
 * A view and an allocation cost nothing. Every other operation is at least one kernel, also a copy
   within the device and a fill, which a CUDA graph may hold as a node of its own.
-* An operation that torch composes of others counts as those; it is torch's own C++ that composes.
+* An operation that torch's C++ code composes of others counts as these others.
 * An elementwise operation, reduction, concatenation, interpolation, softmax or norm is one kernel.
-  It reads its inputs and writes its outputs, once each. What is broadcast is read at its own size;
-  what goes in twice is read once. Caches are left out: what one kernel has written is read from
-  memory by the next one.
-* A matrix product and fused attention are one kernel each, whatever the library makes of them. The
-  bias of a product is added within (cuBLASLt), as is an activation that is asked for; a mask of
+  The kernel reads each input and writes each output once. A broadcast input is read at its own
+  size, a repeated input once. Caches are ignored: a kernel reads the output of the previous one
+  from memory.
+* A matrix product and fused attention are one kernel each, whatever kernels the library runs. The
+  bias of a product and a fused activation are added in the same kernel (cuBLASLt); a mask of
   attention is read once for the whole batch. Where torch chooses the kernel of attention, it first
   pads a mask whose rows do not start at multiples of eight numbers.
 * A convolution by cuDNN is one kernel, with a copy before it if input or weight are in another
@@ -20,11 +20,11 @@ The rules:
 * Padding by a constant is a fill and a copy, sorting is a fill of indices, a copy and the sort
   (ATen/native/cuda/Sort.cpp), a layer of nn.TransformerEncoder is nine kernels
   (ATen/native/transformers): four products, attention, two sums, two norms.
-* A gather reads what it takes, and no more than there is.
+* A gather reads the elements that it selects, at most the whole tensor.
 * An operator of this project (`zoe_ros::`) is one kernel.
 * FLOPs are those of products, convolutions and attention, by the registry of
   torch.utils.flop_counter. Those of our operators are registered there below.
-* What no rule knows counts as one kernel that reads and writes all its tensors, and is listed.
+* An unknown operation counts as one kernel that reads and writes all its tensors, and is listed.
 """
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ONE_KERNEL = PRODUCTS - {'convolution'} | {
     'sum', 'mean', 'amax', 'argmax', 'cumsum', '_softmax', 'native_layer_norm',
     'upsample_bilinear2d', 'upsample_bicubic2d', 'upsample_nearest2d', 'cat', 'stack', 'repeat',
     'roll', '_to_copy', 'copy_'}
-# These read nothing, though some of them get a tensor.
+# These read no memory, although some of them get a tensor.
 FILLS = {'arange', 'scalar_tensor', 'fill_', 'zero_', *(
     f'{name}{kind}' for name in ('full', 'ones', 'zeros') for kind in ('', '_like')), *(
     f'new_{name}' for name in ('full', 'ones', 'zeros'))}
@@ -71,7 +71,7 @@ class Kernel(NamedTuple):
 
 class Watch(TorchDispatchMode):
     """
-    Hand every kernel of what runs under it to a function.
+    Passes every kernel of the operations in its context to a function.
 
     :ivar unknown: names of operations that no rule knows, and how often they ran.
     :ivar without_flops: operators of ours that no formula of FLOPs is registered for.
@@ -79,7 +79,7 @@ class Watch(TorchDispatchMode):
     """
 
     def __init__(self, launch: Callable[[Kernel], None]) -> None:
-        """Watch nothing yet; ``launch`` gets each kernel."""
+        """Pass each kernel to ``launch``."""
         super().__init__()
         self._launch = launch
         self.unknown: Counter[str] = Counter()
@@ -87,7 +87,7 @@ class Watch(TorchDispatchMode):
         self.host: Counter[str] = Counter()
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation on fake tensors and tell its kernels."""
+        """Run an operation on fake tensors and report its kernels."""
         kwargs = kwargs or {}
         name = op.overloadpacket.__name__
         if op.namespace == 'prim' or name in FREE:
@@ -96,7 +96,7 @@ class Watch(TorchDispatchMode):
             result, kernels = SPECIAL[name](op, *args, **kwargs)
         elif torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), _COMPOSITE):
             with self:
-                # Not op.decompose, which prefers rewritings that only compilers use.
+                # Not op.decompose, which prefers decompositions that only compilers use.
                 return op._op_dk(_COMPOSITE, *args, **kwargs)
         else:
             result = op(*args, **kwargs)
@@ -130,7 +130,7 @@ class Watch(TorchDispatchMode):
                 name in ONE_KERNEL | FILLS or name in SPECIAL
                 or torch.Tag.pointwise in op.tags):
             self.unknown[_name(op)] += 1
-        # A number that a kernel gets as an argument may be a tensor of the host without size.
+        # A scalar argument of a kernel may be a host tensor without dimensions.
         if any(not t.is_cuda and (t.dim() or name == '_to_copy') for t in tensors):
             self.host[_name(op)] += 1
 
@@ -142,7 +142,7 @@ def size_of(tensor: torch.Tensor) -> int:
 
 
 def distinct(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the tensors of a device without those that are the same piece of memory."""
+    """Return the tensors of a device, without those that share their memory."""
     found = {(t.untyped_storage()._cdata, t.storage_offset(), t.shape, t.stride()): t
              for t in tensors if t.is_cuda}
     return list(found.values())
@@ -153,7 +153,7 @@ def _convolution(op: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
     """Return result and kernels of a convolution of (b, c, h, w) by cuDNN."""
     last = torch.channels_last
     layout = last if last in (_layout(x), _layout(weight)) else torch.contiguous_format
-    # Fake tensors do not always have the layout that cuDNN's result has.
+    # Fake tensors do not always have the layout of cuDNN's result.
     result = torch.empty_like(op(x, weight, bias, *geometry), memory_format=layout)
     flops = flop_registry[op.overloadpacket](x, weight, bias, *geometry, out_val=result)
     copies = [(t, torch.empty_like(t, memory_format=layout)) for t in (x, weight)
@@ -168,7 +168,7 @@ def _convolution(op: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
 
 
 def _layout(x: torch.Tensor) -> torch.memory_format:
-    """Return the layout that torch takes a tensor for, as suggest_memory_format does."""
+    """Return the memory layout of a tensor by the rule of torch's suggest_memory_format."""
     return torch._prims_common.suggest_memory_format(x)
 
 
@@ -176,7 +176,7 @@ def _attention(op: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
                attn_mask: torch.Tensor | None = None, *rest: Any, **options: Any) -> Any:
     """Return result and kernels of fused attention over (b, heads, n, d)."""
     b, heads, n, _ = q.shape
-    # The fused kernels lay the heads of a token side by side.
+    # The fused kernels store the heads of a token side by side.
     result = q.new_empty(b, n, heads, v.shape[3]).transpose(1, 2)
     flops = sdpa_flop_count(q.shape, k.shape, v.shape)
     kernels, inputs = [], [q, k, v]
@@ -263,14 +263,14 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 
 
 def _named(op: Any, args: Any, kwargs: Any) -> list[tuple[Any, Any]]:
-    """Return the arguments of a call with what the schema says of them."""
+    """Return the arguments of a call with their entries in the schema."""
     arguments = op._schema.arguments
     return [*zip(arguments, args),
             *((argument, kwargs[argument.name]) for argument in arguments
               if argument.name in kwargs)]
 
 
-# Formulas of FLOPs get shapes for tensors.
+# FLOP formulas get shapes instead of tensors.
 
 @register_flop_formula(torch.ops.aten._addmm_activation)
 def _addmm_activation_flops(bias: Any, x: Any, weight: Any, *_: Any, **__: Any) -> int:
@@ -284,7 +284,7 @@ def _layers_flops(x: Any, weight1: Any, outputs: int) -> int:
 
 
 def _register() -> None:
-    """Register what our operators compute."""
+    """Register the FLOPs of our operators."""
     ours = torch.ops.zoe_ros
 
     @register_flop_formula(ours.pixel_mlp)

@@ -1,9 +1,9 @@
 """
-The choices of the paper against each other, on the synthetic world, with a small budget.
+Ablations of the paper's design choices on the synthetic world, with a small budget.
 
-Every model starts from the same relative stage of its seed and sees the same batches; what differs
-is one choice. Writes a table in Markdown; a run that is there already is not repeated, so that
-the seeds can also be run side by side, each in a process of its own.
+For each seed, all models start from the same relative stage and see the same batches; they differ
+in one choice. Writes a table in Markdown. Existing runs are not repeated, so that several
+processes can train different seeds in parallel.
 """
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def metric(**changes: object) -> ZoeConfig:
     return replace(BASE, metric=replace(BASE.metric, **changes))  # type: ignore[arg-type]
 
 
-# Row of the table -> the model, and how its router learns.
+# Row of the table -> model, and training of the router.
 CHOICES: dict[str, tuple[ZoeConfig, str]] = {
     'two heads, trained router (R.2), inverse attractors, log-binomial': (BASE, 'trained'),
     'labeled router (R.1; labels at inference, too)': (BASE, 'labeled'),
@@ -48,7 +48,7 @@ CHOICES: dict[str, tuple[ZoeConfig, str]] = {
 
 
 def main() -> None:
-    """Train and measure what is missing, then write the table."""
+    """Train and evaluate missing models, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('world', help='folder of zoe world')
     parser.add_argument('folder', type=Path, help='for the runs')
@@ -69,7 +69,7 @@ def main() -> None:
 
 def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[Dataset],
              held_out: Sequence[Dataset]) -> dict[str, float]:
-    """Return the figures of a choice, trained if need be."""
+    """Return the metrics of a choice; train the model if necessary."""
     run = options.folder / f'{list(CHOICES).index(name)}-seed{seed}'
     result = run / 'figures.json'
     if result.is_file():
@@ -86,7 +86,7 @@ def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[D
         output=str(run), **common), data, config=config)
     figures: dict[str, float] = {}
     for dataset in held_out:
-        # With labels at inference the head is forced; one head needs no choice.
+        # 'labeled' forces the head at inference, too; a single head needs no choice.
         estimator = DepthEstimator.load(
             weights=path, device='cpu', precision='fp32',
             router=dataset.domain if routing == 'labeled' else 'auto')
@@ -98,7 +98,7 @@ def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[D
 
 
 def constant(data: Sequence[Dataset], held_out: Sequence[Dataset]) -> dict[str, float]:
-    """Return the figures of one depth for every pixel of every image."""
+    """Return the metrics of predicting one constant depth for all pixels."""
     figures = {}
     values = np.concatenate([dataset[i].depth[::8, ::8].ravel() for dataset in data
                              for i in range(0, len(dataset), 4)])
@@ -113,7 +113,7 @@ def constant(data: Sequence[Dataset], held_out: Sequence[Dataset]) -> dict[str, 
 
 
 def table(rows: dict[str, list[dict[str, float]]]) -> str:
-    """Return mean and half the spread over the seeds, in Markdown."""
+    """Return mean and half of the range over the seeds, in Markdown."""
     columns = ['indoor REL', 'indoor delta1', 'outdoor REL', 'outdoor delta1']
     lines = ['| choice | ' + ' | '.join(columns) + ' | router accuracy |',
              '|---|' + '---|' * (len(columns) + 1)]

@@ -1,10 +1,10 @@
 """
-Train ZoeD-Mobile-NK from nothing, and put it where the package looks for it.
+Train ZoeD-Mobile-NK from random weights, and store the model in the package.
 
-Makes the synthetic world, with many scenes at half the size, with fewer at full size, and with
-many more of few frames, learns relative depth, then metric depth at half and at full size, takes
-the mean of the last two models, and measures it on the held-out scenes. Broken off, it goes on
-where it was.
+Renders three synthetic worlds: many scenes at half size, fewer at full size, and many more with
+few frames. Trains relative depth, then metric depth at half and at full size, averages the weights
+of the last two models, and evaluates the mean on the held-out scenes. An interrupted run continues
+where it stopped.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 from zoe_ros.model.hub import SHIPPED
 from zoe_ros.model.weights import load_model, open_checkpoint, save_model
 
-# Folder -> options. No scene to learn from is held out in the other: seeds tell splits apart.
+# Folder -> options. No training scene is held out in another world: seeds depend on the split.
 WORLDS = {
     'world-small': ('--scenes', '1000', '--held-out', '40', '--frames', '8',
                     '--height', '96', '--width', '128'),
@@ -28,8 +28,8 @@ WORLDS = {
     'world-most': ('--scenes', '1800', '--held-out', '1', '--frames', '3', '--seed', '2'),
 }
 COMMON = ('--variant', 'mobile', '--precision', 'bf16', '--workers', '1')
-# Folder -> worlds, the first of which also measures; options. Each stage begins with the model of
-# the one before.
+# Folder -> worlds, the first of which is also used for evaluation; options. Each stage starts from
+# the model of the previous stage.
 STAGES = {
     '1-relative': (['world-small'], (
         '--stage', 'relative', '--size', '96x128', '--steps', '1500', '--checkpoint-steps', '500',
@@ -53,12 +53,12 @@ STAGES = {
         '--steps', '360', '--checkpoint-steps', '360', '--batch', '16', '--learning-rate', '2e-4',
         '--warm-share', '0.05', '--seed', '48')),
 }
-# What ships is their mean, which measures better than either.
+# The mean of these models is shipped, because it is more accurate than both.
 AVERAGED = ('6-metric', '7-metric')
 
 
 def main() -> None:
-    """Do everything that is not done yet."""
+    """Run all steps that are not done yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path, help='for the worlds and the runs (8 GB)')
     parser.add_argument('--processes', type=int, default=os.cpu_count() or 1)
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def zoe(arguments: list[str], processes: int = 1) -> None:
-    """Run a command of zoe, in several processes that share its batches."""
+    """Run a command of zoe in several processes, which divide the batches."""
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(processes)]
     subprocess.run([sys.executable, *(launcher if processes > 1 else []), '-m', 'zoe_ros.cli',
                     *arguments], check=True, env={'OMP_NUM_THREADS': '1', **os.environ})

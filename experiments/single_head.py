@@ -1,8 +1,8 @@
 """
 The single-head baseline of ZoeD-Mobile-NK: stage 6 of make_mobile.py again, with one head.
 
-Same data, same order, same rates and as many steps from the same model, whose head for rooms now
-learns both domains. ``python experiments/single_head.py work/`` after make_mobile.py, or with
+Same data, order, learning rates, number of steps and initial model, but the indoor head learns
+both domains. Run ``python experiments/single_head.py work/`` after make_mobile.py, or with
 several processes by torchrun; then
 ``zoe eval work/world --weights work/6-single/model.safetensors``.
 """
@@ -20,7 +20,7 @@ from zoe_ros.training.trainer import train
 
 
 def main() -> None:
-    """Train the baseline, or go on with it."""
+    """Train the baseline, or continue the training."""
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path, help='of make_mobile.py')

@@ -1,4 +1,4 @@
-"""How fast the estimator is on this machine, beside the machine's own matrix product."""
+"""Speed of the estimator on this machine, compared with a matrix product."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -31,18 +31,18 @@ from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import SharedFeatures, ZoeDepth
 from zoe_ros.settings import BenchSettings, parse_size
 
-IMAGE = (480, 640)              # (height, width) [px] of the made-up camera image
-# Of the square matrices of the product: a GPU does the small ones faster than it is told to.
+IMAGE = (480, 640)              # (height, width) [px] of the generated camera image
+# Size of the square matrices of the product: on a GPU, small ones take less time than the launch.
 _SIDES = {'cpu': 2048, 'cuda': 8192}
 _WARM_UP = 2
 
 
 def bench(settings: BenchSettings) -> list[str]:
     """
-    Measure.
+    Run the benchmark.
 
     :return: lines of a table for people; the last line is JSON.
-    :raises ValueError: a choice that is not accepted.
+    :raises ValueError: a setting is not accepted.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -65,12 +65,12 @@ def bench(settings: BenchSettings) -> list[str]:
 
 
 def made_up_model(config: ZoeConfig) -> ZoeDepth:
-    """Build a model whose weights are random, the same each time, and spread through all parts."""
+    """Build a model with reproducible random weights in all parts."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = ZoeDepth(config)
         for name, parameter in model.named_parameters():
-            # Built, each block adds next to nothing, and positions do not matter.
+            # By default each block adds almost nothing, and positions have no effect.
             if name.rpartition('.')[2] in ('gamma_1', 'gamma_2'):
                 parameter.fill_(0.1)
             elif 'position_tables' in name:
@@ -79,7 +79,7 @@ def made_up_model(config: ZoeConfig) -> ZoeDepth:
 
 
 def network_flops(config: ZoeConfig, batch: int) -> int:
-    """Count the floating point operations (two for each multiply-add) of one pass of ours."""
+    """Count the FLOPs of one pass of our model, two for each multiply-add."""
     with torch.device('meta'):
         model = ZoeDepth(config)
         pixels = torch.empty(batch, 3, *config.image_size)
@@ -98,7 +98,7 @@ def product_speed(device: torch.device, dtype: torch.dtype) -> float:
 
 @torch.inference_mode()
 def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dict[str, Any]:
-    """Measure whole calls of the estimator, and apart from them each stage."""
+    """Measure whole calls of the estimator, and each stage separately."""
     estimator = DepthEstimator(model.pack())
     device, dtype = estimator.device, DTYPES[settings.precision]
     images = [made_up_image()] * settings.batch
@@ -107,7 +107,7 @@ def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
     first = perf_counter() - start
     for _ in range(_WARM_UP - 1):
         estimator.predict_batch(images)
-    # Before anything is measured that takes memory of its own.
+    # Before measurements that need memory of their own.
     memory = _memory(device)
     stages = _Stages(estimator, images)
     frames, peaks = [], []
@@ -119,7 +119,7 @@ def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
             times.setdefault(name, []).append(seconds)
     flops, peak = network_flops(config, settings.batch), float(np.median(peaks))
     median = float(np.median(frames))
-    # A GPU runs the network as one; its parts one by one, as timed, take longer.
+    # A GPU runs the network as one graph; the separately timed stages take longer.
     parts = ('network',) if 'network' in times else ('backbone', 'decoder', 'head')
     network = sum(float(np.median(times[name])) for name in parts)
     return {
@@ -136,7 +136,7 @@ def _measure(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dic
 
 
 class _Stages:
-    """The estimator's way of a frame, cut into the parts that are timed apart."""
+    """The stages of a frame in the estimator, timed separately."""
 
     def __init__(self, estimator: DepthEstimator, images: Sequence[np.ndarray]) -> None:
         self._model, self._runner = estimator.model, estimator.runner
@@ -145,7 +145,7 @@ class _Stages:
         self._images = images
 
     def run(self) -> dict[str, float]:
-        """Return the seconds of each stage, none of them overlapping."""
+        """Return the time of each stage [s], without overlap."""
         model, seconds = self._model, {}
 
         def timed(name: str, work: Callable[[], Any]) -> Any:
@@ -174,7 +174,7 @@ class _Stages:
 
 @torch.inference_mode()
 def _compare(settings: BenchSettings, config: ZoeConfig, model: ZoeDepth) -> dict[str, Any]:
-    """Measure the network of transformers with the same weights, in turns with ours."""
+    """Measure the network of transformers with the same weights, alternating with ours."""
     device, dtype = next(model.parameters()).device, DTYPES[settings.precision]
     theirs = transformers_model(model, dtype)
     estimator = DepthEstimator(model.pack())
@@ -219,7 +219,7 @@ def _by_router(model: ZoeDepth, count: int) -> Choose:
 
 
 def made_up_image() -> np.ndarray:
-    """Return an image of soft blobs, the same each time, (480, 640, 3) uint8."""
+    """Return a reproducible image of soft blobs, (480, 640, 3) uint8."""
     coarse = np.random.default_rng(0).uniform(0, 255, (8, 10, 3))
     return np.kron(coarse, np.ones((60, 64, 1))).astype(np.uint8)
 
@@ -240,9 +240,9 @@ def _ms(seconds: Sequence[float]) -> float:
 
 def _memory(device: torch.device) -> dict[str, float]:
     """
-    Return the memory [MB] of this process: the most it held on the host, and on the device now.
+    Return the memory of this process [MB]: peak on the host, and current use on the device.
 
-    On a device that is all that torch holds for the process, the memory of graphs included.
+    Memory on the device is all that torch has reserved, graphs included.
     """
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found: dict[str, float] = {'host': round(host)}
@@ -266,7 +266,7 @@ def _table(facts: dict[str, Any]) -> list[str]:
     lines = [f'{facts["variant"]} {facts["precision"]}, {facts["batch"]} x {width} x {height}, '
              f'{facts["device"]}, {facts["threads"]} threads, torch {facts["torch"]}']
     if facts['made_up_weights']:
-        lines.append('  the weights are made up: times are real, depths are not')
+        lines.append('  the weights are random: times are valid, depths are not')
     hidden = {'variant', 'precision', 'batch', 'size', 'device', 'threads', 'torch', 'weights',
               'made_up_weights', 'against'}
     for name, value in facts.items():

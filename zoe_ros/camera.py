@@ -1,4 +1,4 @@
-"""Cameras at a stated resolution: the ray of each pixel, and the pixel of each ray."""
+"""Cameras at a given resolution: the ray of each pixel, and the pixel of each ray."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.polynomial import Polynomial
 
 DISTORTION_MODELS = ('plumb_bob', 'rational_polynomial', 'equidistant')
-# Wide-angle models that are not known here: without coefficients they are no pinhole cameras.
+# Unsupported wide-angle models, which are not pinhole cameras even without coefficients.
 _WIDE_ANGLE = re.compile(
     r'fish|omni|mei|kannala|^kb|spher|^ds$|ucm|fov|atan|scara|ocam|theta|cylin|equi')
 _ITERATIONS = 50
@@ -25,8 +25,8 @@ class Camera:
     :param width, height: [px].
     :param fx, fy, cx, cy: [px]; pixel (0, 0) is a centre, not a corner.
     :param model: one of ``DISTORTION_MODELS``. Without coefficients 'equidistant' is an ideal
-        fisheye, whose angle grows with the distance from the centre; the others, and models that
-        are not known but by no means wide-angle ones, are pinhole cameras.
+        fisheye, whose angle grows with the distance from the centre; the others, and unknown
+        models except wide-angle ones, are pinhole cameras.
     :param distortion: k1 k2 p1 p2 k3 [k4 k5 k6], or k1 k2 k3 k4 of an equidistant camera.
     :raises ValueError: a focal length is not positive and finite, or the distortion is unknown.
     """
@@ -41,7 +41,7 @@ class Camera:
     distortion: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check what would otherwise surface as a cloud of nonsense."""
+        """Check all values, because wrong values would give wrong clouds without an error."""
         numbers = (self.fx, self.fy, self.cx, self.cy)
         if not (np.isfinite(numbers).all() and self.fx > 0 and self.fy > 0):
             raise ValueError('the camera is not calibrated (fx {:g}, fy {:g}, cx {:g}, '
@@ -57,7 +57,7 @@ class Camera:
         most = 4 if self.model == 'equidistant' else 8
         if any(self.distortion[most:]):
             raise ValueError(f"distortion model '{self.model}' with {len(self.distortion)} "
-                             f'coefficients: at most {most} are known')
+                             f'coefficients: at most {most} are supported')
 
     @property
     def _is_pinhole(self) -> bool:
@@ -81,7 +81,7 @@ class Camera:
         """
         Return the pixels (u, v) on which rays (x, y, 1) fall.
 
-        NaN beyond the angle at which the distortion model turns back.
+        NaN beyond the angle at which the distortion model stops being monotonic.
         """
         if not self._is_pinhole:
             if self.model == 'equidistant':
@@ -94,7 +94,7 @@ class Camera:
 
 def distort(x: np.ndarray, y: np.ndarray,
             coefficients: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the rays (x, y, 1) fall on a plumb_bob or rational_polynomial image plane."""
+    """Project rays (x, y, 1) to the image plane of plumb_bob or rational_polynomial."""
     k1, k2, p1, p2, k3, k4, k5, k6 = (*coefficients, *[0.0] * 8)[:8]
     r2 = x * x + y * y
     radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
@@ -104,7 +104,7 @@ def distort(x: np.ndarray, y: np.ndarray,
 
 def _undistort(xd: np.ndarray, yd: np.ndarray,
                coefficients: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Invert :func:`distort` by Newton's method; NaN where no ray leads."""
+    """Invert :func:`distort` by Newton's method; NaN where no ray exists."""
     x, y = xd.copy(), yd.copy()
     h = 1e-6
     with np.errstate(all='ignore'):
@@ -127,14 +127,14 @@ def _undistort(xd: np.ndarray, yd: np.ndarray,
 
 def _fold(coefficients: tuple[float, ...]) -> float:
     """
-    Return the squared radius at which the radial polynomial turns back, or infinity.
+    Return the squared radius up to which the radial polynomial is monotonic, or infinity.
 
-    Beyond it the model describes no lens, though it has solutions there, even mirrored ones.
+    Beyond this radius the model describes no lens, but has solutions, even mirrored ones.
     """
     k1, k2, _, _, k3, k4, k5, k6 = (*coefficients, *[0.0] * 8)[:8]
     u = Polynomial([0, 1])      # r^2
     above, below = Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6])
-    # d/dr of r * above / below, without its denominator; and the poles.
+    # Numerator of d/dr (r * above / below); and the poles.
     slope = above * below + 2 * u * (above.deriv() * below - above * below.deriv())
     roots = np.concatenate([p.trim(1e-12).roots() for p in (slope, below)])
     real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
@@ -143,7 +143,7 @@ def _fold(coefficients: tuple[float, ...]) -> float:
 
 def _distort_fisheye(x: np.ndarray, y: np.ndarray,
                      coefficients: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return where rays (x, y, 1) fall on an equidistant image plane."""
+    """Project rays (x, y, 1) to the image plane of the equidistant model."""
     k1, k2, k3, k4 = (*coefficients, *[0.0] * 4)[:4]
     r = np.hypot(x, y)
     theta = np.arctan(r)

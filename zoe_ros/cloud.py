@@ -1,4 +1,4 @@
-"""Depth to points in space, on the device that the depth is on."""
+"""Converts depth to points, on the device of the depth."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from zoe_ros.camera import Camera
 @dataclass(frozen=True, eq=False)
 class Unprojection:
     """
-    The rays of some pixels of a camera, kept on a device: they change with the camera only.
+    The rays of pixels of a camera, computed once per camera and kept on a device.
 
     :param rays: (3, rows, columns) x/z, y/z and 1 of every n-th pixel, NaN where no ray is known.
     :param stride: n.
@@ -23,7 +23,7 @@ class Unprojection:
     @staticmethod
     def from_camera(camera: Camera, stride: int = 1,
                     device: torch.device | str = 'cpu') -> Unprojection:
-        """Take every n-th row and column of the rays of a camera to a device."""
+        """Copy every n-th row and column of the rays of a camera to a device."""
         rays = torch.from_numpy(camera.rays[::stride, ::stride].copy()).permute(2, 0, 1)
         return Unprojection(torch.cat([rays, torch.ones_like(rays[:1])]).to(device), stride)
 
@@ -38,7 +38,7 @@ class Unprojection:
         """
         z = depth[::self.stride, ::self.stride]
         points = self.rays * torch.where(z <= max_range, z, torch.nan)
-        # An infinite point is none; far_value is a point, for costmaps. An absurd focal length
-        # makes points that are infinitely far to the side. Infinity times 0 is NaN, and one NaN
-        # makes all three.
+        # Infinite points become NaN (far_value is finite and stays, for costmaps). An absurd focal
+        # length can make x or y infinite. Infinity times 0 is NaN, and the sum spreads one NaN to
+        # all three coordinates.
         return (points + (points * 0).sum(dim=0)).permute(1, 2, 0)

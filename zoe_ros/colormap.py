@@ -1,15 +1,15 @@
-"""Depth as colour, over a range that is stated and does not change from frame to frame."""
+"""Depth as colour, over a fixed range that is equal for all frames."""
 from __future__ import annotations
 
 import numpy as np
 
-# Near is warm and light, far is cold and dark; lightness falls evenly, so that the picture reads
-# in grey and for colour-blind eyes too. Own anchors, RGB.
+# Near is warm and light, far is cold and dark. Lightness falls evenly, so that the image is clear
+# in grey and for colour-blind people. Own anchors, RGB.
 _ANCHORS = np.array([
     (255, 247, 188), (254, 217, 118), (253, 173, 74), (245, 122, 66), (221, 76, 84),
     (176, 46, 108), (124, 35, 118), (73, 30, 106), (30, 20, 66), (8, 8, 24)], np.float64)
 NO_VALUE = (96, 96, 96)
-INK, PAPER = (40, 40, 44), (250, 250, 248)       # of texts around pictures
+INK, PAPER = (40, 40, 44), (250, 250, 248)       # of text around pictures
 _TABLE = np.stack([
     np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, len(_ANCHORS)), channel)
     for channel in _ANCHORS.T], axis=1).round().astype(np.uint8)

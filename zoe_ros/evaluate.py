@@ -1,4 +1,4 @@
-"""How good a model is on a dataset, by the protocol of the paper (specification, section 6.3)."""
+"""Accuracy of a model on a dataset, by the protocol of the paper (specification, section 6.3)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from zoe_ros.settings import EvalSettings
 
 ROUTING = 'router accuracy'
 TABLE = 'evaluation.json'
-_SHOWN = 6          # samples in the picture of a dataset
+_SHOWN = 6          # number of samples in the picture of a dataset
 _WORST = 0.3        # relative error at the end of the scale of the pictures
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """
-    What was measured on a dataset.
+    The metrics of a dataset.
 
-    :param figures: the means over the images of what ``METRICS`` names, and the share of images
-        that the router sent to the head of their domain, where it had a choice.
-    :param rows: the same for each image, with its name.
+    :param figures: the means of ``METRICS`` over the images, and the fraction of images that the
+        router sent to the head of their domain, if the model has a router.
+    :param rows: the metrics of each image, with the name of the image.
     :param pictures: (sample, prediction) of some images, spread over the dataset.
     """
 
@@ -45,7 +45,7 @@ class Evaluation:
 
 def run_evaluation(settings: EvalSettings) -> Path:
     """
-    Measure a model on data and return the folder of the results.
+    Evaluate a model on data and return the folder of the results.
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
@@ -67,12 +67,12 @@ def run_evaluation(settings: EvalSettings) -> Path:
 
 def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False) -> Evaluation:
     """
-    Compare predictions with the truth of a dataset, each image at the size of its truth.
+    Compare predictions with the true depth of a dataset, each image at the size of its depth.
 
-    Predictions are clamped to the range of the dataset's protocol; only true depths within it and
-    within its crop count.
+    Predictions are clamped to the range of the dataset's protocol; only true depths within the
+    range and the crop of the protocol count.
 
-    :raises DatasetError: there is not one image with such depth.
+    :raises DatasetError: no image has such depth.
     """
     protocol = dataset.protocol
     rows: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
             pictures.append((sample, prediction.depth))
         if not valid.any():
             continue
-        # What the network cannot tell counts as wrong, not as absent.
+        # Invalid predictions count as wrong, not as missing.
         depth = np.nan_to_num(prediction.depth[valid], nan=protocol.min_depth)
         depth = depth.clip(protocol.min_depth, protocol.max_depth)
         rows.append({'name': sample.name, **depth_metrics(depth, sample.depth[valid]),
@@ -109,7 +109,7 @@ def _routing(estimator: DepthEstimator, prediction: DepthPrediction,
 
 
 def write_results(results: Sequence[Evaluation], settings: dict[str, Any], folder: Path) -> None:
-    """Write the figures as JSON, of each image too, and a picture for each dataset."""
+    """Write the metrics, also of each image, as JSON, and a picture for each dataset."""
     content = {'settings': settings, 'results': [
         {'dataset': result.dataset, 'domain': result.domain, 'figures': result.figures,
          'images': result.rows} for result in results]}
@@ -120,10 +120,10 @@ def write_results(results: Sequence[Evaluation], settings: dict[str, Any], folde
 
 def table(results: Sequence[Evaluation], reference: Path | None = None) -> str:
     """
-    Return the figures as text, one line for each dataset.
+    Return the metrics as text, one line for each dataset.
 
     :param reference: a JSON of :func:`write_results`; adds the relative improvement over it, mRI.
-    :raises ValueError: it is none, or lacks a dataset.
+    :raises ValueError: the file is not such a JSON, or lacks a dataset.
     """
     names = [*METRICS, ROUTING]
     before = _read(reference, [result.dataset for result in results]) if reference else None
@@ -148,7 +148,7 @@ def _read(path: Path, datasets: list[str]) -> dict[str, dict[str, float]]:
         raise ValueError(f'{path} is no {TABLE} of zoe eval') from None
     missing = [name for name in datasets if name not in results]
     if missing:
-        raise ValueError(f'{path} holds no figures of {", ".join(missing)}, only of '
+        raise ValueError(f'{path} holds no metrics of {", ".join(missing)}, only of '
                          f'{", ".join(results)}')
     return results
 
@@ -175,7 +175,7 @@ def picture(result: Evaluation) -> Image.Image:
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
-    """Return (h, w, 3) uint8, white at 0 and black at 1; grey-blue where there is no value."""
+    """Return (h, w, 3) uint8, white at 0 and black at 1; grey-blue for NaN."""
     shade = (255 * (1 - np.clip(np.nan_to_num(values), 0, 1))).astype(np.uint8)
     return np.where(np.isfinite(values)[..., None], shade[..., None],
                     np.array((190, 200, 215), np.uint8))

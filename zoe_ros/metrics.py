@@ -1,9 +1,9 @@
-"""The figures of the paper, for one image: REL, RMSE, log10, deltas (specification, 6.3)."""
+"""The metrics of the paper for one image: REL, RMSE, log10, deltas (specification, 6.3)."""
 from __future__ import annotations
 
 import numpy as np
 
-# Name -> whether more is better.
+# Name -> whether larger is better.
 METRICS = {'REL': False, 'RMSE': False, 'log10': False, 'RMSE log': False, 'SILog': False,
            'sq REL': False, 'delta1': True, 'delta2': True, 'delta3': True}
 
@@ -13,13 +13,13 @@ def depth_metrics(depth: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     Compare the depths of valid pixels.
 
     :param depth: (n,) predicted [m], positive; :param truth: (n,) true [m], positive.
-    :return: the figures of ``METRICS``; RMSE in metres, sq REL in metres, SILog times 100.
-    :raises ValueError: there is no pixel, or the two differ in size.
+    :return: the metrics of ``METRICS``; RMSE in metres, sq REL in metres, SILog times 100.
+    :raises ValueError: there is no pixel, or the sizes differ.
     """
     depth, truth = np.asarray(depth, np.float64).ravel(), np.asarray(truth, np.float64).ravel()
     if depth.shape != truth.shape or not depth.size:
-        raise ValueError(f'{depth.size} depths are compared with {truth.size}: the same number of '
-                         'valid pixels is needed, one at least')
+        raise ValueError(f'{depth.size} depths are compared with {truth.size}: both need the same '
+                         'number of valid pixels, at least one')
     error = depth - truth
     logarithms = np.log(depth) - np.log(truth)
     ratio = np.maximum(depth / truth, truth / depth)
@@ -34,7 +34,7 @@ def depth_metrics(depth: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def mean_metrics(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Average the figures of images; each image counts the same, however many pixels it has."""
+    """Average the metrics of images; each image has the same weight."""
     return {name: float(np.mean([row[name] for row in rows])) for name in METRICS}
 
 
@@ -43,8 +43,8 @@ def relative_improvement(figures: dict[str, float], reference: dict[str, float],
     """
     Return the mean relative improvement over a reference, mRI (paper, section 4.2).
 
-    :return: the mean over ``names`` of (r - t) / r where less is better, of (t - r) / r where
-        more is; 0.1 means ten percent better. NaN where the reference is 0.
+    :return: the mean over ``names`` of (r - t) / r where smaller is better, and (t - r) / r where
+        larger is better; 0.1 means 10 % better. NaN where the reference is 0.
     """
     gains = []
     for name in names:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: a folder, and a summary of figures."""
+"""The results of a run: a folder, and a summary."""
 from __future__ import annotations
 
 from collections import Counter
@@ -12,15 +12,15 @@ import numpy as np
 
 from zoe_ros.metrics import depth_metrics, mean_metrics
 
-# Depth is counted in bins 0.5 % wide, so that a bag of any length needs no more memory.
+# Depth is counted in bins 0.5 % wide, so that memory does not grow with the length of a bag.
 _NEAREST, _BIN, _BINS = 1e-3, np.log(1.005), 2800       # up to 1.1 km
 
 
 def new_folder(root: Path) -> Path:
     """
-    Create ``root``/<date and time>, with a number behind it if that exists.
+    Create ``root``/<date and time>, with a number appended if the folder exists.
 
-    :raises OSError: it cannot be created.
+    :raises OSError: the folder cannot be created.
     """
     stamp = datetime.now().strftime('%Y-%m-%d_%H-%M-%S')
     for attempt in range(1, 1000):
@@ -37,9 +37,9 @@ def new_folder(root: Path) -> Path:
 
 def link_latest(folder: Path) -> None:
     """
-    Point the link ``latest`` beside ``folder`` at it, in one step.
+    Atomically point the link ``latest`` in the parent folder at ``folder``.
 
-    Left out where the disk knows no links or something else has that name.
+    No link is made if the disk does not support links, or if a file has that name.
     """
     new = folder.parent / f'.latest-{os.getpid()}'
     with suppress(OSError):
@@ -49,10 +49,10 @@ def link_latest(folder: Path) -> None:
 
 
 class Statistics:
-    """Figures over the frames of a run."""
+    """Statistics over the frames of a run."""
 
     def __init__(self) -> None:
-        """Start with no frame."""
+        """Start without frames."""
         self.frames = 0
         self.heads: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
@@ -62,7 +62,7 @@ class Statistics:
         self._errors: list[dict[str, float]] = []
 
     def add(self, depth: np.ndarray, head: str, seconds: float) -> None:
-        """Count a frame that took ``seconds`` from message to messages."""
+        """Count a frame that took ``seconds`` from the input to the output messages."""
         self.frames += 1
         self.heads[head] += 1
         self._latency.append(seconds)
@@ -73,7 +73,7 @@ class Statistics:
 
     def compare(self, depth: np.ndarray, truth: np.ndarray) -> None:
         """
-        Measure the error of a frame against true depth, where both have a value.
+        Compare a frame with true depth, at pixels where both are valid.
 
         :param depth, truth: (h, w) float32 [m].
         """
@@ -90,7 +90,7 @@ class Statistics:
         return float(_NEAREST * np.exp((bin_ + 0.5) * _BIN))
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures with their units in the names, fit for JSON (None for no value)."""
+        """Return the statistics for JSON, with units in the names; None for no value."""
         latency = self._latency or [float('nan')]
         valid = int(self._histogram.sum())
         figures = {

@@ -1,5 +1,5 @@
 """
-Settings with descriptions: the one source of the node's parameters and the command's options.
+Settings with descriptions, from which node parameters and command options are made.
 
 Each field has a description, a unit and the accepted values. Parameter descriptors,
 config/depth.yaml, the table in docs/node.md and ``zoe run --help`` are made from them.
@@ -48,7 +48,7 @@ class Settings:
                 continue
             kind = type(item.default)
             if kind is float and type(value) is int:
-                # "max_depth: 10" means a number to everybody but YAML.
+                # YAML reads "max_depth: 10" as an integer, but users mean a number.
                 value = float(value)
                 object.__setattr__(self, item.name, value)
             if kind is tuple and isinstance(value, (list, tuple)) and all(
@@ -57,7 +57,7 @@ class Settings:
                 object.__setattr__(self, item.name, value)
             if type(value) is not kind:
                 raise ValueError(f"parameter '{item.name}' is {value!r}, not of type "
-                                 f'{"list of texts" if kind is tuple else kind.__name__}')
+                                 f'{"list of strings" if kind is tuple else kind.__name__}')
             if meta['choices'] and value not in meta['choices']:
                 raise ValueError(f"parameter '{item.name}' is '{value}', not one of "
                                  f'{", ".join(meta["choices"])}')
@@ -68,7 +68,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class ModelSettings(Settings):
-    """Which model is loaded, and where it runs."""
+    """Model and device."""
 
     variant: str = setting(
         '', "Model: 'mobile' (small, comes with the package), 'nk' (published, both heads and a "
@@ -168,7 +168,7 @@ class FrameSettings(Settings):
                              f"than 'color_max_depth' = {self.color_max_depth:g}")
         if self.far_value and self.far_value < self.max_depth:
             raise ValueError(f"parameter 'far_value' is {self.far_value:g}, less than "
-                             f"'max_depth' = {self.max_depth:g}: far things would seem near")
+                             f"'max_depth' = {self.max_depth:g}: far objects would seem near")
 
 
 @dataclass(frozen=True)

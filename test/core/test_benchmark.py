@@ -47,7 +47,7 @@ def test_without_weights_it_says_so(monkeypatch, capsys):
     monkeypatch.setitem(VARIANTS, 'nk', replace(made_up.tiny_config(), variant='nk'))
     assert main(['bench', '--frames', '1', '--device', 'cpu', '--size', '64x128']) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert 'the weights are made up: times are real, depths are not' in lines[1]
+    assert 'the weights are random: times are valid, depths are not' in lines[1]
     facts = json.loads(lines[-1])
     assert facts['made_up_weights']
     assert facts['precision'] == default_precision(describe(torch.device('cpu'))).name

@@ -289,5 +289,5 @@ def test_unknown_model(model):
 def test_too_many_coefficients(model, most):
     Camera(4, 3, 1, 1, 1, 1, model, (0.1,) * most)
     Camera(4, 3, 1, 1, 1, 1, model, (*(0.1,) * most, 0.0, 0.0))     # zeros do no harm
-    with pytest.raises(ValueError, match=f'at most {most} are known'):
+    with pytest.raises(ValueError, match=f'at most {most} are supported'):
         Camera(4, 3, 1, 1, 1, 1, model, (0.1,) * (most + 1))

@@ -197,8 +197,8 @@ def test_an_image_without_any_depth_has_no_valid_pixel(tmp_path):
     assert not PublishedDataset('ibims', tmp_path, 'test')[0].valid.any()
 
 
-@pytest.mark.parametrize('content, text', [(b'', 'cannot be read as a picture'),
-                                           (b'\x89PNG\r\n', 'cannot be read as a picture')])
+@pytest.mark.parametrize('content, text', [(b'', 'cannot be read as an image'),
+                                           (b'\x89PNG\r\n', 'cannot be read as an image')])
 def test_damaged_files(tmp_path, content, text):
     make_nyu(tmp_path)
     for name in ('rgb_00045.jpg', 'sync_depth_00045.png'):
@@ -209,7 +209,7 @@ def test_damaged_files(tmp_path, content, text):
             PublishedDataset('nyu', tmp_path, 'test')[0]
         path.write_bytes(before)
     Image.new('RGB', (64, 48)).save(path)
-    with pytest.raises(DatasetError, match='is a picture in colour, not a depth map'):
+    with pytest.raises(DatasetError, match='is a colour image, not a depth map'):
         PublishedDataset('nyu', tmp_path, 'test')[0]
     make_diode(tmp_path)
     next(tmp_path.rglob('*_0_depth.npy')).write_bytes(content)

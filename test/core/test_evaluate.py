@@ -84,7 +84,7 @@ def test_tables_and_files(tiny_estimator, tmp_path):
     (tmp_path / TABLE).write_text(json.dumps(content))
     assert float(table(results[:1], tmp_path / TABLE).split()[-1][:-1]) == pytest.approx(
         50 / 3, abs=0.1)
-    with pytest.raises(ValueError, match='holds no figures of planes-outdoor, only of'):
+    with pytest.raises(ValueError, match='holds no metrics of planes-outdoor, only of'):
         table(results, tmp_path / TABLE)
     (tmp_path / 'x.json').write_text('[]')
     with pytest.raises(ValueError, match='is no evaluation'):

@@ -165,7 +165,7 @@ def test_weights_of_other_models_are_called_so_at_once(refused, bag, tmp_path, n
 def test_a_folder_of_weights(zoe, refused, bag, tmp_path, tiny_weights):
     folder = tmp_path / 'model'
     folder.mkdir()
-    assert f'{folder}: it is a folder without model.safetensors' in refused(bag, weights=folder)
+    assert f'{folder}: this is a folder without model.safetensors' in refused(bag, weights=folder)
     (folder / 'model.safetensors').symlink_to(tiny_weights)
     assert zoe(bag, weights=folder).code == 0
 

@@ -263,8 +263,8 @@ def test_killed_in_the_middle(hub, machine):
 
 def test_content_of_another_sha256_is_removed(hub, machine):
     hub.content = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
-    assert_refused(machine.fetch(), 'what was fetched as model.safetensors has another SHA-256 '
-                                    'than the hub states; it was removed: try again')
+    assert_refused(machine.fetch(), 'the downloaded model.safetensors does not have the SHA-256 '
+                                    'that the hub states; the file was removed: try again')
     assert machine.files() == []
     hub.content = CONTENT
     assert_fetched(machine.fetch())

@@ -346,7 +346,7 @@ def test_shares_of_a_batch_make_up_the_batch():
     assert whole.names == parts[0].names + parts[1].names
     assert torch.equal(whole.pixels, torch.cat([part.pixels for part in parts]))
     assert sorted(whole.domains) == ['indoor', 'indoor', 'outdoor', 'outdoor']
-    with pytest.raises(ValueError, match='cannot be shared out evenly'):
+    with pytest.raises(ValueError, match='cannot be divided evenly'):
         Batches(DATA, (64, 96), 3, seed=1, world=2)
 
 

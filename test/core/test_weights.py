@@ -215,7 +215,7 @@ def test_code_in_a_checkpoint_is_not_run(state, tmp_path):
     text = refusal(path)
     assert not marker.exists()
     assert re.fullmatch(r'FILE is not loaded: it holds more than tensors \((\w+\.)?eval\), and '
-                        r'unpickling that could run code; use the released \.pt or a safetensors '
+                        r'unpickling could run code; use the released \.pt or a safetensors '
                         r'file', text)
     # The file would have run it: otherwise this test showed nothing.
     torch.load(path, weights_only=False)

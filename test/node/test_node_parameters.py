@@ -138,7 +138,7 @@ BAD = [
     ({'min_depth': 5.0, 'max_depth': 4.0}, "not less than 'max_depth' = 4"),
     ({'min_depth': 2000.0}, 'min_depth'),
     ({'max_depth': float('nan')}, 'max_depth'),
-    ({'far_value': 10.0}, 'far things would seem near'),
+    ({'far_value': 10.0}, 'far objects would seem near'),
     ({'depth_scale': 0.0}, 'depth_scale'),
     ({'depth_scale': 'two'}, "parameter 'depth_scale' is 'two', not of type float"),
     ({'depth_scale': True}, "parameter 'depth_scale' is True, not of type float"),

@@ -64,4 +64,4 @@ def test_a_clock_that_stands_at_zero_is_told(tiny_weights):
     with running_node('-r', '/clock:=clock', **parameters) as node, \
             Client(node, compressed=False, outputs=()) as client:
         client.node.create_publisher(Clock, 'clock', 10)
-        node.wait_for('/clock says no time yet')
+        node.wait_for('/clock has sent no time yet')

@@ -26,7 +26,7 @@ REFUSED = [
     ({'device': 'cuda:77'}, "no device 'cuda:77'"),
     ({'device': 'abacus'}, "no device 'abacus'"),
     ({'weights': '/nowhere/zoe.pt'}, 'no weights file at /nowhere/zoe.pt'),
-    ({'weights': str(Path(__file__))}, 'delete it and fetch it again'),
+    ({'weights': str(Path(__file__))}, 'delete the file and download it again'),
     ({'variant': 'xxl'}, "ask for variant 'tiny', not 'xxl'"),
 ]
 

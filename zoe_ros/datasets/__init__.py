@@ -1,4 +1,4 @@
-"""What the model learns from and is measured on: images with metric depth, whatever the source."""
+"""Data for training and evaluation: images with metric depth, from any source."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ DOMAINS = ('indoor', 'outdoor')
 
 
 class DatasetError(ValueError):
-    """Data that is missing or cannot be right; the text says what is expected where."""
+    """Data that is missing or implausible; the text says which data is expected where."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Sample:
     :param depth: (h, w) float32 [m] along the optical axis, NaN where there is none.
     :param camera: of this image, at this resolution.
     :param domain: one of ``DOMAINS``.
-    :param name: for messages and file names, unique within a dataset.
+    :param name: used in messages and file names, unique within a dataset.
     """
 
     image: np.ndarray
@@ -35,14 +35,14 @@ class Sample:
 
     @property
     def valid(self) -> np.ndarray:
-        """Return where there is depth, (h, w) bool."""
+        """Return the mask of pixels with depth, (h, w) bool."""
         return np.isfinite(self.depth)
 
 
 @dataclass(frozen=True)
 class EvalProtocol:
     """
-    Which true depths count in an evaluation (specification, section 6.3).
+    The pixels that count in an evaluation (specification, section 6.3).
 
     :param min_depth, max_depth: [m]; predictions are clamped to them.
     :param crop: 'eigen' (rows 45 to 471, columns 41 to 601 whatever the size, trap T16), 'garg'
@@ -54,7 +54,7 @@ class EvalProtocol:
     crop: str = ''
 
     def mask(self, depth: np.ndarray) -> np.ndarray:
-        """Return where a true depth (h, w) [m] counts."""
+        """Return which pixels of true depth (h, w) [m] count."""
         h, w = depth.shape
         rows, columns = {
             'eigen': (slice(45, 471), slice(41, 601)),
@@ -72,7 +72,7 @@ class Dataset(Protocol):
 
     @property
     def name(self) -> str:
-        """Return the name of the source, as tables show it."""
+        """Return the name of the dataset in tables."""
 
     @property
     def domain(self) -> str:
@@ -80,7 +80,7 @@ class Dataset(Protocol):
 
     @property
     def protocol(self) -> EvalProtocol:
-        """Return how predictions for it are measured."""
+        """Return the evaluation protocol."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -89,12 +89,12 @@ class Dataset(Protocol):
         """
         Return a sample.
 
-        :raises IndexError: there are not that many.
-        :raises DatasetError: its files are missing or cannot be right.
+        :raises IndexError: the dataset has fewer samples.
+        :raises DatasetError: files of the sample are missing or implausible.
         """
 
 
-# Median depths [m] that no scene has, but the same numbers in millimetres do.
+# No scene has so large a median depth [m], but many have the same number in millimetres.
 _TOO_FAR = {'indoor': 100.0, 'outdoor': 1000.0}
 _TOO_NEAR = 0.1
 
@@ -103,8 +103,8 @@ def check_metres(depth: np.ndarray, domain: str, where: str) -> None:
     """
     Check that depth (h, w) looks like metres; an image without any depth passes.
 
-    :param where: names the data in the message.
-    :raises DatasetError: it looks like another unit.
+    :param where: name of the data in the message.
+    :raises DatasetError: the depth looks like another unit.
     """
     values = depth[np.isfinite(depth)]
     if not values.size:

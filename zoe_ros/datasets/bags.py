@@ -1,4 +1,4 @@
-"""RGB-D bags as datasets: what a robot recorded itself, image by image with its depth."""
+"""RGB-D bags as datasets: pairs of image and depth that a robot recorded."""
 from __future__ import annotations
 
 from bisect import bisect_left
@@ -15,13 +15,13 @@ from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, Sample
 from zoe_ros.images import decode_depth, decode_image, MessageError
 from zoe_ros.messages import camera_from_info, image_size, is_rectified, nanoseconds
 
-# As far as the heads of the released models reach.
+# Range of the heads of the released models.
 PROTOCOLS = {'indoor': EvalProtocol(1e-3, 10.0), 'outdoor': EvalProtocol(1e-3, 80.0)}
 
 
 @dataclass(frozen=True)
 class _Image:
-    """Where an image is in a bag: its stamp, and when it was recorded [ns]."""
+    """Position of an image in a bag: stamp of the image, and time of recording [ns]."""
 
     stamp: int
     recorded: int
@@ -31,19 +31,19 @@ class RgbdBag:
     """
     The pairs of image and depth of a bag, in the order of their stamps.
 
-    Depth must be registered to the image: seen by the same camera, pixel by pixel.
+    Depth must be registered to the image: each depth pixel belongs to the same image pixel.
     """
 
     def __init__(self, path: str | Path, domain: str, topic: str | None = None,
                  depth_topic: str | None = None, tolerance: float = 0.02) -> None:
         """
-        Find the pairs; images are read when they are asked for.
+        Find the pairs; images are read on access.
 
-        :param topic: of the images; not needed where there is only one.
-        :param depth_topic: not needed where only one has the frame and the size of the images.
-        :param tolerance: how far the stamps of a pair may be apart [s].
+        :param topic: of the images; needed if the bag has several image topics.
+        :param depth_topic: needed if several have the frame and the size of the images.
+        :param tolerance: largest difference between the stamps of a pair [s].
         :raises BagError: the bag cannot be read, or a topic must be chosen.
-        :raises DatasetError: it has no depth, no pairs, or no CameraInfo.
+        :raises DatasetError: the bag has no depth, no pairs, or no CameraInfo.
         """
         self._path, self.domain, self.protocol = Path(path), domain, PROTOCOLS[domain]
         self.name = self._path.stem
@@ -73,7 +73,7 @@ class RgbdBag:
             raise DatasetError(f'{path}, CameraInfo of {self._topic}: {error}') from None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open file behind: another process opens its own."""
+        """Drop the open file when pickled: each process opens the bag itself."""
         return {**self.__dict__, '_opened': None}
 
     def __len__(self) -> int:
@@ -82,9 +82,9 @@ class RgbdBag:
 
     def __getitem__(self, index: int) -> Sample:
         """
-        Return a pair, named by the stamp of its image.
+        Return a pair, named after the stamp of the image.
 
-        :raises DatasetError: one of the two is damaged, or they do not fit.
+        :raises DatasetError: image or depth is damaged, or the two do not match.
         """
         image, depth = self._pairs[index]
         where = f'{self._path} at {image.stamp / 1e9:.3f} s'
@@ -107,7 +107,7 @@ class RgbdBag:
         return Sample(pixels, metres, camera, self.domain, str(image.stamp))
 
     def _reader(self) -> BagReader:
-        """Return this process's own reader: a file that was opened before a fork is shared."""
+        """Return the reader of this process, because a fork would share an open file."""
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = os.getpid(), BagReader(self._path, self._topic)
         return self._opened[1]
@@ -115,7 +115,7 @@ class RgbdBag:
 
 class RecordedDepth:
     """
-    The depth that a bag has beside its images, to compare with.
+    The recorded depth of a bag, for comparison with predictions.
 
     :ivar topic: of the depth images.
     """
@@ -124,7 +124,7 @@ class RecordedDepth:
         """
         Find the pairs of image and depth.
 
-        :param tolerance: how far the stamps of a pair may be apart [s].
+        :param tolerance: largest difference between the stamps of a pair [s].
         :raises BagError: the bag is damaged.
         """
         self.topic = topic
@@ -133,13 +133,13 @@ class RecordedDepth:
 
     @staticmethod
     def find(bag: BagReader) -> RecordedDepth | None:
-        """Return it if exactly one topic has depth in the frame of the images."""
+        """Return the reference if exactly one topic has depth in the frame of the images."""
         try:
             found = bag.depth_topics()
             fitting = _registered(bag, found) if found else []
             return RecordedDepth(bag, fitting[0]) if len(fitting) == 1 else None
         except (BagError, MessageError):
-            return None     # what can be read of the images is used all the same
+            return None     # images before the damage are still used
 
     def at(self, image: BagImage) -> np.ndarray | None:
         """Return the depth (h, w) float32 [m] of an image, NaN = none; None without a pair."""
@@ -154,7 +154,7 @@ class RecordedDepth:
 
 
 def _in_order(bag: BagReader, topic: str) -> list[_Image]:
-    """Return where the images of a topic are, in the order of their stamps."""
+    """Return the positions of the images of a topic, in the order of their stamps."""
     return sorted((_Image(nanoseconds(header.stamp), recorded)
                    for recorded, header in bag.headers(topic)), key=lambda image: image.stamp)
 
@@ -162,10 +162,10 @@ def _in_order(bag: BagReader, topic: str) -> list[_Image]:
 def pair(images: Sequence[_Image], depths: Sequence[_Image],
          tolerance: float) -> list[tuple[_Image, _Image]]:
     """
-    Give each image the depth that is nearest in time, and each depth to one image at most.
+    Pair each image with the depth nearest in time; each depth belongs to one image at most.
 
     :param images, depths: in the order of their stamps.
-    :param tolerance: [s].
+    :param tolerance: largest difference between the stamps of a pair [s].
     """
     stamps = [depth.stamp for depth in depths]
     best: dict[int, tuple[int, _Image]] = {}
@@ -182,7 +182,7 @@ def pair(images: Sequence[_Image], depths: Sequence[_Image],
 
 
 def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
-    """Return the depth topic: the one that is wanted, or the only one that fits the images."""
+    """Return the depth topic: the requested one, or the only one that matches the images."""
     found = bag.depth_topics()
     if topic is not None:
         if topic not in found:
@@ -191,7 +191,7 @@ def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
         return topic
     if not found:
         raise DatasetError(f'{path} has no depth: a topic of 32FC1 [m] or 16UC1 [mm] images is '
-                           'needed beside the photographs')
+                           'needed beside the images')
     fitting = _registered(bag, found)
     if len(fitting) != 1 and len(found) != 1:
         raise BagError(f'{path} has several depth topics, {", ".join(found)}, of which '

@@ -14,7 +14,7 @@ from zoe_ros.datasets.files import file_at
 from zoe_ros.datasets.layouts import Item
 
 _CAMERA, _LASER = 'CAMERA_01', 'LIDAR'      # the front camera, which the paper tests on
-_SPLITS = {'train': '0', 'test': '1'}       # its validation; the depth of its test is not public
+_SPLITS = {'train': '0', 'test': '1'}       # validation: the test depth is not public
 _NEAREST = 0.1                              # [m]
 
 
@@ -48,7 +48,7 @@ def _camera(path: Path, size: tuple[int, int]) -> Camera:
 
 def _depth(folder: Path, image: dict[str, Any], cloud: dict[str, Any],
            calibration: Path) -> np.ndarray:
-    """Project the scan into the image, each of the two at its own time."""
+    """Project the scan into the image, with the sensor poses at their two times."""
     with Image.open(file_at(folder / image['filename'], 'an image')) as picture:
         width, height = picture.size
     camera = _camera(calibration, (height, width))
@@ -61,7 +61,7 @@ def _depth(folder: Path, image: dict[str, Any], cloud: dict[str, Any],
 
 
 def splat(u: np.ndarray, v: np.ndarray, z: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return an image (h, w) of the nearest depth that falls on each pixel, 0 where none does."""
+    """Return the nearest depth on each pixel, (h, w) [m]; 0 on pixels without a point."""
     height, width = size
     inside = (u >= 0) & (v >= 0) & (u < width) & (v < height)
     depth = np.full(size, np.inf)

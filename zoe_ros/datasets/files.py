@@ -1,4 +1,4 @@
-"""Files of datasets: each that is missing or damaged gives one sentence that says what it was."""
+"""Files of datasets; the error for a missing or damaged file is one sentence naming it."""
 from __future__ import annotations
 
 import importlib
@@ -16,21 +16,21 @@ from zoe_ros.images import photo_to_rgb
 
 
 def file_at(path: Path, what: str) -> Path:
-    """Return a file that must be there; ``what`` says what it is."""
+    """Return a file that must exist; ``what`` names its content in the error."""
     if not path.is_file():
         raise DatasetError(f'{path} is missing: {what}')
     return path
 
 
 def folder_at(path: Path, what: str) -> Path:
-    """Return a folder that must be there; ``what`` says what it is."""
+    """Return a folder that must exist; ``what`` names its content in the error."""
     if not path.is_dir():
         raise DatasetError(f'{path} is missing: {what}')
     return path
 
 
 def files_in(folder: Path, pattern: str, what: str) -> list[Path]:
-    """Return the files of a pattern, of which there must be some, in order."""
+    """Return the files that match a pattern, sorted; at least one must exist."""
     found = sorted(folder.glob(pattern))
     if not found:
         raise DatasetError(f'{folder} holds nothing like {what}')
@@ -38,7 +38,7 @@ def files_in(folder: Path, pattern: str, what: str) -> list[Path]:
 
 
 def only_file(folder: Path, pattern: str) -> Path:
-    """Return the one file of a pattern."""
+    """Return the only file that matches a pattern."""
     found = list(folder.glob(pattern))
     if len(found) != 1:
         raise DatasetError(f'{folder} holds {len(found)} files {pattern}, one is expected')
@@ -46,57 +46,57 @@ def only_file(folder: Path, pattern: str) -> Path:
 
 
 def partner(image: Path, depth: Path) -> Path:
-    """Return the depth file of an image, which must be there."""
+    """Return the depth file of an image, which must exist."""
     if not depth.is_file():
         raise DatasetError(f'{image} has no depth: {depth} is missing')
     return depth
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text that are not empty."""
+    """Return the lines of a text file that are not empty."""
     return [line for line in path.read_text().splitlines() if line.strip()]
 
 
 def relative_name(folder: Path, path: Path) -> str:
-    """Return the name of a sample: its path in the folder, without the suffix."""
+    """Return the name of a sample: the path in the folder, without the suffix."""
     return path.relative_to(folder).with_suffix('').as_posix()
 
 
 def photo(path: Path) -> np.ndarray:
-    """Return a photograph, (h, w, 3) uint8 RGB."""
+    """Return an image, (h, w, 3) uint8 RGB."""
     try:
         with Image.open(file_at(path, 'an image')) as picture:
             return photo_to_rgb(picture)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f'{path} cannot be read as a picture ({first_line(error)})') from None
+        raise DatasetError(f'{path} cannot be read as an image ({first_line(error)})') from None
 
 
 def read_values(path: Path) -> np.ndarray:
-    """Return the values of a grey picture (h, w), of 8 or 16 bits."""
+    """Return the values of a grey image (h, w) of 8 or 16 bits."""
     try:
         with Image.open(file_at(path, 'a depth map or a mask')) as picture:
             values = np.array(picture)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f'{path} cannot be read as a picture ({first_line(error)})') from None
+        raise DatasetError(f'{path} cannot be read as an image ({first_line(error)})') from None
     if values.ndim != 2:
-        raise DatasetError(f'{path} is a picture in colour, not a depth map or a mask')
+        raise DatasetError(f'{path} is a colour image, not a depth map or a mask')
     return values
 
 
 def png_depth(path: Path, per_metre: float) -> np.ndarray:
-    """Return depth (h, w) [m] of a picture with ``per_metre`` units in a metre."""
+    """Return depth (h, w) [m] of an image with ``per_metre`` units per metre."""
     return read_values(path).astype(np.float32) / np.float32(per_metre)
 
 
 def scaled(camera: Camera, size: tuple[int, int]) -> Camera:
-    """Return a camera for its image at another size (height, width)."""
+    """Return the camera of an image that was resized to ``size`` (height, width)."""
     sy, sx = size[0] / camera.height, size[1] / camera.width
     return Camera(size[1], size[0], camera.fx * sx, camera.fy * sy,
                   (camera.cx + 0.5) * sx - 0.5, (camera.cy + 0.5) * sy - 0.5)
 
 
 def camera_file(path: Path, size: tuple[int, int]) -> Camera:
-    """Return the camera of a file with fx, fy, cx, cy, or with the matrix K by rows."""
+    """Return the camera of a file with fx, fy, cx, cy, or with the rows of matrix K."""
     text = file_at(path, 'the intrinsics').read_text()
     numbers = [float(n) for n in re.findall(r'[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?', text)]
     if len(numbers) >= 9:
@@ -108,7 +108,7 @@ def camera_file(path: Path, size: tuple[int, int]) -> Camera:
 
 
 def module(name: str, package: str) -> ModuleType:
-    """Import what only some datasets need."""
+    """Import a package that only some datasets need."""
     try:
         return importlib.import_module(name)
     except ImportError:

@@ -1,4 +1,4 @@
-"""How published datasets lie on disk: which files belong together, and what their depth means."""
+"""File layouts of published datasets: which files form a sample, and the unit of their depth."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -31,10 +31,10 @@ from zoe_ros.datasets.files import (
 _NYU = Camera(640, 480, 518.857901, 519.469611, 325.582449, 253.736166)
 # DIODE's laser scanner, from its devkit.
 _DIODE = Camera(1024, 768, 886.81, 927.06, 512.0, 384.0)
-# The ordinary camera of Hypersim; its few scenes with a tilted lens have another.
+# The standard camera of Hypersim; a few scenes use a tilted lens with another camera.
 _HYPERSIM = Camera(1024, 768, 886.81, 886.81, 511.5, 383.5)
 _VKITTI = Camera(1242, 375, 725.0087, 725.0087, 620.5, 187.0)
-# The ZED of DIML at 1920 x 1080, nominal: no calibration is distributed.
+# Nominal values of DIML's ZED camera at 1920 x 1080; no calibration is distributed.
 _DIML = Camera(1920, 1080, 1400.0, 1400.0, 959.5, 539.5)
 
 
@@ -55,9 +55,9 @@ class Item:
 
 def nyu(root: Path, split: str) -> list[Item]:
     """
-    Return NYU Depth v2 as BTS distributes it: sync/ to learn from, official_splits/test.
+    Return NYU Depth v2 as BTS distributes it: sync/ for training, official_splits/test.
 
-    A list nyudepthv2_train_files_with_gt.txt in the root picks from sync/.
+    If the root has nyudepthv2_train_files_with_gt.txt, only the files of that list are used.
     """
     folder = root / ('sync' if split == 'train' else 'official_splits/test')
     picked = root / 'nyudepthv2_train_files_with_gt.txt'
@@ -82,7 +82,7 @@ def kitti(root: Path, split: str) -> list[Item]:
     items = []
     for line in read_lines(listing):
         image, depth = line.split()[:2]
-        if depth == 'None':     # 45 of the 697 test images have no truth
+        if depth == 'None':     # 45 of the 697 test images have no true depth
             continue
         found = [folder / depth for folder in folders if (folder / depth).is_file()]
         if not found:
@@ -111,11 +111,11 @@ def sunrgbd(root: Path, split: str) -> list[Item]:
         entries = module('scipy.io', 'scipy').loadmat(path, squeeze_me=True)[f'all{split}']
     except DatasetError:
         raise
-    except Exception as error:  # scipy's own errors share no base
+    except Exception as error:  # scipy's errors have no common base class
         raise ValueError(f'{path.name}: {error}') from None
     items = []
     for entry in np.atleast_1d(entries):
-        # '/n/fs/sun3d/data/SUNRGBD/kv2/...': where its authors had it
+        # '/n/fs/sun3d/data/SUNRGBD/kv2/...': paths on the authors' machine
         folder = root / ('SUNRGBD' + str(entry).partition('SUNRGBD')[2].rstrip('/'))
         items.append(Item(
             folder.relative_to(root / 'SUNRGBD').as_posix(), only_file(folder / 'image', '*.jpg'),
@@ -125,7 +125,7 @@ def sunrgbd(root: Path, split: str) -> list[Item]:
 
 
 def _sunrgbd_depth(path: Path) -> np.ndarray:
-    """Rotate the bits by three, as the toolbox does."""
+    """Rotate the bits by three, like the toolbox."""
     values = read_values(path).astype(np.uint16)
     return ((values >> 3) | (values << 13)).astype(np.float32) / 1000
 
@@ -140,7 +140,7 @@ def ibims(root: Path, split: str) -> list[Item]:
 
 
 def _ibims_depth(root: Path, name: str) -> np.ndarray:
-    """Return depth where neither mask is 0: what was not measured, and what is transparent."""
+    """Return depth without pixels that are invalid or transparent, where a mask is 0."""
     depth, known, opaque = (read_values(root / folder / f'{name}.png')
                             for folder in ('depth', 'mask_invalid', 'mask_transp'))
     return np.where((known > 0) & (opaque > 0), depth * np.float32(50 / 65535), 0)
@@ -179,7 +179,7 @@ def hypersim(root: Path, split: str) -> list[Item]:
 
 
 def _hypersim_depth(path: Path) -> np.ndarray:
-    """Turn the distance to the camera, which the file holds in spite of its name, into depth."""
+    """Convert the file's distances to the camera (despite the file name) into depth."""
     with module('h5py', 'h5py').File(file_at(path, 'the depth of a frame')) as file:
         distance = np.asarray(file['dataset'], np.float32)
     rays = scaled(_HYPERSIM, distance.shape[:2]).rays

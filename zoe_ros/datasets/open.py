@@ -1,4 +1,4 @@
-"""What users name as data: a made world, a bag with depth, a dataset; all become datasets."""
+"""Opens the data that a user names: a rendered world, a bag with depth, or a dataset."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from zoe_ros.settings import DataSettings
 def open_datasets(data: Sequence[str], split: str,
                   settings: DataSettings | None = None) -> list[Dataset]:
     """
-    Open what a user names.
+    Open the data that a user names.
 
     :param data: the folder of ``zoe world`` (both domains), a bag with depth, or the root of a
         published dataset.
-    :param split: 'train' or 'test'; a bag is one whole.
-    :param settings: what the data do not tell themselves; by default nothing.
-    :raises DatasetError: there is nothing of a known kind.
-    :raises BagError: a bag that cannot be read, or a topic that must be chosen.
+    :param split: 'train' or 'test'; bags have no splits.
+    :param settings: domain and topics, where the data alone does not determine them.
+    :raises DatasetError: the path holds no data of a known kind.
+    :raises BagError: a bag cannot be read, or a topic must be chosen.
     """
     settings = settings or DataSettings()
     domain = settings.domain
@@ -34,7 +34,7 @@ def open_datasets(data: Sequence[str], split: str,
                                'root of a dataset')
         if is_bag(path):
             if not domain:
-                raise DatasetError(f'{path} is a bag, which does not say what it shows: add '
+                raise DatasetError(f'{path} is a bag, whose domain is unknown: add '
                                    '--domain indoor or --domain outdoor')
             datasets.append(RgbdBag(path, domain, settings.topic or None,
                                     settings.depth_topic or None))
@@ -50,6 +50,6 @@ def open_datasets(data: Sequence[str], split: str,
                               for source in SOURCES.values())
             raise DatasetError(f'{path} holds no data of a known kind{domain and " " + domain}: '
                                'give the folder of zoe world, a bag, or the root of a dataset, '
-                               f'which is known by what lies in it: {kinds}')
+                               f'recognised by these files: {kinds}')
         datasets += [PublishedDataset(name, path, split) for name in found]
     return datasets

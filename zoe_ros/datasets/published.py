@@ -25,10 +25,10 @@ class Source:
     A published dataset.
 
     :param title: for messages.
-    :param markers: glob patterns in its root, by any of which it is recognised.
-    :param layout: (root, split) -> its samples.
-    :param protocol: of an evaluation; depth beyond it is no depth in training either.
-    :param kb_crop: the lower middle 352 x 1216 pixels only, in training, too.
+    :param markers: glob patterns; a root with a match of any of them holds this dataset.
+    :param layout: (root, split) -> samples.
+    :param protocol: of the evaluation; training ignores depth beyond max_depth, too.
+    :param kb_crop: use only the lower middle 352 x 1216 pixels, in training, too.
     """
 
     title: str
@@ -39,8 +39,8 @@ class Source:
     kb_crop: bool = False
 
 
-# Ranges [m] as in the paper (table 7). Where its code differs: DIML from 2 m, and no validity
-# mask for DIODE, whose own devkit has one.
+# Ranges [m] of the paper (table 7). The paper's code differs in two points: DIML starts at 2 m,
+# and DIODE has no validity mask, although the devkit of DIODE has one.
 SOURCES = {
     'nyu': Source('NYU Depth v2', ('official_splits', 'sync'), 'indoor',
                   EvalProtocol(1e-3, 10, 'eigen'), layouts.nyu),
@@ -65,7 +65,7 @@ SOURCES = {
 
 
 def recognise(root: Path) -> list[str]:
-    """Return the names of the sources that a folder holds."""
+    """Return the names of the datasets in a folder."""
     return [name for name, source in SOURCES.items()
             if any(next(root.glob(marker), None) is not None for marker in source.markers)]
 
@@ -75,11 +75,11 @@ class PublishedDataset:
 
     def __init__(self, name: str, root: str | Path, split: str) -> None:
         """
-        Find its files; they are read when they are asked for.
+        Find the files; they are read on access.
 
         :param name: a key of ``SOURCES``.
         :param split: 'train' or 'test'.
-        :raises DatasetError: files are missing, or it has no such split.
+        :raises DatasetError: files are missing, or the dataset has no such split.
         """
         self.name = name
         self._source = SOURCES[name]
@@ -101,9 +101,9 @@ class PublishedDataset:
 
     def __getitem__(self, index: int) -> Sample:
         """
-        Return a sample, cropped as the protocol says, without depth beyond its range.
+        Return a sample, cropped as ``kb_crop`` says, without depth beyond max_depth.
 
-        :raises DatasetError: files are missing or damaged, or cannot be right.
+        :raises DatasetError: files are missing, damaged or implausible.
         """
         item = self._items[index]
         try:
@@ -130,9 +130,9 @@ class PublishedDataset:
 def kb_crop(image: np.ndarray, depth: np.ndarray,
             camera: Camera) -> tuple[np.ndarray, np.ndarray, Camera]:
     """
-    Cut out the lower middle, as the KITTI benchmark does; the principal point moves along.
+    Crop to the lower middle like the KITTI benchmark; shift the principal point accordingly.
 
-    :raises DatasetError: the image is smaller.
+    :raises DatasetError: the image is smaller than the crop.
     """
     height, width = depth.shape
     if height < _KB[0] or width < _KB[1]:

@@ -1,4 +1,4 @@
-"""Frames of the synthetic world, as :mod:`zoe_ros.world.make` leaves them on disk."""
+"""Frames of the synthetic world, in the files that :mod:`zoe_ros.world.make` writes."""
 from __future__ import annotations
 
 import json
@@ -9,7 +9,7 @@ import numpy as np
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError, DOMAINS, EvalProtocol, Sample
 
-# Grows whenever the same seed gives other frames.
+# Increased whenever the same seed gives different frames.
 VERSION = 1
 SPLITS = ('train', 'test')
 RANGES = {'indoor': (0.3, 10.0), 'outdoor': (0.3, 80.0)}    # of depth [m]
@@ -17,18 +17,18 @@ DESCRIPTION = 'world.json'
 
 
 class WorldDataset:
-    """One split of one domain of a made world."""
+    """One split of one domain of a rendered world."""
 
     def __init__(self, folder: str | Path, split: str, domain: str) -> None:
         """
-        Map the arrays; nothing is read yet.
+        Memory-map the arrays; frames are read on access.
 
-        :raises DatasetError: they are not there, not complete, or of another version.
+        :raises DatasetError: the arrays are missing, incomplete, or of another version.
         """
         part = Path(folder).expanduser() / split / domain
         description = read_description(part)
         if description['version'] != VERSION:
-            raise DatasetError(f'{part} was made by another version of zoe world: make it anew')
+            raise DatasetError(f'{part} was made by another version of zoe world: make it again')
         self.name = f'world-{domain}'
         self.domain = domain
         self.protocol = EvalProtocol(*RANGES[domain])
@@ -37,7 +37,7 @@ class WorldDataset:
             self._depths = np.load(part / 'depths.npy', mmap_mode='r')
             self._cameras = np.load(part / 'cameras.npy')
         except (OSError, ValueError) as error:
-            raise DatasetError(f'{part} is damaged ({error}): remove it and make it anew'
+            raise DatasetError(f'{part} is damaged ({error}): remove it and make it again'
                                ) from None
         self._frames = description['frames']
 
@@ -46,7 +46,7 @@ class WorldDataset:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return a frame, named by scene and number."""
+        """Return a frame, named after scene and number."""
         height, width = self._depths.shape[1:]
         scene, frame = divmod(range(len(self))[index], self._frames)
         return Sample(
@@ -55,16 +55,16 @@ class WorldDataset:
 
 
 def is_world(folder: Path) -> bool:
-    """Tell whether a folder holds a made world, or a part of one."""
+    """Tell whether a folder holds a rendered world, or a part of one."""
     return any((folder / split / domain / DESCRIPTION).is_file()
                for split in SPLITS for domain in DOMAINS)
 
 
 def read_description(part: Path) -> dict[str, int]:
     """
-    Read what a split of a domain was made with.
+    Read the settings with which a split of a domain was made.
 
-    :raises DatasetError: there are no frames.
+    :raises DatasetError: the folder has no frames.
     """
     try:
         return dict(json.loads((part / DESCRIPTION).read_text()))

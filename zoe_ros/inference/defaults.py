@@ -1,4 +1,4 @@
-"""What is taken where nothing is asked for: the model and its precision, by the device."""
+"""The default model and precision of a device."""
 from __future__ import annotations
 
 from contextlib import suppress
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-# Flags of /proc/cpuinfo that stand for products of bfloat16: x86 by tiles, by vectors; ARM.
+# Flags of /proc/cpuinfo for products of bfloat16: x86 with tiles, x86 with vectors, ARM.
 _BF16_FLAGS = ('amx_bf16', 'avx512_bf16', 'bf16')
 _BF16_CAPABILITY = (8, 0)
 
@@ -16,7 +16,7 @@ _BF16_CAPABILITY = (8, 0)
 @dataclass(frozen=True)
 class Hardware:
     """
-    What the choices depend on.
+    The properties of a device that decide the defaults.
 
     :param kind: 'cpu' or 'cuda', the type of the torch device.
     :param capability: compute capability of a CUDA device.
@@ -29,14 +29,14 @@ class Hardware:
 
 
 class Choice(NamedTuple):
-    """A choice and a clause that says why."""
+    """A default value and the reason for it."""
 
     name: str
     reason: str
 
 
 def describe(device: torch.device) -> Hardware:
-    """Look at a device of this machine; a CPU has known instruction sets on Linux only."""
+    """Return the properties of a device; CPU instruction sets are known on Linux only."""
     if device.type == 'cuda':
         return Hardware('cuda', capability=torch.cuda.get_device_capability(device))
     cpuinfo = ''
@@ -46,7 +46,7 @@ def describe(device: torch.device) -> Hardware:
 
 
 def common_flags(cpuinfo: str) -> frozenset[str]:
-    """Return the flags that all cores have, from the text of /proc/cpuinfo (x86 and ARM)."""
+    """Return the flags common to all cores, from the text of /proc/cpuinfo (x86 and ARM)."""
     lines = (line.partition(':') for line in cpuinfo.splitlines())
     cores = [frozenset(value.split()) for key, _, value in lines
              if key.strip() in ('flags', 'Features')]
@@ -54,7 +54,7 @@ def common_flags(cpuinfo: str) -> frozenset[str]:
 
 
 def default_variant(hardware: Hardware) -> Choice:
-    """Choose the model where neither a variant nor weights are named."""
+    """Choose the model if neither variant nor weights are given."""
     if hardware.kind == 'cuda':
         return Choice('nk', "a CUDA device runs the full ZoeDepth live; name variant 'mobile' for "
                             'the small model of the package')
@@ -63,7 +63,7 @@ def default_variant(hardware: Hardware) -> Choice:
 
 
 def default_precision(hardware: Hardware) -> Choice:
-    """Choose the precision that 'auto' means."""
+    """Choose the precision for 'auto'."""
     if hardware.kind == 'cuda':
         capability = '.'.join(map(str, hardware.capability))
         if hardware.capability >= _BF16_CAPABILITY:

@@ -1,4 +1,4 @@
-"""CUDA graphs: work of a fixed shape, recorded once and replayed without waiting for Python."""
+"""CUDA graphs: work of a fixed shape, recorded once and replayed without Python overhead."""
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -12,13 +12,13 @@ import torch
 
 _log = logging.getLogger(__name__)
 
-# Graphs that are kept. Each takes a few MB of its own; what they compute with, they share.
+# Number of cached graphs. Each has a few MB of its own; all share the memory of their work.
 _KEPT = 64
-# Announced graphs that wait for the recorder.
+# Largest number of prepared graphs that wait for the recorder.
 _WAITING = 32
 
 Result = TypeVar('Result')
-# Static inputs -> whatever tensors; it must not wait for the device nor read from the host.
+# Static inputs -> any tensors. Work must neither wait for the device nor read from the host.
 Work = Callable[..., Any]
 Shape = tuple[tuple[int, ...], torch.dtype]
 
@@ -27,17 +27,17 @@ class Graphs:
     """
     Records and replays work on one CUDA device, for several threads.
 
-    Work that is asked for the first time is recorded by a thread of its own. What cannot be
-    recorded always runs as it is; a failure belongs to its key alone. All graphs run on one stream
-    and share one memory, because no two of them run at a time and what one has computed is taken
-    before another runs.
+    A separate thread records new work. Work that cannot be recorded runs without a graph; a
+    failure affects only its own key. All graphs use one stream and share one memory pool, because
+    only one graph runs at a time and its results are copied before the next graph runs.
 
-    :ivar in_background: nobody waits for a recording, and new work runs as it is meanwhile. For
-        programs that never synchronise the whole device, which CUDA forbids during a recording.
+    :ivar in_background: do not wait for a recording; new work runs without a graph meanwhile.
+        For programs that never synchronise the whole device, which CUDA forbids during a
+        recording.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Start empty."""
+        """Start without graphs."""
         self.in_background = False
         self._device = device
         self._stream = torch.cuda.Stream(device)
@@ -46,30 +46,30 @@ class Graphs:
         self._pending: dict[Hashable, Future[None]] = {}
         self._failed: set[Hashable] = set()
         self._running, self._books = Lock(), Lock()
-        # One thread for all: cuBLAS keeps a workspace of 32 MB for each thread and stream.
+        # One thread for all recordings: cuBLAS keeps 32 MB of workspace per thread and stream.
         self._recorder = ThreadPoolExecutor(1, 'zoe_ros-graphs')
         self._recording_stream = torch.cuda.Stream(device)
 
     def __len__(self) -> int:
-        """Return how many graphs are kept."""
+        """Return the number of cached graphs."""
         return len(self._kept)
 
     def run(self, key: Hashable, work: Work, inputs: Sequence[torch.Tensor],
             take: Callable[[Any], Result], announce: str = '') -> Result:
         """
-        Do some work on the inputs, by its graph if there is one.
+        Run work on the inputs, by its graph if there is one.
 
-        :param key: tells this work from other work; together with the inputs' shapes and types.
-        :param work: what is recorded.
-        :param inputs: on the device or on the host (pinned, so that nobody waits).
-        :param take: turns what the work returned into what is kept: the next replay overwrites
-            it. Runs on the stream of the graphs.
-        :param announce: what is logged when this is recorded in the background.
+        :param key: identifies the work, together with shapes and types of the inputs.
+        :param work: the function to record.
+        :param inputs: on the device or on the host (pinned, for asynchronous copies).
+        :param take: copies the results of the work, which the next replay overwrites. Runs on the
+            stream of the graphs.
+        :param announce: name of the work in the log line of a background recording.
         """
         shapes = [(tuple(x.shape), x.dtype) for x in inputs]
         full = (key, *shapes)
         if self._submit(full, work, shapes) and announce and self.in_background:
-            _log.info('recording %s; frames take the slower way until that is done', announce)
+            _log.info('recording a CUDA graph for %s; frames are slower until then', announce)
         if not self.in_background:
             self._wait_for(full)
         with torch.cuda.device(self._device):
@@ -92,20 +92,20 @@ class Graphs:
     def prepare(self, key: Hashable, work: Work, shapes: Sequence[Shape],
                 wait: bool = False) -> None:
         """
-        Record some work beside what goes on; see :meth:`run`.
+        Record work in the background; see :meth:`run`.
 
         :param shapes: shape and type of each input.
-        :param wait: return when that is done.
+        :param wait: return after the recording.
         """
         if not wait and len(self._pending) >= _WAITING:
-            return      # what announces ever new sizes shall not fill the memory
+            return      # a camera with ever new sizes must not fill the memory
         full = (key, *shapes)
         self._submit(full, work, shapes)
         if wait:
             self._wait_for(full)
 
     def wait(self) -> None:
-        """Wait until everything is recorded that has been asked for."""
+        """Wait for all pending recordings."""
         with self._books:
             pending = list(self._pending.values())
         for one in pending:
@@ -118,7 +118,7 @@ class Graphs:
             pending.result()
 
     def _submit(self, full: Hashable, work: Work, shapes: Sequence[Shape]) -> bool:
-        """Hand work to the recorder, unless it was recorded, is being recorded, or cannot be."""
+        """Submit work to the recorder, unless it is recorded, pending, or has failed."""
         with self._books:
             if full in self._kept or full in self._pending or full in self._failed:
                 return False
@@ -134,14 +134,14 @@ class Graphs:
                 inputs = [torch.zeros(shape, dtype=dtype, device=self._device)
                           for shape, dtype in shapes]
                 graph = _Graph(work, inputs, self._recording_stream, self._pool)
-        except Exception as error:      # whatever the driver or a library refuses
+        except Exception as error:      # drivers and libraries raise many types
             text = str(error).strip().splitlines()
             _log.warning('without a CUDA graph, which is slower: %s',
                          text[0] if text else type(error).__name__)
-            # The memory that it was recording into stays in that state.
+            # A failed recording leaves its memory pool unusable.
             self._pool = None
         if not self.in_background:
-            # What trying out took; to give it back waits for the device.
+            # Frees the memory of the warm-up; this call waits for the device.
             torch.cuda.empty_cache()
         with self._books:
             del self._pending[full]
@@ -154,21 +154,21 @@ class Graphs:
 
 
 class _Graph:
-    """Recorded work, with the memory that it reads and writes."""
+    """Recorded work, with the memory of its inputs and results."""
 
     def __init__(self, work: Work, inputs: list[torch.Tensor], stream: torch.cuda.Stream,
                  pool: Any) -> None:
         self._inputs = inputs
-        self._work = work               # keeps alive what it reads
+        self._work = work               # keeps the tensors that the graph reads alive
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            # Libraries choose their algorithms and workspaces at the first calls.
+            # Libraries choose algorithms and workspaces in the first calls.
             for _ in range(2):
                 work(*inputs)
             stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            # Other threads may use the device meanwhile. torch's context manager would collect
-            # garbage and empty the allocator's cache, which costs others their time.
+            # Other threads may use the device meanwhile, so torch's context manager is avoided:
+            # it would collect garbage and empty the allocator's cache, which delays them.
             self._graph.capture_begin(pool, capture_error_mode='thread_local')
             try:
                 self._results = work(*inputs)
@@ -177,7 +177,7 @@ class _Graph:
             stream.synchronize()
 
     def replay(self, inputs: Sequence[torch.Tensor]) -> Any:
-        """Return the results; they hold until another graph runs."""
+        """Return the results, which are valid until another graph runs."""
         for static, given in zip(self._inputs, inputs):
             static.copy_(given, non_blocking=True)
         self._graph.replay()

@@ -1,4 +1,4 @@
-"""The model as estimators run it: what frames share is kept, and a GPU replays whole graphs."""
+"""Runs a model on frames: caches position biases, and replays CUDA graphs on a GPU."""
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -15,20 +15,20 @@ from zoe_ros.model import cuda
 from zoe_ros.model.backbone import BeitBackbone, relative_position_index
 from zoe_ros.model.zoedepth import ZoeDepth
 
-# The router's logits (b, heads), None where it was not asked -> the name of the head of each.
+# The router's logits (b, heads), or None if the router was not run -> head name of each image.
 Choose = Callable[[np.ndarray | None], Sequence[str]]
 
 
 class ModelRunner:
     """
-    Runs a model that does not change any more; may be called from several threads.
+    Runs a model with fixed weights; may be called from several threads.
 
-    On a CPU that is the model itself. On a GPU everything from pixels to the depth by each head is
-    a graph, recorded once for each shape: no step waits for Python, and the only wait for the
-    device is for the answer. Choosing a head afterwards costs less than stopping to ask.
+    On a CPU the runner calls the model. On a GPU one graph, recorded once for each shape, computes
+    the depth of each head from the pixels, so that the only wait is for the result. Running all
+    heads and choosing afterwards is faster than waiting for the router's choice.
 
-    :ivar biases: the position biases that are kept between frames.
-    :ivar graphs: of the device, also for what comes before and after; None on a CPU.
+    :ivar biases: the position biases that are cached between frames.
+    :ivar graphs: of the device, also used for pre- and postprocessing; None on a CPU.
     """
 
     def __init__(self, model: ZoeDepth, position_memory: float) -> None:
@@ -49,12 +49,12 @@ class ModelRunner:
     def __call__(self, pixels: torch.Tensor, choose: Choose, deviation: bool = False,
                  heads: Sequence[str] = ()) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Return depth (b, H, W) [m], and its standard deviation [m] if that is asked for.
+        Return depth (b, H, W) [m], and its standard deviation [m] if ``deviation``.
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
-        :param choose: picks a head for each image.
-        :param heads: those that it may pick, in the model's order, where the router need not be
-            asked: nothing is computed for others. Empty: all, and the router is asked.
+        :param choose: chooses a head for each image.
+        :param heads: heads that may be chosen without the router, in the model's order; others
+            are not computed. Empty: all heads, and the router is run.
         """
         if self.graphs is None:
             with self.convolutions():
@@ -69,7 +69,7 @@ class ModelRunner:
 
     def prepare(self, batch: int, size: tuple[int, int], deviation: bool,
                 heads: Sequence[str] = (), wait: bool = False) -> None:
-        """Get ready for pixels (batch, 3, height, width); see :meth:`__call__` and Graphs."""
+        """Prepare for pixels (batch, 3, height, width); see :meth:`__call__` and Graphs."""
         if self.graphs is not None:
             self.graphs.prepare(self._key(heads, deviation), self._work(heads, deviation),
                                 [((batch, 3, *size), torch.float32)], wait)
@@ -82,7 +82,7 @@ class ModelRunner:
 
         def work(pixels: torch.Tensor) -> ByHead:
             if not kept:
-                # A graph keeps alive what it reads, and so does this function.
+                # A graph keeps alive the tensors that it reads, because it keeps this function.
                 kept.append(self.biases.get(pixels))
             side = self._side_stream if torch.cuda.is_current_stream_capturing() else None
             with self.convolutions():
@@ -91,13 +91,13 @@ class ModelRunner:
         return work
 
     def convolutions(self) -> AbstractContextManager[None]:
-        """Let cuDNN round float32 as the model's precision asks, see :mod:`zoe_ros.model.cuda`."""
+        """Set cuDNN's rounding for the model's precision, see :mod:`zoe_ros.model.cuda`."""
         return cuda.convolutions(self._tf32) if self._on_gpu else nullcontext()
 
 
 class ByHead(NamedTuple):
     """
-    What a graph computes.
+    The results of a graph.
 
     :param logits: (b, heads) of the router, or None.
     :param depth, deviation: head -> (b, H, W) [m].
@@ -111,7 +111,7 @@ class ByHead(NamedTuple):
 def by_heads(model: ZoeDepth, pixels: torch.Tensor, biases: Sequence[torch.Tensor],
              deviation: bool, heads: Sequence[str] = (), side_stream: Any = None) -> ByHead:
     """
-    Compute depth by several heads; nothing in it waits for the device or comes from the host.
+    Compute depth by several heads, without waiting for the device or reading from the host.
 
     :param heads, deviation: see :class:`ModelRunner`.
     :param side_stream: see :meth:`ZoeDepth.forward_features`.
@@ -125,7 +125,7 @@ def by_heads(model: ZoeDepth, pixels: torch.Tensor, biases: Sequence[torch.Tenso
 
 
 def _pick(found: ByHead, choose: Choose) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return depth and deviation (b, H, W) of each image by the head that is chosen for it."""
+    """Return depth and deviation (b, H, W) of the chosen head of each image."""
     heads = choose(_host(found.logits))
     depth = torch.stack([found.depth[head][i] for i, head in enumerate(heads)])
     if not found.deviation:
@@ -139,21 +139,21 @@ def _host(logits: torch.Tensor | None) -> np.ndarray | None:
 
 class PositionBiases:
     """
-    The position biases of the attention of all blocks, for the resolutions seen last.
+    A cache of the attention's position biases of all blocks, for the latest resolutions.
 
-    They depend on the weights and the resolution alone, and making them takes a fifth of a frame.
-    At 384 x 512 all 24 are 0.9 GB in float32, half of that in half precision. Where the memory
-    does not suffice for all blocks of a resolution, the first ones are kept and the others are
-    made again for each frame.
+    Biases depend only on the weights and the resolution, and computing them takes 20 % of a frame.
+    At 384 x 512 all 24 take 0.9 GB in float32, half as much in half precision. If the memory does
+    not suffice for all blocks of a resolution, the first blocks are cached, and the other biases
+    are computed in each frame.
     """
 
     def __init__(self, model: ZoeDepth, memory: float, evict: bool = True) -> None:
         """
         Start empty.
 
-        :param memory: the most that is kept [GiB], for all resolutions together.
-        :param evict: a new resolution takes the memory of old ones; else it gets what is left,
-            because graphs read the others.
+        :param memory: maximum size of the cache [GiB], for all resolutions together.
+        :param evict: a new resolution may replace old ones. False: it gets the remaining memory,
+            because graphs read the old ones.
         """
         self._backbone = model.backbone
         self._limit = int(memory * 2 ** 30)
@@ -178,14 +178,14 @@ class PositionBiases:
 
     @property
     def size(self) -> int:
-        """Return the bytes that are kept."""
+        """Return the size of the cache [bytes]."""
         return sum(bias.untyped_storage().nbytes()
                    for biases in self._kept.values() for bias in biases)
 
     @torch.inference_mode()
     def _make(self, backbone: BeitBackbone, grid: tuple[int, int],
               room: int) -> list[torch.Tensor]:
-        """Make the biases of as many blocks as there is room for [bytes]."""
+        """Compute the biases of as many blocks as fit into ``room`` [bytes]."""
         index = relative_position_index(*grid, device=backbone.position_tables[0].device)
         count = min(backbone.used_blocks, room // backbone.bias_bytes(grid))
         return [backbone.position_bias(block, grid, index) for block in range(count)]

@@ -1,4 +1,4 @@
-"""Images to the device of the network, and what comes of them back to the host."""
+"""Copies images to the device of the network, and results back to the host."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ def to_device(image: np.ndarray, device: torch.device) -> torch.Tensor:
     """
     Copy an image to a device, see :func:`stack`.
 
-    :param image: uint8, of any strides; it may change as soon as this has returned.
+    :param image: uint8, of any strides; the caller may change the array afterwards.
     """
     return stack([image], device)[0].to(device, non_blocking=True)
 
@@ -21,8 +21,8 @@ def stack(images: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
     """
     Copy images of one size into one tensor on the host, ready for a device.
 
-    For a CUDA device it is pinned memory, from which the device copies while the host goes on;
-    torch keeps that memory for the next images.
+    For a CUDA device the tensor is in pinned memory, from which the device copies asynchronously;
+    torch reuses that memory for the next images.
 
     :param images: each (h, w, 3) uint8, of any strides.
     :return: (b, h, w, 3).
@@ -37,10 +37,10 @@ def stack(images: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
 
 def to_host(*values: torch.Tensor | None) -> list[Any]:
     """
-    Return the arrays of tensors of one device; those of the CPU share their memory.
+    Return tensors of one device as arrays; arrays of CPU tensors share memory with them.
 
-    From a CUDA device all copies are under way before the host waits, once, for the last; the
-    arrays are pinned memory then, and not meant to be kept.
+    From a CUDA device all copies are started before the host waits once for the last. These arrays
+    are in pinned memory and should not be kept.
 
     :param values: a None stays None.
     """
@@ -49,7 +49,7 @@ def to_host(*values: torch.Tensor | None) -> list[Any]:
 
 
 def start_to_host(*values: torch.Tensor | None) -> list[torch.Tensor | None]:
-    """Begin the copies of :func:`to_host`; :func:`as_arrays` ends them."""
+    """Start the copies of :func:`to_host`; :func:`as_arrays` waits for them."""
     return [value if value is None or not value.is_cuda
             else torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(
                 value, non_blocking=True)
@@ -57,7 +57,7 @@ def start_to_host(*values: torch.Tensor | None) -> list[torch.Tensor | None]:
 
 
 def as_arrays(values: Sequence[torch.Tensor | None], device: torch.device) -> list[Any]:
-    """Wait for the copies that :func:`start_to_host` began, and return them as arrays."""
+    """Wait for the copies of :func:`start_to_host`, and return the arrays."""
     if device.type == 'cuda':
         torch.cuda.current_stream(device).synchronize()
     return [None if value is None else value.numpy() for value in values]

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from zoe_ros.model.config import BackboneConfig
 from zoe_ros.model.kernels import add_norm, attention, linear, pack_conv, pack_linear
 
-# The fused attention of GPUs needs each row of a bias to start at a multiple of this many numbers.
+# The fused attention of GPUs needs bias rows aligned to this many elements.
 _ROW = 8
-# As BEiT-L has them: of the layer norms, and of the weights before training.
+# Values of BEiT-L: epsilon of the layer norms, initial weights, initial layer scales.
 _EPSILON = 1e-6
 _STD = 0.02
 _LAYER_SCALE = 1e-5
@@ -27,7 +27,8 @@ class BeitBackbone(nn.Module):
     The position tables are resized by the rule that the released weights were trained with
     (trap T12).
 
-    :ivar fused: each sum and its norm run as one kernel of a GPU, see :func:`.fuse.fuse`.
+    :ivar fused: a GPU computes each sum and the norm after it in one kernel, see
+        :func:`.fuse.fuse`.
     """
 
     fused = False
@@ -40,7 +41,7 @@ class BeitBackbone(nn.Module):
         self.table_grid = config.table_grid
         self.taps = config.taps
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
-        # Any: pack() replaces it, and mypy would take the blocks for plain modules.
+        # Any, because pack() replaces layers and mypy would see the blocks as plain modules.
         self.patch_embed: Any = nn.Conv2d(3, width, config.patch, stride=config.patch)
         self.blocks: Any = nn.ModuleList(
             Block(width, config.heads) for _ in range(config.depth))
@@ -55,10 +56,10 @@ class BeitBackbone(nn.Module):
     @torch.no_grad()
     def initialise(self) -> None:
         """
-        Give the encoder its weights before training, as BEiT does.
+        Initialise the weights as in BEiT.
 
-        The layers that write to the sum of block i are divided by sqrt(2 i), counted from 1, so
-        that this sum does not grow with depth. The position tables start at zero.
+        The output layers of block i (from 1) are divided by sqrt(2 i), so that the residual sum
+        does not grow with the number of blocks. The position tables start at zero.
         """
         nn.init.trunc_normal_(self.cls_token, std=_STD)
         for number, block in enumerate(self.blocks, start=1):
@@ -70,7 +71,7 @@ class BeitBackbone(nn.Module):
                 layer.weight.div_(math.sqrt(2 * number))
 
     def patch_grid(self, pixels: torch.Tensor) -> tuple[int, int]:
-        """Return the rows and columns of tokens of an image (b, 3, H, W)."""
+        """Return the numbers of token rows and columns for an image (b, 3, H, W)."""
         return pixels.shape[-2] // self.patch, pixels.shape[-1] // self.patch
 
     def forward(self, pixels: torch.Tensor,
@@ -79,8 +80,8 @@ class BeitBackbone(nn.Module):
         Encode an image.
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
-        :param biases: of the first blocks, from :meth:`position_bias` at this grid; those of the
-            others are computed here.
+        :param biases: of the first blocks, from :meth:`position_bias` at this grid; the biases
+            of the other blocks are computed here.
         :return: four maps (b, C_k, H/s, W/s), s = 4, 8, 16, 32.
         """
         grid = self.patch_grid(pixels)
@@ -100,8 +101,8 @@ class BeitBackbone(nn.Module):
                 if index is None:
                     index = relative_position_index(*grid, device=pixels.device)
                 bias = self.position_bias(i, grid, index)
-            # The sum that runs through all blocks, its norms and scales are float32 in any
-            # precision: it would be rounded to bfloat16 48 times otherwise, and depth with it.
+            # The residual sum, its norms and scales are float32 in any precision: bfloat16 would
+            # round the sum 48 times and make depth inaccurate.
             tokens, normed = add_norm(tokens, block.attn(normed, bias), block.gamma_1,
                                       block.norm2, half, self.fused)
             update = block.mlp(normed)
@@ -115,7 +116,7 @@ class BeitBackbone(nn.Module):
         return maps
 
     def widen_sums(self) -> None:
-        """Bring the norms and scales to float32, in which :meth:`forward` keeps the sum."""
+        """Set the norms and scales to float32, the precision of the sum in :meth:`forward`."""
         for block in self.blocks:
             block.norm1.float()
             block.norm2.float()
@@ -123,7 +124,7 @@ class BeitBackbone(nn.Module):
             block.gamma_2.data = block.gamma_2.data.float()
 
     def pack(self) -> None:
-        """Make the blocks faster, for inference alone, see :func:`.kernels.pack_linear`."""
+        """Make the blocks faster, for inference only, see :func:`.kernels.pack_linear`."""
         for block in self.blocks[:self.used_blocks]:
             attn = block.attn
             attn.qkv.bias = nn.Parameter(attn.qkv_bias().detach(), requires_grad=False)
@@ -136,7 +137,7 @@ class BeitBackbone(nn.Module):
 
     @property
     def used_blocks(self) -> int:
-        """Return how many blocks are computed: none after the last one whose output is used."""
+        """Return the number of blocks to compute, up to the last one whose output is used."""
         return max(self.taps) + 1
 
     def position_bias(self, block: int, grid: tuple[int, int],
@@ -145,7 +146,7 @@ class BeitBackbone(nn.Module):
         return relative_position_bias(self.position_tables[block], self.table_grid, grid, index)
 
     def bias_bytes(self, grid: tuple[int, int]) -> int:
-        """Return the size of a bias that :meth:`position_bias` makes, its padding included."""
+        """Return the size of a bias from :meth:`position_bias`, padding included."""
         tokens = 1 + grid[0] * grid[1]
         table = self.position_tables[0]
         return table.shape[1] * tokens * (tokens + -tokens % _ROW) * table.element_size()
@@ -153,12 +154,12 @@ class BeitBackbone(nn.Module):
 
 class Block(nn.Module):
     """
-    The parameters of one transformer block (section 1.2), by the names of timm.
+    The parameters of one transformer block (section 1.2), with the names of timm.
 
-    The block itself is a part of :meth:`BeitBackbone.forward`: each sum is computed together with
-    the norm that follows, and the last sum of a block is followed by the next block's norm.
+    :meth:`BeitBackbone.forward` runs the block: it computes each sum together with the norm after
+    the sum, and the norm after the last sum belongs to the next block.
 
-    :ivar gamma_1, gamma_2: scale of what attention and MLP add to the tokens, (c,).
+    :ivar gamma_1, gamma_2: scale of the outputs of attention and MLP, (c,).
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -185,16 +186,16 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def qkv_bias(self) -> torch.Tensor:
-        """Return the bias of queries, keys and values (3 c,); keys have none, that is zeros."""
+        """Return the bias of queries, keys and values, (3 c,); zero for the keys."""
         return torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
 
     def forward(self, tokens: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """
-        Return the attention of normed tokens (b, n, c) to each other.
+        Return self-attention of normed tokens (b, n, c).
 
-        :param bias: (1, heads, n, n) on the logits, from the positions.
+        :param bias: (1, heads, n, n), added to the logits; from the positions.
         """
-        # Packed layers have the whole bias at hand.
+        # Packed layers store the whole bias.
         qkv_bias = self.qkv_bias() if self.qkv.bias is None else self.qkv.bias
         qkv = linear(tokens, self.qkv.weight, qkv_bias)
         q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # b heads n d
@@ -203,7 +204,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """The two layers that transform each token on its own (section 1.2)."""
+    """The two-layer MLP, applied to each token separately (section 1.2)."""
 
     def __init__(self, width: int) -> None:
         """Build the layers for tokens of ``width`` channels."""
@@ -218,7 +219,7 @@ class Mlp(nn.Module):
 
 
 class Reassemble(nn.Module):
-    """Tokens of one block to a feature map at stride 4, 8, 16 or 32 (readout 'project')."""
+    """Converts tokens of one block to a map at stride 4, 8, 16 or 32 (readout 'project')."""
 
     def __init__(self, embed_dim: int, channels: int, level: int) -> None:
         """Build the stage for ``level`` 0 (finest) to 3."""
@@ -232,10 +233,10 @@ class Reassemble(nn.Module):
             nn.Conv2d(channels, channels, 3, stride=2, padding=1))[level]
 
     def forward(self, tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """Mix the class token into each patch token, then lay them out as a map."""
+        """Mix the class token into each patch token, then arrange the tokens as a map."""
         tokens = tokens.to(self.readout.weight.dtype)
         of_patch, of_cls = self.readout.weight.chunk(2, dim=1)
-        # The class token's half of the product is the same for all patches: once is enough.
+        # The class token's part of the product is equal for all patches: computed once.
         shared = F.linear(tokens[:, :1], of_cls, self.readout.bias)
         patches = F.gelu(linear(tokens[:, 1:], of_patch).add_(shared))
         project: Any = self.project
@@ -248,11 +249,11 @@ class Reassemble(nn.Module):
 def patch_transposed_conv(tokens: torch.Tensor, grid: tuple[int, int],
                           layer: nn.ConvTranspose2d) -> torch.Tensor:
     """
-    Return the transposed convolution of a map: no kernel overlaps another, so it is one product.
+    Return the transposed convolution of a map as one product, because kernels do not overlap.
 
     :param tokens: (b, rows*cols, c) of ``grid``.
-    :param layer: of stride s = its kernel.
-    :return: (b, o, s*rows, s*cols), its channels last in memory, as all maps of the decoder.
+    :param layer: with stride s equal to the kernel size.
+    :return: (b, o, s*rows, s*cols), channels last in memory, like all maps of the decoder.
     """
     s = layer.stride[0]
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)         # s*s*o c
@@ -263,7 +264,7 @@ def patch_transposed_conv(tokens: torch.Tensor, grid: tuple[int, int],
 
 def relative_position_index(rows: int, cols: int, device: torch.device) -> torch.Tensor:
     """
-    Row of the bias table for each pair of tokens of a grid (section 1.3).
+    Return the row of the bias table for each pair of tokens of a grid (section 1.3).
 
     :return: (1 + rows*cols, 1 + rows*cols) int64; token 0 is the class token.
     """
@@ -282,7 +283,7 @@ def relative_position_index(rows: int, cols: int, device: torch.device) -> torch
 def relative_position_bias(table: torch.Tensor, table_grid: int, grid: tuple[int, int],
                            index: torch.Tensor) -> torch.Tensor:
     """
-    Attention bias at any token grid, by the rule of MiDaS (section 1.3, trap T12).
+    Return the attention bias at any token grid, by the rule of MiDaS (section 1.3, trap T12).
 
     :param table: ((2g-1)^2 + 3, heads), trained on a g x g grid.
     :param index: from :func:`relative_position_index` for ``grid``.

@@ -1,8 +1,8 @@
 """
-What this machine's GPU, driver and libraries do best, found by trying it once.
+The fastest operations of this machine's GPU, driver and libraries, found by trials.
 
-The trials run when a model is loaded or a new shape is recorded. torch's fake tensors name a CUDA
-device that need not exist, and have no numbers to try: for them everything is taken to work.
+The trials run when a model is loaded or a new shape is recorded. torch's fake tensors may name a
+CUDA device that does not exist, so no trial is possible: everything is assumed to work.
 """
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 _Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 _aten = torch.ops.aten
-# Called by their own names: to choose among them in torch's way is a setting of the process, which
-# another thread may change at the same time.
+# Called directly: torch's own choice among them is a setting of the process, which another thread
+# may change at the same time.
 _ATTENTIONS: dict[str, _Attention] = {
     'cudnn': lambda q, k, v, bias: _aten._scaled_dot_product_cudnn_attention(
         q, k, v, bias, False)[0],
@@ -32,7 +32,7 @@ _REPEATS = 5
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
               bias: torch.Tensor) -> torch.Tensor:
-    """Return softmax(q k^T / sqrt(d) + bias) v by what is fastest for this shape, see kernels."""
+    """Return softmax(q k^T / sqrt(d) + bias) v by the fastest kernel, see kernels.attention."""
     name = 'efficient' if isinstance(q, FakeTensor) else attention_backend(
         q.device, q.dtype, tuple(q.shape), bias.stride(-2))
     return _ATTENTIONS[name](q, k, v, bias)
@@ -43,9 +43,9 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
 def attention_backend(device: torch.device, dtype: torch.dtype, shape: tuple[int, ...],
                       row: int) -> str:
     """
-    Return the name of the attention that is right on this device, and the fastest.
+    Return the name of the fastest attention kernel with correct results on this device.
 
-    :param shape: of q (b, heads, n, d); :param row: numbers from one row of the bias to the next.
+    :param shape: of q (b, heads, n, d); :param row: elements from one row of the bias to the next.
     """
     batch, heads, tokens, dim = shape
     generator = torch.Generator(device).manual_seed(0)
@@ -68,7 +68,7 @@ def attention_backend(device: torch.device, dtype: torch.dtype, shape: tuple[int
 
 
 def _milliseconds(work: Callable[[], Any], device: torch.device) -> float:
-    """Return the shortest of a few times."""
+    """Return the shortest of several times."""
     with torch.cuda.device(device):
         times = []
         for _ in range(_REPEATS):
@@ -83,11 +83,11 @@ def _milliseconds(work: Callable[[], Any], device: torch.device) -> float:
 
 def activates_products(x: torch.Tensor, after: str) -> bool:
     """
-    Tell whether a product of x may apply an activation itself: 'relu' or 'gelu'.
+    Tell whether a product of x may apply 'relu' or 'gelu' in the same kernel.
 
-    The library's GELU is the approximation by tanh. In half precision that is nearer to the exact
-    one than a second rounding of the product (measured, L2: 0.0017 beside 0.0024); in float32 it
-    is not good enough.
+    The library's GELU is the tanh approximation. In half precision the approximation has a smaller
+    error than a second rounding of the product (measured, L2: 0.0017 and 0.0024); in float32 the
+    error is too large.
     """
     if after == 'gelu' and x.dtype == torch.float32:
         return False
@@ -97,7 +97,7 @@ def activates_products(x: torch.Tensor, after: str) -> bool:
 @functools.cache
 @torch.inference_mode()
 def _activates_products(device: torch.device, dtype: torch.dtype, after: str) -> bool:
-    """Try it once."""
+    """Try the product with an activation once."""
     x = torch.linspace(-1, 1, 64 * 32, device=device).view(64, 32).to(dtype)
     weight = torch.linspace(-1, 1, 48 * 32, device=device).view(48, 32).to(dtype)
     bias = torch.linspace(-1, 1, 48, device=device).to(dtype)
@@ -112,7 +112,7 @@ def _activates_products(device: torch.device, dtype: torch.dtype, after: str) ->
 
 
 class _Rounding:
-    """How cuDNN rounds float32: a setting of the process, which threads of ours share."""
+    """The rounding of float32 in cuDNN: a setting of the process, shared by our threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -122,8 +122,8 @@ class _Rounding:
     @contextmanager
     def __call__(self, tf32: bool) -> Iterator[None]:
         cudnn: Any = torch.backends.cudnn
-        # torch 2.9 has a second name for the same choice, and refuses the first once a process
-        # has used the second.
+        # torch 2.9 has a second name for this setting, and rejects the first name in a process
+        # that has used the second.
         owner, name, wanted = (
             (cudnn.conv, 'fp32_precision', 'tf32' if tf32 else 'ieee')
             if hasattr(getattr(cudnn, 'conv', None), 'fp32_precision')
@@ -147,9 +147,9 @@ _rounding = _Rounding()
 
 def convolutions(tf32: bool) -> AbstractContextManager[None]:
     """
-    Say how cuDNN rounds the factors of float32 convolutions.
+    Choose the rounding of the factors of float32 convolutions in cuDNN.
 
-    torch lets it round them to 10 bits (TF32). Beside half precision that is plenty; where float32
-    was asked for, it is not.
+    By default torch lets cuDNN round to 10 bits (TF32). That is enough beside half precision, but
+    not for a model in float32.
     """
     return _rounding(tf32)

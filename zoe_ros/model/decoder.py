@@ -1,4 +1,4 @@
-"""The DPT decoder: four feature maps to relative depth, and the features that metric heads use."""
+"""The DPT decoder: from four feature maps to relative depth and the inputs of metric heads."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -13,13 +13,13 @@ from zoe_ros.model.kernels import convolution, convolution_plus, pack_convs
 
 class Features(NamedTuple):
     """
-    What the decoder hands to the router and to the metric heads (section 2).
+    The outputs of the decoder for the router and the metric heads (section 2).
 
     :param bottleneck: (b, f, H/32, W/32), the projected coarsest map.
     :param pyramid: four maps (b, f, ., .) at strides 16, 8, 4 and 2, coarse to fine.
     :param fine: (b, r, H/s, W/s), the last features of the relative head; s is ``fine_stride``.
     :param relative: (b, 1, H/s, W/s), relative inverse depth, not negative, without a scale; None
-        where a model for inference leaves it out, because its heads do not read it.
+        in a model for inference whose heads do not read relative depth.
     """
 
     bottleneck: torch.Tensor
@@ -42,19 +42,19 @@ class DptDecoder(nn.Module):
         self.relative = RelativeHead(width, config.relative_channels, 2 // config.fine_stride)
 
     def pack(self) -> None:
-        """Make it faster, for inference alone, see :func:`.kernels.pack_convs`."""
+        """Make the decoder faster, for inference only, see :func:`.kernels.pack_convs`."""
         pack_convs(self)
 
     def forward(self, maps: list[torch.Tensor]) -> Features:
-        """Decode the four maps of a backbone, finest first, at an input of multiples of 32."""
+        """Decode the four maps of a backbone, finest first; image sizes are multiples of 32."""
         return self.fuse(self.skips(maps))
 
     def skips(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Bring the maps to one width; the last is the bottleneck."""
+        """Project the maps to one width; the last is the bottleneck."""
         return [convolution(m, project) for project, m in zip(self.project, maps)]
 
     def fuse(self, skips: list[torch.Tensor]) -> Features:
-        """Do the rest of :meth:`forward`."""
+        """Do the part of :meth:`forward` after :meth:`project`."""
         path: torch.Tensor | None = None
         pyramid = []
         for level in reversed(range(len(skips))):
@@ -70,7 +70,7 @@ class Fusion(nn.Module):
     """One RefineNet block: add the skip to the path, refine, double the size."""
 
     def __init__(self, width: int, skip: bool) -> None:
-        """Build the block; the coarsest one has no path below it and so no ``skip`` unit."""
+        """Build the block; the coarsest block has no path below and so no ``skip`` unit."""
         super().__init__()
         self.skip_unit = ResidualUnit(width) if skip else None
         self.out_unit = ResidualUnit(width)
@@ -80,8 +80,8 @@ class Fusion(nn.Module):
         """Return the refined map at twice the size of ``skip``."""
         if self.skip_unit is not None and path is not None:
             skip = path + self.skip_unit(skip)
-        # Bilinear weights sum to one, so this 1 x 1 convolution commutes with the upsampling of
-        # the original and costs a quarter of it here.
+        # Bilinear weights sum to one, so this 1 x 1 convolution commutes with the upsampling.
+        # Before the upsampling it costs a quarter of the original.
         return upsample(convolution(self.out_unit(skip), self.out_conv), scale=2)
 
 

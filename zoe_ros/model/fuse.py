@@ -1,4 +1,4 @@
-"""Brings a model to the fused kernels of a GPU, if they give the same numbers there."""
+"""Replaces parts of a model by fused GPU kernels, if these give the same results."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from zoe_ros.model.decoder import Features
 from zoe_ros.model.fused_decoder import FusedDecoder
 from zoe_ros.model.fused_metric import FusedMetric
 
-# Largest relative difference (L2) of a stage to its plain form, by the precision of its products.
+# Largest relative difference (L2) between fused and plain stage, by precision of the products.
 _TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 # (height, width) of the probe's finest map, at stride 4.
 _PROBE = (16, 24)
@@ -20,11 +20,11 @@ _PROBE = (16, 24)
 
 def fuse(model: Any, probe: bool = True) -> str:
     """
-    Replace decoder, metric heads and router of a model for inference by their fused forms.
+    Replace decoder, metric heads and router of a model for inference with their fused forms.
 
     :param model: a :class:`~zoe_ros.model.zoedepth.ZoeDepth`.
-    :param probe: compare each form to the plain one first, on the model's device.
-    :return: why the model was left as it is; empty if it was not.
+    :param probe: first compare each fused form with the plain one on the model's device.
+    :return: why the model is unchanged; empty if the parts were replaced.
     """
     if not fused.DEFINED:
         return 'torch has no Triton here'
@@ -37,7 +37,7 @@ def fuse(model: Any, probe: bool = True) -> str:
                 for stage, difference, tolerance in _differences(model, metric, decoder):
                     if not difference < tolerance:
                         return f'{stage} is off by {difference:.2g} (relative L2)'
-        except Exception as error:      # whatever compilers and drivers raise
+        except Exception as error:      # compilers and drivers raise many types
             text = str(error).strip().splitlines()
             return ': '.join([type(error).__name__, *text[:1]])
     model.metric, model.decoder = metric, decoder
@@ -67,7 +67,7 @@ def _differences(model: Any, metric: FusedMetric,
     yield 'the decoder', _off(found.fine, plain.fine), tolerance
     for a, b in zip(found.pyramid, plain.pyramid):
         yield 'the decoder', _off(a, b), tolerance
-    # Factors of 10 bits and ill conditioned weights; what is broken is off by far more.
+    # Factors of 10 bits and ill-conditioned weights; a broken kernel differs far more.
     exact = _TOLERANCES[torch.bfloat16 if metric.tf32 else torch.float32]
     bottleneck = model.metric.project(plain.bottleneck)
     yield 'the bottleneck', _off(metric.project(plain.bottleneck), bottleneck), exact

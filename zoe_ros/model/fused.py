@@ -1,8 +1,8 @@
 """
-Operators that a CUDA device computes in one kernel where torch takes many, over Triton.
+Operators that a CUDA device computes in one Triton kernel where torch needs many.
 
-Each operator has a fake implementation, so that torch's fake tensors can follow it without a GPU.
-Maps are (b, h, w, c) here: the channels come last, as they lie in memory.
+Each operator has a fake implementation, so that torch's fake tensors work without a GPU. Maps
+are (b, h, w, c) here: the channels are last, as in memory.
 """
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ try:
 except ImportError:         # torch without Triton: macOS, Windows, some builds for the CPU
     triton = None
 
-# Whether operators can be defined at all: custom_op came with torch 2.4.
+# Whether operators can be defined: custom_op exists since torch 2.4.
 DEFINED = triton is not None and hasattr(torch.library, 'custom_op')
 
-# Kernel -> pixels of a program, and its warps.
+# Kernel -> pixels per program, and warps.
 _TILES = {'upsample': (16, 4), 'pixel_mlp': (32, 4), 'attract_level': (32, 4),
           'bin_moments': (64, 4)}
-# Numbers of a program of an elementwise kernel.
+# Elements per program of an elementwise kernel.
 _NUMBERS = 1024
 
 if DEFINED:
@@ -62,7 +62,7 @@ if DEFINED:
         inputs, hidden = weight1.shape
         block, warps = _TILES['pixel_mlp']
         if weight1.shape[1] >= 128:
-            warps *= 2      # so wide a layer does not fit the registers of few threads
+            warps *= 2      # a wide layer needs the registers of more threads
         kernels.pixel_mlp[_grid(count, block)](
             out, x, weight1, bias1, weight2, bias2, count,
             INPUTS=inputs, STEP=_step(inputs), HIDDEN=hidden, HIDDEN_PAD=_pad(hidden),
@@ -85,11 +85,10 @@ if DEFINED:
                       bias2: torch.Tensor, bounded: bool, exponential: bool, mean: bool,
                       span: list[float], alpha: float, tf32: bool = False) -> torch.Tensor:
         """
-        Return the bins (b, h, w, k) of a level, from those of the level before.
+        Return the bins (b, h, w, k) of a level, from the bins of the previous level.
 
-        :param embedding: (b, h, w, c); :param previous, bins: of the level before, coarser.
-        :param span: (min, max) depth [m] where bounded bins shall leave sorted, in metres; else
-            empty.
+        :param embedding: (b, h, w, c); :param previous, bins: of the previous, coarser level.
+        :param span: (min, max) depth [m], to return bounded bins sorted and in metres; else empty.
         """
         embedding, previous, bins = (x.contiguous() for x in (embedding, previous, bins))
         out = embedding.new_empty(*embedding.shape[:3], bins.shape[3])
@@ -126,8 +125,8 @@ if DEFINED:
         """
         Return (1 or 2, b, H, W): mean and (if asked) deviation of each pixel's bins.
 
-        :param fine: (b, H, W, f); :param share: (b, h, w, hidden) what the coarser map adds to
-            the first layer; :param centers: (b, h, w, k); :param relative: (b, 1, H, W).
+        :param fine: (b, H, W, f); :param share: (b, h, w, hidden), contribution of the coarser map
+            to the first layer; :param centers: (b, h, w, k); :param relative: (b, 1, H, W).
         :param weight1: (f, hidden); :param weight2: (4 or k, hidden).
         :param coefficients: (k,) of the log-binomial; None for a softmax over k numbers.
         """
@@ -137,7 +136,7 @@ if DEFINED:
         hidden, bins, count = weight1.shape[1], centers.shape[3], batch * height * width
         block, warps = _TILES['bin_moments']
         if not tf32:
-            block //= 2     # in three parts a product takes more registers
+            block //= 2     # products in three parts need more registers
         kernels.bin_moments[_grid(count, block)](
             out, fine, share, centers, fine if relative is None else relative.contiguous(),
             weight1, weight1 if weight_relative is None else weight_relative, bias1, weight2,
@@ -165,7 +164,7 @@ if DEFINED:
                  weight: torch.Tensor, bias: torch.Tensor, eps: float, dtype: torch.dtype,
                  keep: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Return tokens + scale * update (if it shall be kept), and its layer norm in ``dtype``.
+        Return tokens + scale * update (if ``keep``), and the layer norm of this sum in ``dtype``.
 
         :param tokens: (b, n, c) float32; :param update: the same in any precision, or None.
         :param scale, weight, bias: (c,) float32.
@@ -194,7 +193,7 @@ if DEFINED:
     def add_residual(convolved: torch.Tensor, bias: torch.Tensor, skip: torch.Tensor,
                      path: torch.Tensor | None,
                      activate: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the sum of maps (b, h, w, c) and a bias (c,), and (if asked) relu of it."""
+        """Return the sum of maps (b, h, w, c) and a bias (c,), and (if ``activate``) its relu."""
         convolved, skip = convolved.contiguous(), skip.contiguous()
         total, activated = _add_residual_fake(convolved, bias, skip, path, activate)
         channels = convolved.shape[3]
@@ -215,7 +214,7 @@ if DEFINED:
          schema='(Tensor x, Tensor weight, Tensor bias, int padding) -> Tensor')
     def conv_relu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,
                   padding: int) -> torch.Tensor:
-        """Return relu of a convolution (b, c, h, w) of stride 1, all of it by cuDNN at once."""
+        """Return relu of a convolution (b, c, h, w) of stride 1, in one call of cuDNN."""
         if not x.is_cuda:
             return F.relu(F.conv2d(x, weight, bias, padding=padding))
         return torch.cudnn_convolution_relu(
@@ -234,7 +233,7 @@ def last(x: torch.Tensor) -> torch.Tensor:
 
 
 def first(x: torch.Tensor) -> torch.Tensor:
-    """Return a map (b, h, w, c) as (b, c, h, w), its channels last in memory."""
+    """Return a map (b, h, w, c) as (b, c, h, w), channels last in memory."""
     return x.permute(0, 3, 1, 2)
 
 
@@ -243,29 +242,29 @@ def _grid(count: int, block: int) -> tuple[int]:
 
 
 def _pad(count: int) -> int:
-    """Return the power of two that a block of ``count`` channels takes; products need 16."""
+    """Return the power of two that holds ``count`` channels, at least 16 for products."""
     return max(16, triton.next_power_of_2(count))
 
 
 def _step(channels: int) -> int:
-    """Return how many inputs of a product are loaded at a time: 32 fit the smallest GPUs."""
+    """Return the number of product inputs per load: 32 fit the smallest GPUs."""
     return min(32, _pad(channels))
 
 
 def _precision(tf32: bool) -> str:
-    """Return how matrix units multiply float32: in three parts that keep its digits, or in one."""
+    """Return the mode of float32 products: TF32, or three TF32 products of full accuracy."""
     return 'tf32' if tf32 else 'tf32x3'
 
 
 def round_tf32(values: torch.Tensor) -> torch.Tensor:
-    """Round float32 to the 10 bits that a product in one part takes; it cuts off the others."""
+    """Round float32 to the 10 bits of TF32, because matrix units truncate instead of round."""
     bits = values.contiguous().view(torch.int32) + 0x1000
     return (bits & ~0x1FFF).view(torch.float32)
 
 
 def _scales(coarse: torch.Tensor, height: int,
             width: int) -> tuple[int, int, float, float, int, int]:
-    """Return what the kernels need to find a pixel of (height, width) in a coarser map."""
+    """Return the arguments by which kernels find a pixel of (height, width) in a coarser map."""
     rows, columns = coarse.shape[1:3]
     return (height, width, (rows - 1) / max(height - 1, 1), (columns - 1) / max(width - 1, 1),
             rows, columns)

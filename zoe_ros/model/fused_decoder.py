@@ -1,4 +1,4 @@
-"""The DPT decoder for inference on a GPU: biases, sums and ReLUs in as few kernels as can be."""
+"""The DPT decoder for inference on a GPU: biases, sums and ReLUs in few kernels."""
 from __future__ import annotations
 
 from typing import Any
@@ -13,15 +13,15 @@ from zoe_ros.model.fused import first, last
 
 
 class FusedDecoder(DptDecoder):
-    """A decoder whose blocks are fused, of the weights of another; channels last in memory."""
+    """A decoder of fused blocks with the weights of a plain one; channels last in memory."""
 
     def __init__(self, decoder: DptDecoder, relative: bool) -> None:
         """
-        Take over a decoder.
+        Take the weights of a decoder.
 
-        :param relative: somebody reads the relative depth; else it is left out.
+        :param relative: compute relative depth, too.
         """
-        nn.Module.__init__(self)        # all parts are those of the other
+        nn.Module.__init__(self)        # all parts come from ``decoder``
         self.project = decoder.project
         blocks: Any = decoder.fusion
         self.fusion = nn.ModuleList(FusedFusion(block) for block in blocks)
@@ -36,7 +36,7 @@ class FusedFusion(nn.Module):
     bias: torch.Tensor
 
     def __init__(self, fusion: Fusion) -> None:
-        """Take over a block."""
+        """Take the weights of a block."""
         super().__init__()
         self.skip_unit = fusion.skip_unit
         self.out_unit = fusion.out_unit
@@ -57,9 +57,9 @@ class FusedFusion(nn.Module):
 def _refine(unit: ResidualUnit, x: torch.Tensor, activated: torch.Tensor,
             path: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Run a residual unit on x, whose relu is known, and add the path to the result.
+    Run a residual unit on x, whose relu is given, and add the path to the result.
 
-    :return: the sum, and (if there is a path) relu of it.
+    :return: the sum, and (if there is a path) the relu of the sum.
     """
     hidden = fused.conv_relu(activated, unit.conv1.weight, unit.conv1.bias, 1)
     convolved = F.conv2d(hidden, unit.conv2.weight, None, padding=1)
@@ -73,7 +73,7 @@ class FusedRelativeHead(nn.Module):
     """See :class:`RelativeHead`."""
 
     def __init__(self, head: RelativeHead, relative: bool) -> None:
-        """Take over a head; without ``relative`` there is no last layer."""
+        """Take the weights of a head; without ``relative`` there is no last layer."""
         super().__init__()
         self.scale = head.scale
         self.conv1, self.conv2 = head.conv1, head.conv2
@@ -82,7 +82,7 @@ class FusedRelativeHead(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the last features (b, c, H, W) and the relative depth (b, 1, H, W) or None."""
         x = F.conv2d(x, self.conv1.weight, None, padding=1)
-        # The weights of the upsampling sum to one: the bias may be added on its way.
+        # The weights of the upsampling sum to one, so the upsampling kernel can add the bias.
         wide = fused.upsample(last(x), self.scale * x.shape[2], self.scale * x.shape[3],
                               self.conv1.bias)
         fine = fused.conv_relu(first(wide), self.conv2.weight, self.conv2.bias, 1)

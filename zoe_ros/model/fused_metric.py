@@ -1,4 +1,4 @@
-"""The metric bins module for inference on a GPU: the same numbers from a tenth of the kernels."""
+"""The metric bins module for inference on a GPU: same results with a tenth of the kernels."""
 from __future__ import annotations
 
 from typing import Any
@@ -25,19 +25,18 @@ from zoe_ros.model.metric import (
 
 class FusedMetric(nn.Module):
     """
-    Stands in for a :class:`MetricBins`, all but its :meth:`~MetricBins.forward`.
+    Replaces a :class:`MetricBins`, except for :meth:`~MetricBins.forward`.
 
-    Heads of attractors are fused, heads of other kinds stay as they are. The bins of a full-size
-    map never exist in memory: a kernel makes depth and deviation of them while they are in its
-    registers.
+    Attractor heads are fused, heads of other kinds are unchanged. The bins of a full-size map are
+    never in memory: one kernel computes bins in registers and reduces them to depth and deviation.
     """
 
     def __init__(self, metric: MetricBins, tf32: bool = False) -> None:
         """
-        Take over the weights of a module.
+        Take the weights of a module.
 
-        :param tf32: products may round their factors to 10 bits, which is plenty for what comes
-            from a backbone in half precision.
+        :param tf32: products may round their factors to 10 bits, which is enough for features
+            of a backbone in half precision.
         """
         super().__init__()
         self.tf32 = tf32
@@ -67,19 +66,19 @@ class FusedMetric(nn.Module):
 
 
 class FusedHead(nn.Module):
-    """A head of attractors over either distribution, see :class:`AttractorHead`."""
+    """An attractor head with either distribution, see :class:`AttractorHead`."""
 
     weight_share: torch.Tensor
 
     def __init__(self, head: AttractorHead, tf32: bool) -> None:
-        """Take over the weights of a head; ``tf32`` as in :class:`FusedMetric`."""
+        """Take the weights of a head; ``tf32`` as in :class:`FusedMetric`."""
         super().__init__()
         self.tf32 = tf32
         self.bounded = head.bounded
         self.span = [head.min_depth, head.max_depth]
         self.exponential, self.mean = head.attraction == 'exponential', head.reduction == 'mean'
         self.seed_bins = PixelMlp(head.seed_bins, tf32)
-        # Of a bounded layer's pairs of channels only the first of each has an effect (trap T4).
+        # In a bounded layer only the first channel of each pair has an effect (trap T4).
         self.attractors = nn.ModuleList(
             PixelMlp(net, tf32, stride=2 if head.bounded else 1) for net in head.attractors)
         distribution: Any = head.distribution()
@@ -93,7 +92,7 @@ class FusedHead(nn.Module):
             'weight_relative', weight[:, fine].contiguous() if head.relative_input else None)
         self.register_buffer('weight_share', weight[:, -dim:].contiguous())
         self.register_buffer('bias1', layer1.bias.detach())
-        # The four numbers of the log-binomial are sums in float32, no product of matrix units.
+        # The four outputs of the log-binomial are float32 sums, not products of matrix units.
         self.register_buffer('weight2', _factor(
             layer2.weight.detach().flatten(1), tf32 and not hasattr(distribution, 'bins')))
         self.register_buffer('bias2', layer2.bias.detach())
@@ -131,7 +130,7 @@ class PixelMlp(nn.Module):
     """Two 1 x 1 convolutions with a ReLU between them, as one kernel."""
 
     def __init__(self, net: nn.Module, tf32: bool = False, stride: int = 1) -> None:
-        """Take over a :class:`.metric.PixelMlp`, of its last layer every n-th output."""
+        """Take the weights of a :class:`.metric.PixelMlp`; keep every ``stride``-th output."""
         super().__init__()
         self.tf32 = tf32
         layers: Any = net
@@ -147,12 +146,12 @@ class PixelMlp(nn.Module):
 
 
 def _factor(weight: torch.Tensor, tf32: bool) -> torch.Tensor:
-    """Return a matrix as the kernels load it."""
+    """Return a matrix in the layout that the kernels load."""
     return fused.round_tf32(weight) if tf32 else weight.contiguous()
 
 
 class _Pointwise(nn.Module):
-    """One 1 x 1 convolution as a product, which adds its bias by itself."""
+    """One 1 x 1 convolution as a product that also adds the bias."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None

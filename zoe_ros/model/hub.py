@@ -1,4 +1,4 @@
-"""Where weights come from: the package, or the hub of Hugging Face, once, into its cache."""
+"""Sources of weights: the package, or the Hugging Face hub with its cache."""
 from __future__ import annotations
 
 import errno
@@ -16,7 +16,7 @@ from zoe_ros.model.weights import file_sha256, WeightsError
 REPOSITORIES = {
     'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}
 FILE = 'model.safetensors'
-# Small models that were trained here come with the package, each under the name of its variant.
+# Small models trained by this project are in the package; each file is named after the variant.
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'weights'
 _STORAGE_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -33,9 +33,9 @@ def cached_weights(variant: str) -> Path | None:
 
 def find_weights(variant: str) -> Path:
     """
-    Return the path of the weights of a variant: those that came with the package, or fetched ones.
+    Return the path of the weights of a variant, from the package or the hub.
 
-    :raises WeightsError: there are none, or they cannot be had.
+    :raises WeightsError: no such weights are published, or they cannot be downloaded.
     """
     path = SHIPPED / f'{variant}.safetensors'
     return path if path.is_file() else fetch_weights(variant)
@@ -43,12 +43,12 @@ def find_weights(variant: str) -> Path:
 
 def fetch_weights(variant: str) -> Path:
     """
-    Return the path of the released weights of ``variant``, fetched if this is the first time.
+    Return the path of the released weights of ``variant``; download them if necessary.
 
-    The hub's client resumes a transfer that breaks, shows its progress, and puts only whole files
-    in place; a new file is also checked against the SHA-256 that the hub names.
+    The hub's client resumes broken transfers, shows the progress, and stores complete files only.
+    A new file is also checked against the SHA-256 that the hub states.
 
-    :raises WeightsError: they are not here and cannot be had.
+    :raises WeightsError: the weights are neither in the cache nor can they be downloaded.
     """
     if variant not in REPOSITORIES:
         raise WeightsError(f"no weights are published for variant '{variant}': give a weights "
@@ -59,10 +59,10 @@ def fetch_weights(variant: str) -> Path:
     title, repository = VARIANTS[variant].title, REPOSITORIES[variant]
     log.info('fetching the weights of %s (1.4 GB, once) from %s', title, repository)
     verbosity = hub_logging.get_verbosity()
-    hub_logging.set_verbosity_error()   # what goes wrong is said below, once
+    hub_logging.set_verbosity_error()   # errors are reported once, below
     try:
         path = Path(hf_hub_download(repository, FILE, tqdm_class=_Progress))
-    except Exception as error:  # the client lets those of its HTTP library through, too
+    except Exception as error:  # the client also passes on errors of its HTTP library
         if getattr(error, 'errno', None) in _STORAGE_ERRORS:
             raise WeightsError(f'the weights of {title} could not be stored ({error}): make '
                                'room, set HF_HOME to a folder with 1.5 GB free, or '
@@ -78,7 +78,7 @@ def fetch_weights(variant: str) -> Path:
 
 
 class _Progress(tqdm):
-    """The bar of the client on a terminal; elsewhere, as under launch, a line for each tenth."""
+    """The progress bar of the client on a terminal; else, as under launch, a line per tenth."""
 
     def update(self, n: float | None = 1) -> bool | None:
         """Count ``n`` more bytes."""
@@ -98,5 +98,5 @@ def _verify(path: Path) -> None:
     if file_sha256(blob) != blob.name:
         path.unlink()
         blob.unlink(missing_ok=True)
-        raise WeightsError(f'what was fetched as {path.name} has another SHA-256 than the hub '
-                           'states; it was removed: try again')
+        raise WeightsError(f'the downloaded {path.name} does not have the SHA-256 that the hub '
+                           'states; the file was removed: try again')

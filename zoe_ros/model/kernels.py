@@ -1,4 +1,4 @@
-"""The products in which the network spends its time, as this machine computes them best."""
+"""The operations that take most of the network's time, in the fastest form for this machine."""
 from __future__ import annotations
 
 import functools
@@ -10,28 +10,28 @@ from torch.nn import functional as F
 from zoe_ros.model import cuda
 from zoe_ros.model import fused as fused_kernels
 
-# Logits of attention that are worked on at a time: 8 MB in bfloat16, which caches hold.
+# Attention logits per step: 8 MB in bfloat16, which fits into caches.
 _LOGITS_AT_A_TIME = 1 << 22
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None,
            after: str = 'none') -> torch.Tensor:
     """
-    Return x W^T + b, through an activation if asked.
+    Return x W^T + b, with an activation if given.
 
     :param x: (..., i); :param bias: (o,).
-    :param weight: (o, i), as it is or by :func:`pack_linear`.
-    :param after: 'none', 'relu' or 'gelu' (the exact one).
+    :param weight: (o, i), plain or from :func:`pack_linear`.
+    :param after: 'none', 'relu' or 'gelu' (exact).
     """
     if weight.is_mkldnn or _calls_onednn(x):
-        # The same product as F.linear, a tenth faster than MKL's on AMD processors, and the
-        # activation is applied before the result leaves the registers. Operands with gaps would
-        # go through its reference code, a hundred times slower.
+        # The same product as F.linear, but 10 % faster than MKL on AMD processors, and the
+        # activation is applied in registers. oneDNN would process operands with gaps by its
+        # reference code, a hundred times slower.
         weight = weight if weight.is_mkldnn else weight.contiguous()
         return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, after, [], 'none')
     if (after != 'none' and bias is not None and x.is_cuda and not torch.is_grad_enabled()
             and cuda.activates_products(x, after)):
-        # The activation is applied before the result leaves the registers, here too.
+        # Here, too, the activation is applied in registers.
         rows = torch._addmm_activation(
             bias, x.reshape(-1, x.shape[-1]), weight.T, use_gelu=after == 'gelu')
         return rows.unflatten(0, x.shape[:-1])
@@ -42,13 +42,13 @@ def add_norm(tokens: torch.Tensor, update: torch.Tensor | None, scale: torch.Ten
              norm: nn.LayerNorm, dtype: torch.dtype,
              fused: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Return tokens + scale * update, and its layer norm in ``dtype``.
+    Return tokens + scale * update, and the layer norm of this sum in ``dtype``.
 
     :param tokens: (b, n, c); :param update: the same, or None; :param scale: (c,), or None.
-    :param fused: by one kernel, see :mod:`zoe_ros.model.fused`.
+    :param fused: use one kernel, see :mod:`zoe_ros.model.fused`.
     """
     if fused:
-        # Without a scale the sum is that of a post-norm transformer, which goes on with the norm.
+        # Without a scale this is a post-norm transformer, which needs only the norm.
         keep = update is not None and scale is not None
         total, normed = fused_kernels.add_norm(
             tokens, update, scale, norm.weight, norm.bias, norm.eps, dtype, keep)
@@ -60,10 +60,10 @@ def add_norm(tokens: torch.Tensor, update: torch.Tensor | None, scale: torch.Ten
 
 def pack_linear(layer: nn.Linear) -> None:
     """
-    Lay out a weight as oneDNN multiplies by it, which takes it a twentieth of each product.
+    Convert a weight to oneDNN's internal layout once, which saves 5 % of each product.
 
-    For :func:`linear` alone: such a weight can neither be saved, nor learn, nor change its type.
-    Where oneDNN is not used nothing happens.
+    Only :func:`linear` accepts such a weight, which cannot be saved, trained or converted.
+    Without oneDNN the weight is unchanged.
     """
     weight = layer.weight.detach()
     if weight.device.type == 'cpu' and _onednn_works(weight.dtype, packed=True):
@@ -74,10 +74,10 @@ def pack_linear(layer: nn.Linear) -> None:
 def pointwise(x: torch.Tensor, weight: torch.Tensor,
               bias: torch.Tensor | None = None, after: str = 'none') -> torch.Tensor:
     """
-    Return a 1 x 1 convolution, by :func:`linear` where x has its channels last.
+    Return a 1 x 1 convolution, by :func:`linear` if x has channels last.
 
     :param x: (b, c, h, w); :param weight: (o, c, 1, 1); :param bias: (o,).
-    :param after: as that of :func:`linear`.
+    :param after: see :func:`linear`.
     """
     if not (_calls_onednn(x) and x.is_contiguous(memory_format=torch.channels_last)):
         return _activate(F.conv2d(x, weight, bias), after)
@@ -86,17 +86,17 @@ def pointwise(x: torch.Tensor, weight: torch.Tensor,
 
 class PackedConv(nn.Module):
     """
-    A convolution for inference on a CPU, with its weight as oneDNN multiplies by it.
+    A convolution for inference on a CPU, with the weight in oneDNN's internal layout.
 
-    The layout depends on the size of the map: it is that of the first one that comes, and others
-    cost what they would cost without.
+    The layout depends on the size of the map. The first map decides the layout; maps of other
+    sizes are as slow as with a plain convolution.
     """
 
     def __init__(self, layer: nn.Conv2d, relu: bool = False) -> None:
         """
-        Take over the weights of a layer.
+        Take the weights of a layer.
 
-        :param relu: the result always goes through ReLU.
+        :param relu: always apply ReLU to the result.
         """
         super().__init__()
         self.weight = nn.Parameter(layer.weight.detach(), requires_grad=False)
@@ -130,7 +130,7 @@ class PackedConv(nn.Module):
 
 def convolution(x: torch.Tensor, layer: nn.Module, relu: bool = False) -> torch.Tensor:
     """
-    Return a convolution, through ReLU if asked.
+    Return a convolution, with ReLU if ``relu``.
 
     :param x: (b, c, h, w).
     """
@@ -150,9 +150,9 @@ def convolution_plus(x: torch.Tensor, layer: nn.Module, other: torch.Tensor) -> 
 
 def pack_convs(module: nn.Module) -> None:
     """
-    Replace the convolutions of a module by what is faster on its device, for inference alone.
+    Replace the convolutions of a module by faster ones for its device, for inference only.
 
-    On a CPU that is :class:`PackedConv`; GPUs like channels last in memory, weights as well.
+    On a CPU these are :class:`PackedConv`; on a GPU the weights are laid out channels last.
     """
     for parent in list(module.modules()):
         for name, layer in parent.named_children():
@@ -161,9 +161,9 @@ def pack_convs(module: nn.Module) -> None:
 
 
 def pack_conv(layer: nn.Conv2d, relu: bool = False) -> nn.Module:
-    """Return a convolution (and ReLU) as :func:`pack_convs` does."""
+    """Return the faster form of a convolution (and ReLU), see :func:`pack_convs`."""
     weight = layer.weight
-    # Some layers of timm find out at each call how to pad.
+    # Some layers of timm compute their padding at each call.
     plain = (type(layer) is nn.Conv2d and not isinstance(layer.padding, str)
              and layer.padding_mode == 'zeros')
     if plain and weight.device.type == 'cpu' and _onednn_convolves(weight.dtype):
@@ -193,7 +193,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
         for first in range(0, heads, step):
             chunk = slice(first, min(first + step, heads))
             part = logits[:chunk.stop - first]
-            # The product is added to the bias before it is rounded.
+            # baddbmm adds the bias before rounding the product.
             part.copy_(bias[0, chunk])
             torch.baddbmm(part, q[image, chunk], k[image, chunk].transpose(1, 2), out=part)
             torch.bmm(part.softmax(dim=-1), v[image, chunk], out=out[image, chunk])
@@ -214,7 +214,7 @@ def _prefers_products(q: torch.Tensor) -> bool:
     """
     Tell whether plain products beat torch's fused attention: bfloat16 on a CPU without AMX.
 
-    There the fused kernel of the CPU computes its blocks as slowly as in float32.
+    On such CPUs the fused kernel is as slow as in float32.
     """
     return (q.dtype == torch.bfloat16 and q.device.type == 'cpu' and not torch.is_grad_enabled()
             and _onednn_works(q.dtype) and not _has_amx())
@@ -230,7 +230,7 @@ def _has_amx() -> bool:
 @torch.inference_mode()
 @torch.autocast('cpu', enabled=False)
 def _onednn_works(dtype: torch.dtype, packed: bool = False) -> bool:
-    """Try oneDNN's fused product once: it is torch's own, but no public name of it."""
+    """Try oneDNN's fused product once, because torch has no public name for this operator."""
     x = torch.linspace(-1, 1, 64).reshape(2, 32).to(dtype)
     weight, bias = torch.linspace(-1, 1, 256).reshape(8, 32).to(dtype), x[0, :8].clone()
     expected = F.gelu(F.linear(x.float(), weight.float(), bias.float()))
@@ -247,7 +247,7 @@ def _onednn_works(dtype: torch.dtype, packed: bool = False) -> bool:
 @torch.inference_mode()
 @torch.autocast('cpu', enabled=False)
 def _onednn_convolves(dtype: torch.dtype) -> bool:
-    """Try oneDNN's fused convolution once, as :func:`_onednn_works` does its product."""
+    """Try oneDNN's fused convolution once, see :func:`_onednn_works`."""
     layer = nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False)
     layer.weight.copy_(torch.linspace(-1, 1, layer.weight.numel()).view_as(layer.weight))
     layer.to(dtype)

@@ -1,8 +1,8 @@
 """
-The names of our tensors in the checkpoints that others publish. All legacy of names is here.
+The names of our tensors in published checkpoints. No other module knows foreign names.
 
-A layout answers two questions: under which name(s) of the file one of our parameters is found
-(several are concatenated along the first axis), and which tensors of the file are of no use.
+A layout gives the name(s) in the file for each of our parameters (several tensors are concatenated
+along the first axis), and the tensors of the file that are not used.
 """
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DOMAIN_NAMES = {'indoor': 'nyu', 'outdoor': 'kitti'}
 @dataclass(frozen=True)
 class Layout:
     """
-    How one publisher names the tensors of a ZoeDepth.
+    The tensor names of one publisher of ZoeDepth.
 
-    :param mark: start of names that only this layout has.
-    :param sources: (name of ours, number of heads) -> names in the file, or an empty list.
-    :param unused: matches the tensors of the file that no computation reads.
+    :param mark: prefix of names that only this layout has.
+    :param sources: (our name, number of heads) -> names in the file, or an empty list.
+    :param unused: matches the tensors of the file that no computation uses.
     :param first_attractor_bias: the tensor whose length tells N (16) from K (32).
-    :param router_mark: start of the names that only NK has.
+    :param router_mark: prefix of the names that only NK has.
     """
 
     title: str
@@ -121,9 +121,9 @@ def _hugging_face(name: str, heads: int) -> list[str]:
 
 def _translate(name: str, heads: int, table: Iterable[tuple[str, str]]) -> list[str]:
     """
-    Rewrite ``name`` by the first rule that matches all of it.
+    Rewrite ``name`` by the first rule that matches the whole name.
 
-    Beside back-references a rule may hold {a|b}: one source for each word; {1+2}, {3-1}, {1+2/2}:
+    Besides back-references a rule may hold {a|b}: one source for each word; {1+2}, {3-1}, {1+2/2}:
     a number to compute; {head}: the publisher's word for the domain of the head.
     """
     for pattern, template in table:
@@ -150,8 +150,9 @@ OFFICIAL = Layout(
     title='official ZoeDepth',
     mark='core.core.pretrained.',
     sources=_official,
-    # The classifier of BEiT, the first unit of the coarsest fusion block, index buffers of timm
-    # before 0.9.6 and constants of the log-binomial: in the file, in no computation (section 5).
+    # Tensors in the file that no computation uses (section 5): the classifier of BEiT, the first
+    # unit of the coarsest fusion block, index buffers of timm before 0.9.6, and constants of the
+    # log-binomial.
     unused=re.compile(
         r'.*\.relative_position_index|core\.core\.pretrained\.model\.(head|fc_norm)\..*'
         r'|core\.core\.scratch\.refinenet4\.resConfUnit1\..*|.*\.(k_idx|K_minus_1)'),
@@ -169,7 +170,8 @@ HUGGING_FACE = Layout(
     router_mark='metric_head.patch_transformer.')
 
 _CORE = 'core.core.'
-# The relative model that the released ones began with: their encoder and decoder, no heads.
+# The relative model of MiDaS, with encoder and decoder but without heads, from which the
+# released models were trained.
 MIDAS = Layout(
     title='MiDaS', mark='pretrained.model.',
     sources=lambda name, heads: [source.removeprefix(_CORE) for source in _official(name, heads)

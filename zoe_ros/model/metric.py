@@ -12,12 +12,12 @@ from zoe_ros.model.decoder import Features, upsample
 from zoe_ros.model.kernels import pointwise
 from zoe_ros.model.tiling import map_row_tiles, upsample_rows
 
-# The released weights were trained with these values, not with the 1000 that their configuration
-# names: the attractor function was called without it (trap T2).
+# The released weights were trained with these values. Their configuration says 1000, but the
+# attractor function was called without that value (trap T2).
 ATTRACTOR_ALPHA = 300.0
 # Temperature of the log-binomial (section 3.5).
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.0212, 50.0
-# Fresh bins begin this many halvings below the largest depth.
+# The nearest initial bin is this many octaves below the largest depth.
 NEAREST_OCTAVE = 6
 
 
@@ -49,8 +49,8 @@ class MetricBins(nn.Module):
     """
     The parts that all heads share, and the heads (paper section 3.2, specification section 3).
 
-    :meth:`project` and :meth:`embed` run once per image; the router reads what the first returns;
-    a head turns the embeddings into a distribution over depths.
+    :meth:`project` and :meth:`embed` run once per image. The router reads the result of
+    :meth:`project`; a head turns the embeddings into a distribution over depths.
     """
 
     def __init__(self, config: MetricConfig, features: int, fine_channels: int) -> None:
@@ -65,7 +65,7 @@ class MetricBins(nn.Module):
             {head.name: kind(config, head, features, fine_channels) for head in config.heads})
 
     def project(self, bottleneck: torch.Tensor) -> torch.Tensor:
-        """Return what the router and the seed bins see of the decoder's bottleneck."""
+        """Project the decoder's bottleneck to the input of the router and the seed bins."""
         layer = self.bottleneck
         return pointwise(bottleneck.to(layer.weight.dtype), layer.weight, layer.bias)
 
@@ -81,22 +81,22 @@ class MetricBins(nn.Module):
             tuple(net(x.to(wide)) for net, x in zip(self.embeddings, features.pyramid)))
 
     def forward(self, head: str, features: Features, embeddings: Embeddings) -> BinDistribution:
-        """Return the distribution over depths by the head of that name, at full resolution."""
+        """Return the distribution over depths of the named head, at full resolution."""
         return self.heads[head](features, embeddings)
 
     def mean_and_deviation(self, head: str, features: Features, embeddings: Embeddings,
                            deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return mean and (if asked) deviation of :meth:`forward`, without its wide tensors."""
+        """Return mean and (optional) deviation of :meth:`forward`, with less memory."""
         chosen: Any = self.heads[head]
         return chosen.mean_and_deviation(features, embeddings, deviation)
 
 
 class BinsHead(nn.Module):
-    """The bins of one domain and a distribution over them; how bins are made is left open."""
+    """Bins of one domain and a distribution over them; subclasses compute the bin centres."""
 
     def __init__(self, config: MetricConfig, head: HeadConfig, features: int,
                  fine_channels: int) -> None:
-        """Build the head for ``head.depth_range`` [m], which matters to bounded bins only."""
+        """Build the head for ``head.depth_range`` [m], which only bounded bins use."""
         super().__init__()
         self.relative_input = config.relative_input
         self.min_depth, self.max_depth = head.depth_range
@@ -114,9 +114,9 @@ class BinsHead(nn.Module):
     def mean_and_deviation(self, features: Features, embeddings: Embeddings,
                            deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Return mean and (if asked) deviation of the distribution, (b, H, W) [m].
+        Return mean and (optional) deviation of the distribution, (b, H, W) [m].
 
-        All bins at full resolution exist for a few rows at a time only.
+        Full-resolution bins are computed for a few rows at a time, to save memory.
         """
         centers, share = self.centers(embeddings), self._share(embeddings)
 
@@ -129,17 +129,17 @@ class BinsHead(nn.Module):
         return found[:, 0], found[:, 1] if deviation else None
 
     def distribution(self) -> Distribution:
-        """Return the part that makes probabilities; checkpoints know it by its kind's name."""
+        """Return the module of probabilities; its name in checkpoints depends on its kind."""
         module: Any = self.get_submodule(self._kind)
         return module
 
     def _share(self, embeddings: Embeddings) -> torch.Tensor:
-        """Return what the last embedding adds to the first layer of the distribution."""
+        """Return the contribution of the last embedding to the distribution's first layer."""
         return self.distribution().share(embeddings.levels[-1])
 
     def _in_rows(self, centers: torch.Tensor, share: torch.Tensor, features: Features,
                  rows: slice) -> BinDistribution:
-        """Return the distribution in some rows of the image, from centres [m] at any size."""
+        """Return the distribution in some rows of the image, for centres [m] of any size."""
         size = (features.fine.shape[2], features.fine.shape[3])
         fine = features.fine[:, :, rows].to(centers.dtype)
         if self.relative_input:
@@ -186,7 +186,7 @@ class AttractorHead(BinsHead):
 
     def _level(self, net: nn.Module, bins: torch.Tensor, previous: torch.Tensor,
                embedding: torch.Tensor) -> torch.Tensor:
-        """Move the bins of the level before by the attractors of this one."""
+        """Move the bins of the previous level by the attractors of this level."""
         size = (embedding.shape[2], embedding.shape[3])
 
         def compute(rows: slice) -> torch.Tensor:
@@ -202,24 +202,24 @@ class AttractorHead(BinsHead):
         raw = self.seed_bins(bottleneck)
         if not self.bounded:
             return F.softplus(raw)
-        # The original lays the edges out in metres and comes back to [0, 1]; the range cancels.
+        # The original converts the edges to metres and back to [0, 1]; the range cancels.
         return middles(shares(raw))
 
     def _attractors(self, raw: torch.Tensor) -> torch.Tensor:
         """Attractor points (b, n, h, w) in the unit of the bins."""
         if not self.bounded:
             return F.softplus(raw)
-        # ZoeD-M12-K was trained with a slip: of each pair of channels the ratio was computed, then
-        # overwritten by the first channel as it is (trap T4). The second has never had any effect.
+        # ZoeD-M12-K was trained with a mistake: the ratio of each pair of channels was computed,
+        # then overwritten by the first channel (trap T4). The second channel has no effect.
         return F.relu(raw[:, 0::2]) + 1e-3
 
 
 class SplitterHead(BinsHead):
     """
-    Few seed bins that each level splits in two, as LocalBins does (paper, table 5).
+    Few seed bins that each level splits in two, like LocalBins (paper, table 5).
 
-    The bins share out the depth range of the head; a level says for each at which share of its
-    width it is cut.
+    The bins divide the depth range of the head; a level predicts for each bin the fraction of its
+    width at which to split.
     """
 
     def __init__(self, config: MetricConfig, head: HeadConfig, features: int,
@@ -250,11 +250,11 @@ class SplitterHead(BinsHead):
 
 
 class ConvolutionHead(nn.Module):
-    """Depth by two convolutions and no bins: the naive head of the paper's table 5."""
+    """Depth by two convolutions without bins: the naive head of the paper's table 5."""
 
     def __init__(self, config: MetricConfig, head: HeadConfig, features: int,
                  fine_channels: int) -> None:
-        """Build the head over the same inputs as the other kinds have."""
+        """Build the head with the same inputs as the other kinds."""
         super().__init__()
         hidden = config.embedding_dim
         self.net = nn.Sequential(
@@ -262,7 +262,7 @@ class ConvolutionHead(nn.Module):
             nn.Conv2d(hidden, 1, 1), nn.Softplus())
 
     def forward(self, features: Features, embeddings: Embeddings) -> BinDistribution:
-        """Return one certain bin per pixel at the resolution of ``features.fine``."""
+        """Return one bin of probability 1 per pixel at the resolution of ``features.fine``."""
         size = (features.fine.shape[2], features.fine.shape[3])
         last = embeddings.levels[-1]
         depth = self.net(torch.cat(
@@ -271,7 +271,7 @@ class ConvolutionHead(nn.Module):
 
     def mean_and_deviation(self, features: Features, embeddings: Embeddings,
                            deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the depth and (if asked) no deviation of it, (b, H, W) [m]."""
+        """Return depth and (optional) a deviation of 0, (b, H, W) [m]."""
         distribution = self(features, embeddings)
         return distribution.mean(), distribution.deviation() if deviation else None
 
@@ -284,19 +284,19 @@ class Distribution(nn.Module):
     """
     Probabilities over the bins of each pixel, by two layers over a fine and a coarser map.
 
-    Layers that see one pixel at a time commute with upsampling. So the first layer's share of the
-    coarser map is computed where that map is: it has a quarter of the pixels.
+    Pixelwise linear layers commute with upsampling. So the first layer is applied to the coarser
+    map before upsampling, where the map has a quarter of the pixels.
     """
 
     mlp: PixelMlp
 
     def share(self, coarse: torch.Tensor) -> torch.Tensor:
-        """Return what ``coarse`` (b, c, h, w) adds to the first layer, to be upsampled."""
+        """Return the contribution of ``coarse`` (b, c, h, w) to the first layer, not upsampled."""
         first: Any = self.mlp[0]
         return pointwise(coarse, first.weight[:, -coarse.shape[1]:])
 
     def forward(self, fine: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        """Return probabilities (b, bins, H, W) for a map (b, f, H, W) and the upsampled share."""
+        """Return (b, bins, H, W) for a map (b, f, H, W) and the upsampled contribution."""
         return self.probabilities(self._raw(fine, share))
 
     def _raw(self, fine: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
@@ -323,17 +323,17 @@ class LogBinomial(Distribution):
         self.mlp = PixelMlp(
             nn.Conv2d(channels, channels // bottleneck_factor, 1), nn.GELU(),
             nn.Conv2d(channels // bottleneck_factor, 4, 1), nn.Softplus())
-        # A fresh network begins at a temperature of about one. By chance it would begin at 25,
-        # where all modes look alike, so that the bins learn depth and the modes nothing.
+        # Initialises the temperature to about one. Random weights would give 25, where all
+        # modes look alike, so that the bins would learn depth and the modes would not.
         self.mlp[2].get_parameter('bias').data.copy_(torch.tensor([0.0, 0.0, -3.0, 2.0]))
 
     def probabilities(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return what :class:`Distribution` says, of two numbers for mode and temperature each."""
+        """Return (b, bins, H, W), from two outputs each for mode and temperature."""
         p = raw + 1e-4
         mode = p[:, 0:1] / (p[:, 0:1] + p[:, 1:2])
         temperature = p[:, 2:3] / (p[:, 2:3] + p[:, 3:4])
         temperature = MIN_TEMPERATURE + (MAX_TEMPERATURE - MIN_TEMPERATURE) * temperature
-        # ln C(n, k) + k ln q + (n - k) ln(1 - q), without n ln(1 - q): all bins have that alike.
+        # ln C(n, k) + k ln q + (n - k) ln(1 - q), without n ln(1 - q), equal for all bins.
         odds = mode.clamp(1e-4, 1).log() - (1 - mode).clamp(1e-4, 1).log()
         k = torch.arange(self.bins, device=raw.device, dtype=raw.dtype).view(1, -1, 1, 1)
         coefficients = log_binomial_coefficients(self.bins, raw.device, raw.dtype)
@@ -351,7 +351,7 @@ class SoftmaxBins(Distribution):
             nn.Conv2d(channels // bottleneck_factor, bins, 1))
 
     def probabilities(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return what :class:`Distribution` says, of one number for each bin."""
+        """Return (b, bins, H, W), from one output for each bin."""
         return torch.softmax(raw, dim=1)
 
 
@@ -360,8 +360,8 @@ def log_binomial_coefficients(bins: int, device: torch.device,
     """
     Return ln C(bins-1, k) for k = 0 ... bins-1, shape (1, bins, 1, 1).
 
-    By Stirling's formula without its square root term: off by up to 2.3 from the exact value, but
-    this is what all released weights were trained with (section 3.5).
+    By Stirling's formula without the square root term, as all released weights were trained
+    (section 3.5); the error is up to 2.3.
     """
     eps = 1e-7
     n = torch.full((), float(bins - 1), device=device, dtype=dtype) + eps
@@ -372,7 +372,7 @@ def log_binomial_coefficients(bins: int, device: torch.device,
 def attract(bins: torch.Tensor, attractors: torch.Tensor, attraction: str = 'inverse',
             reduction: str = 'mean') -> torch.Tensor:
     """
-    Pull each bin centre towards the attractors (paper equations 2 and 3).
+    Move each bin centre towards the attractors (paper equations 2 and 3).
 
     :param bins: (b, k, h, w); :param attractors: (b, n, h, w), both in the same unit.
     :param attraction, reduction: see :class:`MetricConfig`.
@@ -395,22 +395,22 @@ def attract(bins: torch.Tensor, attractors: torch.Tensor, attraction: str = 'inv
 
 
 def _attractors_at_once(bins: torch.Tensor) -> int:
-    """Return one for the caches of a CPU; GPUs take few large steps faster than many small."""
+    """Return the attractors per step: one for the caches of a CPU, several on a GPU."""
     return max(1, (1 << 22) // bins.numel()) if bins.is_cuda else 1
 
 
 def init_seed_bins(layer: nn.Module, far: float) -> None:
     """
-    Let fresh seed bins begin in order and evenly in the logarithm of depth, up to ``far`` [m].
+    Initialise the seed bins in ascending order, evenly in log depth, up to ``far`` [m].
 
-    Not in the paper, and of no effect on loaded weights. Random bins have no order, which the
-    log-binomial counts on, and none is farther than a metre: to learn 80 of them takes long.
+    Not in the paper, and without effect on loaded weights. Random bins have no order, which the
+    log-binomial needs, and are all within a metre: training them to reach 80 m takes long.
     """
     with torch.no_grad():
         bias = layer.get_parameter('bias')
         steps = torch.linspace(-NEAREST_OCTAVE, 0, len(bias), device=bias.device)
         centers = far * torch.exp2(steps)
-        bias.copy_(centers + torch.log(-torch.expm1(-centers)))     # softplus gives the centres
+        bias.copy_(centers + torch.log(-torch.expm1(-centers)))     # inverse softplus
         layer.get_parameter('weight').mul_(0.1)
 
 
@@ -421,21 +421,21 @@ def shares(raw: torch.Tensor) -> torch.Tensor:
 
 
 def middles(widths: torch.Tensor) -> torch.Tensor:
-    """Return the centres of adjacent intervals of ``widths`` (b, k, h, w), from 0 on."""
+    """Return the centres of adjacent intervals of ``widths`` (b, k, h, w), starting at 0."""
     edges = F.pad(widths, (0, 0, 0, 0, 1, 0)).cumsum(dim=1)
     return 0.5 * (edges[:, :-1] + edges[:, 1:])
 
 
 def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
-    """Build the two 1 x 1 convolutions of which this module is made."""
+    """Build two 1 x 1 convolutions with an activation between them."""
     return PixelMlp(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out, 1))
 
 
 class PixelMlp(nn.Sequential):
-    """Layers that see one pixel at a time: 1 x 1 convolutions and activations."""
+    """Pixelwise layers: 1 x 1 convolutions and activations."""
 
     def forward(self, x: torch.Tensor, first: int = 0) -> torch.Tensor:
-        """Return the last layer's output for (b, c, h, w), which goes into layer ``first``."""
+        """Apply the layers from ``first`` on to (b, c, h, w); return the output of the last."""
         layers = list(self)[first:]
         for layer, following in zip(layers, [*layers[1:], None]):
             if isinstance(layer, nn.Conv2d):

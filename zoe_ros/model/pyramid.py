@@ -1,4 +1,4 @@
-"""Backbones that give their own pyramid of feature maps: SwinV2, light convolutional networks."""
+"""Backbones with a native feature pyramid: SwinV2 and light convolutional networks."""
 from __future__ import annotations
 
 from functools import partial
@@ -15,15 +15,15 @@ from zoe_ros.model.kernels import pack_conv, pack_convs
 
 
 class PyramidBackbone(nn.Module):
-    """A network of timm whose maps at strides 4, 8, 16 and 32 go to the decoder as they are."""
+    """A network of timm whose maps at strides 4, 8, 16 and 32 go to the decoder unchanged."""
 
     def __init__(self, config: PyramidConfig, image_size: tuple[int, int]) -> None:
-        """Build the network with timm's initialisation, for ``image_size`` [px] if it is sized."""
+        """Build the network with timm's initialisation, for ``image_size`` [px] if sized."""
         super().__init__()
         self._made_of = (config, image_size)
         size: dict[str, Any] = {'img_size': image_size} if config.sized else {}
         self.network = _create(config.name, **size)
-        # Some networks also give a map at stride 2.
+        # Some networks also return a map at stride 2.
         info: Any = self.network.feature_info
         self.levels: list[int] = [info.reduction().index(stride) for stride in (4, 8, 16, 32)]
         widths = tuple(info.channels()[level] for level in self.levels)
@@ -31,7 +31,7 @@ class PyramidBackbone(nn.Module):
             raise ValueError(f'{config.name} has maps of {widths} channels, not {config.channels}')
 
     def restore_buffers(self) -> None:
-        """Make the buffers that no checkpoint holds, after building on 'meta'."""
+        """Create the buffers that no checkpoint contains, after building on 'meta'."""
         if not any(buffer.is_meta for buffer in self.buffers()):
             return
         device = next(self.parameters()).device
@@ -43,9 +43,9 @@ class PyramidBackbone(nn.Module):
 
     def pack(self) -> None:
         """
-        Make it faster, for inference alone: a fifth of a frame of the mobile model.
+        Make the backbone faster, for inference only; saves 20 % of a frame of the mobile model.
 
-        Normalisations, and ReLU where oneDNN applies it, go into the convolutions before them.
+        Normalisations, and ReLU where oneDNN applies it, are merged into the convolutions.
         """
         blocks: list[Any] = [m for m in self.modules() if isinstance(m, ConvNormAct)
                              and isinstance(m.bn, nn.BatchNorm2d)]
@@ -77,7 +77,7 @@ def _create(name: str, **options: Any) -> nn.Module:
     try:
         return build()
     except NotImplementedError:
-        # Built on 'meta': some versions of timm compute widths by operations that torch has no
-        # such form of (torch 2.11 with timm 1.0.29).
+        # Some versions of timm compute widths by operations that torch does not support on
+        # 'meta' (torch 2.11 with timm 1.0.29).
         with torch.device('cpu'):
             return build().to('meta')

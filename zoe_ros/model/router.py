@@ -1,4 +1,4 @@
-"""The router: which metric head fits an image, from the bottleneck features alone."""
+"""The router: chooses the metric head for an image from the bottleneck features."""
 from __future__ import annotations
 
 import math
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from zoe_ros.model.config import RouterConfig
 from zoe_ros.model.kernels import add_norm, linear, pointwise
 
-# Positions that are kept: an image of 2048 x 2048 has as many tokens at stride 32.
+# Number of precomputed positions: the tokens of a 2048 x 2048 image at stride 32.
 _POSITIONS = 4097
 
 
@@ -19,10 +19,10 @@ class Router(nn.Module):
     """
     A small post-norm transformer with an empty class token (specification, section 3.8).
 
-    It decides for each image of a batch on its own. The released code sums the logits of a whole
-    batch and so sends all of it to one head (trap T6); at batch size one the two agree.
+    The router decides for each image of a batch separately. The released code sums the logits of
+    the batch and sends all images to one head (trap T6); both agree at batch size one.
 
-    :ivar fused: a GPU runs it, see :meth:`.zoedepth.ZoeDepth.fuse`.
+    :ivar fused: use GPU kernels, see :meth:`.zoedepth.ZoeDepth.fuse`.
     """
 
     fused = False
@@ -39,7 +39,7 @@ class Router(nn.Module):
             nn.Linear(config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, choices))
 
     def fuse(self) -> None:
-        """Take few kernels for inference on a GPU, and keep what is the same for all images."""
+        """Use few kernels for inference on a GPU, and precompute image-independent values."""
         weight = self.embed.weight
         self.register_buffer('positions', sinusoid(
             _POSITIONS, weight.shape[0], weight.device, weight.dtype), persistent=False)
@@ -51,7 +51,7 @@ class Router(nn.Module):
             return self._forward_fused(bottleneck)
         tokens = pointwise(bottleneck, self.embed.weight, self.embed.bias)
         tokens = tokens.flatten(2).transpose(1, 2)                      # b n d
-        tokens = F.pad(tokens, (0, 0, 1, 0))                            # a class token of zeros
+        tokens = F.pad(tokens, (0, 0, 1, 0))                            # class token of zeros
         tokens = tokens + sinusoid(tokens.shape[1], tokens.shape[2], tokens.device, tokens.dtype)
         return self.classifier(self.encoder(tokens)[:, 0])
 

@@ -1,4 +1,4 @@
-"""Wide maps computed a few rows at a time, so that what lies between stays in the caches."""
+"""Wide maps computed a few rows at a time, so that intermediate results fit the caches."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,20 +7,20 @@ import torch
 
 from zoe_ros.model.decoder import upsample
 
-# Numbers of the widest map within a strip: 2 MB in float32 for the caches of a CPU. A GPU wants
-# large maps: there it is the memory that is bounded, by 64 MB, and one image of the published size
-# is not cut.
+# Elements of the widest map in a tile: 2 MB in float32 for the caches of a CPU. A GPU is faster
+# with large maps, so its limit of 64 MB only bounds memory; one image of the published size is a
+# single tile.
 _NUMBERS = {'cpu': 1 << 19, 'cuda': 1 << 24}
 
 
 def map_row_tiles(compute: Callable[[slice], torch.Tensor], size: tuple[int, int], channels: int,
                   device: torch.device) -> torch.Tensor:
     """
-    Return (b, c, H, W) of a function that gives some of its rows; all at once for gradients.
+    Return (b, c, H, W) from a function that computes some rows; one tile when training.
 
     :param compute: rows -> (b, c, rows, W), planar in memory.
     :param size: (H, W).
-    :param channels: of the widest map that ``compute`` makes, times the batch.
+    :param channels: of the widest map inside ``compute``, times the batch size.
     """
     step = max(1, _NUMBERS.get(device.type, 1 << 19) // (channels * size[1]))
     if torch.is_grad_enabled() or step >= size[0]:
@@ -36,7 +36,7 @@ def map_row_tiles(compute: Callable[[slice], torch.Tensor], size: tuple[int, int
 
 def upsample_rows(x: torch.Tensor, size: tuple[int, int], rows: slice) -> torch.Tensor:
     """
-    Return some of the rows of :func:`zoe_ros.model.decoder.upsample`.
+    Return some rows of the result of :func:`zoe_ros.model.decoder.upsample`.
 
     :param x: (b, c, h, w); :param size: (H, W) of the whole; :param rows: of 0 ... H-1.
     """

@@ -1,27 +1,27 @@
 """
 The kernels of a CUDA device, in Triton; :mod:`zoe_ros.model.fused` calls them.
 
-All maps have their channels last in memory: (b, h, w, c), one row of channels for each pixel. A
-program works on a block of pixels, counted through the whole batch. Channel counts are constants
-of a kernel, padded to the powers of two that Triton needs; sizes of maps are not, nor whether
-they are multiples of 16, so that a new size of image compiles nothing. Tests run these kernels on
-a CPU, by Triton's interpreter.
+All maps are channels last in memory: (b, h, w, c), one row of channels per pixel. A program works
+on a block of pixels, numbered through the whole batch. Channel counts are constants of a kernel,
+padded to powers of two for Triton. Map sizes, and whether they are multiples of 16, are not
+constants, so that a new image size needs no compilation. Tests run these kernels on a CPU in
+Triton's interpreter.
 """
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-# Arguments that are numbers of pixels: Triton would compile anew for those divisible by 16, or 1.
+# Arguments that count pixels: Triton would compile again for values divisible by 16, or 1.
 _SIZES = ['count', 'height', 'width', 'rows', 'columns']
 
 
 @triton.jit
 def _corners(pixel, height, width, scale_y, scale_x, rows, columns):
     """
-    Find the four cells of a coarser map around pixels, corners aligned, as torch finds them.
+    Find the four cells of a coarser map around pixels, corners aligned, like torch.
 
-    :return: the cells' indices (upper left, upper right, lower left, lower right), and the weights
+    :return: indices of the cells (upper left, upper right, lower left, lower right), and weights
         of the lower row and of the right column.
     """
     image = pixel // (height * width)
@@ -57,24 +57,24 @@ def _bilinear(source, a, b, c, d, wy, wx, channel, channels, mask):
 
 @triton.jit
 def _weight(source, row, rows, column, columns):
-    """Load a (rows, columns) matrix, zero where it is padded."""
+    """Load a (rows, columns) matrix, padded with zeros."""
     return tl.load(source + row[:, None] * columns + column[None, :],
                    mask=(row < rows)[:, None] & (column < columns)[None, :], other=0)
 
 
 @triton.jit
 def _vector(source, index, count):
-    """Load a vector, zero where it is padded."""
+    """Load a vector, padded with zeros."""
     return tl.load(source + index, mask=index < count, other=0)
 
 
 @triton.jit
 def _product(x, weight, total, PRECISION: tl.constexpr):
     """
-    Return x W, plus a total if there is one.
+    Return x W, plus ``total`` if given.
 
-    In TF32 matrix units cut float32 off after 10 bits, always towards zero: x is rounded here, W
-    was when it was loaded (:func:`zoe_ros.model.fused.round_tf32`).
+    In TF32 mode matrix units truncate float32 to 10 bits, towards zero. So x is rounded here; W
+    was rounded when loaded (:func:`zoe_ros.model.fused.round_tf32`).
     """
     if PRECISION == 'tf32':
         x = ((x.to(tl.int32, bitcast=True) + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
@@ -83,10 +83,10 @@ def _product(x, weight, total, PRECISION: tl.constexpr):
 
 @triton.jit
 def _softplus(x):
-    """Return ln(1 + e^x) with all digits of a small e^x, and x where torch returns x."""
+    """Return ln(1 + e^x), accurate for small e^x, and x where torch's softplus returns x."""
     e = tl.exp(tl.minimum(x, 20.0))
     one = 1 + e
-    # ln(1 + e) loses the digits of e that 1 + e has lost; their ratio brings them back.
+    # The factor restores the digits of e that the rounding of 1 + e has lost.
     exact = tl.where(one == 1, e, tl.log(one) * (e / tl.where(one == 1, 1.0, one - 1)))
     return tl.where(x > 20, x, exact)
 
@@ -95,7 +95,7 @@ def _softplus(x):
 def upsample(out, source, bias, count, height, width, scale_y, scale_x, rows, columns,
              CHANNELS: tl.constexpr, STEP: tl.constexpr, BIASED: tl.constexpr,
              BLOCK: tl.constexpr):
-    """Write a map at another size, bilinear with aligned corners, plus a bias of each channel."""
+    """Resize a map, bilinear with aligned corners, and add a bias to each channel."""
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < count
     a, b, c, d, wy, wx = _corners(pixel, height, width, scale_y, scale_x, rows, columns)
@@ -114,7 +114,7 @@ def _hidden(source, previous, a, b, c, d, wy, wx, pixel, inside, weight, bias,
             INPUTS: tl.constexpr, STEP: tl.constexpr, HIDDEN: tl.constexpr,
             HIDDEN_PAD: tl.constexpr, SUMMED: tl.constexpr, PRECISION: tl.constexpr,
             BLOCK: tl.constexpr):
-    """Return relu(W x + b) of each pixel, where x may be the sum with an upsampled map."""
+    """Return relu(W x + b) of each pixel; an upsampled map may be added to x first."""
     unit = tl.arange(0, HIDDEN_PAD)
     total = tl.zeros((BLOCK, HIDDEN_PAD), dtype=tl.float32)
     for first in range(0, INPUTS, STEP):
@@ -154,10 +154,10 @@ def attract_level(out, embedding, previous, bins, weight1, bias1, weight2, bias2
                   SORTED: tl.constexpr, ALPHA: tl.constexpr, PRECISION: tl.constexpr,
                   BLOCK: tl.constexpr):
     """
-    Write the bins of a level: those of the level before, upsampled and pulled by attractors.
+    Write the bins of a level: upsample the bins of the previous level and move them by attractors.
 
-    ``previous`` and ``bins`` are maps of (rows, columns), the others of (height, width). SORTED:
-    the last level of bounded bins, which leaves in metres, ascending.
+    ``previous`` and ``bins`` are maps of (rows, columns), the others of (height, width). SORTED is
+    set for the last level of bounded bins, which is written in metres in ascending order.
     """
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < count
@@ -205,7 +205,7 @@ def bin_moments(out, fine, share, centers, relative, weight1, weight_relative, b
     Write the mean (and deviation) of each pixel's distribution over its bins.
 
     ``share`` and ``centers`` are maps of (rows, columns), ``fine`` and ``relative`` of (height,
-    width). The bins of a pixel exist in registers only.
+    width). The bins of a pixel are in registers only.
     """
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < count
@@ -234,7 +234,7 @@ def bin_moments(out, fine, share, centers, relative, weight1, weight_relative, b
             * odds[:, None]
         logits = logits / temperature[:, None]
     else:
-        # weight2 is (bins, hidden) here, too: four rows for the one, all bins for the other.
+        # weight2 is (outputs, hidden): four rows for the log-binomial, all bins for the softmax.
         rows2 = tl.load(weight2 + k[None, :] * HIDDEN + unit[:, None],
                         mask=(k < BINS)[None, :] & (unit < HIDDEN)[:, None], other=0)
         logits = _product(hidden, rows2, None, PRECISION) + _vector(bias2, k, BINS)[None, :]
@@ -253,7 +253,7 @@ def bin_moments(out, fine, share, centers, relative, weight1, weight_relative, b
 
 @triton.jit
 def _positive(hidden, weight, bias, row: tl.constexpr, unit, HIDDEN: tl.constexpr):
-    """Return one of the four positive numbers from which mode and temperature are made."""
+    """Return one of the four positive outputs that determine mode and temperature."""
     w = tl.load(weight + row * HIDDEN + unit, mask=unit < HIDDEN, other=0)
     return _softplus(tl.sum(hidden * w[None, :], axis=1) + tl.load(bias + row)) + 1e-4
 
@@ -265,7 +265,7 @@ def add_norm(total, normed, tokens, update, scale, weight, bias, eps,
     """
     Write the layer norm of tokens + scale * update for one token.
 
-    ADDS: there is an update; SCALES: it has a scale; KEEPS: the sum itself is written, too.
+    ADDS: there is an update; SCALES: the update has a scale; KEEPS: the sum is written, too.
     """
     channel = tl.arange(0, CHANNELS_PAD)
     mask = channel < CHANNELS
@@ -292,10 +292,10 @@ def add_residual(total, activated, convolved, bias, skip, path, count,
                  CHANNELS: tl.constexpr, JOINS: tl.constexpr, ACTIVATES: tl.constexpr,
                  BLOCK: tl.constexpr):
     """
-    Write the sum of a convolution, its bias, its input, and (JOINS) the path from below.
+    Write the sum of a convolution, its bias, its input, and (JOINS) the path of the coarser block.
 
-    ACTIVATES: write relu of the sum, too, which the next convolution reads. A program works on a
-    block of numbers, not of pixels; ``count`` is that of the pixels all the same.
+    ACTIVATES: write relu of the sum, too, for the next convolution. A program works on a block of
+    elements, not of pixels; ``count`` is still the number of pixels.
     """
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = at < count.to(tl.int64) * CHANNELS

@@ -1,4 +1,4 @@
-"""Checkpoints to models and back: strict, no pickled code, no second copy in memory."""
+"""Loads and saves checkpoints: strictly, without pickled code or a second copy in memory."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
@@ -19,27 +19,27 @@ from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.zoedepth import ZoeDepth
 
 _METADATA_KEY = 'zoe_ros'
-_IN_FOLDERS = 'model.safetensors'   # as the hub's clients name it
-# What stands in place of a file that was not really fetched: its first bytes in lower case.
+_IN_FOLDERS = 'model.safetensors'   # file name in the cache of the hub's clients
+# Files that are not checkpoints but failed downloads, by their first bytes in lower case.
 _NO_WEIGHTS = {
     b'version https://git-lfs': 'a Git LFS pointer, not the file itself: run "git lfs pull" in '
-                                'its repository',
-    b'<': 'a web page, not the file: fetch the file that the page offers',
+                                'the repository',
+    b'<': 'a web page, not the file: download the file from that page',
 }
 
 
 class WeightsError(ValueError):
-    """A checkpoint that cannot be used; the text says why and what to do."""
+    """A checkpoint that cannot be used; the text gives the reason and a remedy."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """
-    An open checkpoint whose tensors are read from disk one by one, when asked for.
+    An open checkpoint whose tensors are read from disk one by one, on access.
 
     :param shapes: name in the file -> shape.
     :param tensor: name in the file -> the tensor, memory-mapped.
-    :param config: the model it holds; only files written by :func:`save_model` tell.
+    :param config: of the model, only known for files written by :func:`save_model`.
     """
 
     path: Path
@@ -50,16 +50,16 @@ class Checkpoint:
 
     def require_metric(self) -> None:
         """
-        Refuse a model that cannot measure.
+        Reject a model without metric heads.
 
-        :raises WeightsError: it has no metric heads.
+        :raises WeightsError: the file holds the relative model of MiDaS.
         """
         if self.layout is MIDAS:
             raise WeightsError(f'{self.path} holds the relative model of MiDaS, which has no '
-                               'metric heads: it is a start for zoe train, not a ZoeDepth')
+                               'metric heads: use the file as initial weights of zoe train')
 
     def released_variant(self) -> str | None:
-        """Return which released variant the file looks like: 'n', 'k', 'nk', or None."""
+        """Return the released variant that the file resembles: 'n', 'k', 'nk', or None."""
         if self.layout in (NATIVE, MIDAS):
             return None
         if any(name.startswith(self.layout.router_mark) for name in self.shapes):
@@ -73,7 +73,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     Open a checkpoint: an official .pt, Hugging Face's safetensors, or our own safetensors.
 
     :raises FileNotFoundError: there is no such file.
-    :raises WeightsError: it is damaged, holds code, or is no ZoeDepth.
+    :raises WeightsError: the file is damaged, contains code, or is not a ZoeDepth.
     """
     path = weights_file(path)
     with path.open('rb') as file:
@@ -87,19 +87,19 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 def weights_file(path: str | Path) -> Path:
     """
-    Return the file of weights that a path means: itself, or the one in a folder of the hub.
+    Return the weights file of a path: the path itself, or the file in a folder of the hub.
 
     :raises FileNotFoundError: there is no such file.
     """
     path = Path(path).expanduser()
     if path.is_dir():
         if not (path / _IN_FOLDERS).is_file():
-            raise FileNotFoundError(f'no weights file at {path}: it is a folder without '
-                                    f'{_IN_FOLDERS}, name the file in it')
+            raise FileNotFoundError(f'no weights file at {path}: this is a folder without '
+                                    f'{_IN_FOLDERS}; give the path of the file')
         return path / _IN_FOLDERS
     if not path.is_file():
-        raise FileNotFoundError(f'no weights file at {path}: check the path, or leave it empty to '
-                                'fetch the released weights')
+        raise FileNotFoundError(f'no weights file at {path}: check the path, or leave the path '
+                                'empty to download the released weights')
     return path
 
 
@@ -108,10 +108,10 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     """
     Build the model of ``config`` with the weights of a checkpoint, ready for inference.
 
-    Each tensor goes from the mapped file straight to the device in its final precision.
+    Each tensor is copied from the memory-mapped file to the device in its final precision.
 
     :param dtype: precision of the encoder and decoder, see :meth:`ZoeDepth.set_precision`.
-    :raises WeightsError: a tensor is missing, unknown or of another shape: the text names it.
+    :raises WeightsError: a tensor is missing, unknown or of another shape; the text names it.
     """
     checkpoint = open_checkpoint(path)
     checkpoint.require_metric()
@@ -125,7 +125,7 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     for name, target in wanted.items():
         parts = [checkpoint.tensor(source) for source in sources[name]]
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
-        # A copy even where nothing changes: the memory of a mapped file changes with the file.
+        # Always a copy, because memory of a mapped file changes with the file.
         state[name] = tensor.to(device, target.dtype, copy=True)
     model.load_state_dict(state, assign=True)
     if isinstance(model.backbone, PyramidBackbone):
@@ -135,10 +135,10 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
 
 def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
     """
-    Write weights and configuration as one safetensors file; whole or not at all.
+    Write weights and configuration as one safetensors file, completely or not at all.
 
-    :param half: matrices and kernels in float16, half the size. Vectors stay as they are: the
-        statistics of a normalisation can be too small for it, and weigh nothing.
+    :param half: store matrices and kernels in float16, half the size. Vectors keep their type:
+        statistics of a normalisation can be too small for float16, and need little space.
     """
     path = Path(path)
     part = path.with_name(path.name + '.part')
@@ -148,7 +148,7 @@ def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
         part.touch()
         usual = part.stat().st_mode
         save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
-        part.chmod(usual)   # safetensors lets only the owner read, but nodes run as other users
+        part.chmod(usual)   # safetensors sets 0600, but other users run nodes
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -171,7 +171,7 @@ def _open_safetensors(path: Path) -> Checkpoint:
         metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f'{path} is damaged or incomplete ({error}): '
-                           'delete it and fetch it again') from None
+                           'delete the file and download it again') from None
     if _METADATA_KEY in metadata:
         try:
             config = ZoeConfig.from_dict(json.loads(metadata[_METADATA_KEY]))
@@ -189,12 +189,12 @@ def _open_pickle(path: Path) -> Checkpoint:
         found = re.search(r'GLOBAL\s+([\w.]+)', str(error))
         what = f' ({found.group(1)})' if found else ''
         raise WeightsError(
-            f'{path} is not loaded: it holds more than tensors{what}, and unpickling that could '
+            f'{path} is not loaded: it holds more than tensors{what}, and unpickling could '
             'run code; use the released .pt or a safetensors file') from None
     except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f'{path} is damaged, incomplete or no checkpoint of torch 1.6 or newer '
-                           f'({line}): delete it and fetch it again') from None
+                           f'({line}): delete the file and download it again') from None
     state = content.get('model', content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(
             isinstance(value, torch.Tensor) for value in state.values()):
@@ -228,7 +228,7 @@ def _check(checkpoint: Checkpoint, config: ZoeConfig, wanted: dict[str, torch.Te
         missing += absent
         if absent:
             continue
-        # Several parts share the first axis evenly.
+        # Several parts divide the first axis evenly.
         rows, *tail = target.shape or (1,)
         part = (rows // len(sources[name]), *tail) if target.shape else ()
         wrong += [f'{source} is {shapes[source]}, not {part}'

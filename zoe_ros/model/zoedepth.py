@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 class SharedFeatures(NamedTuple):
     """
-    All that is computed before a head is chosen.
+    All results that do not depend on the choice of a head.
 
-    :param logits: (b, heads) of the router; None where there is none, or nobody asks it.
+    :param logits: (b, heads) of the router; None if the router is missing or was not run.
     """
 
     features: Features
@@ -35,9 +35,9 @@ class ZoeDepth(nn.Module):
     """
     ZoeDepth (Bhat et al. 2023, arXiv 2302.12288), any variant.
 
-    Two steps with a choice between them: :meth:`forward_features` sees the image, the caller
-    picks a head for each image (from the router's logits, or by name), :meth:`predict_depth` runs
-    these heads. The module keeps no state between calls: several threads may use it at once.
+    Inference has three steps: :meth:`forward_features` processes the image, the caller chooses a
+    head for each image (by the router's logits, or by name), and :meth:`predict_depth` runs these
+    heads. The module keeps no state between calls, so several threads may use it at once.
     """
 
     def __init__(self, config: ZoeConfig) -> None:
@@ -55,7 +55,7 @@ class ZoeDepth(nn.Module):
 
     def set_precision(self, dtype: torch.dtype) -> ZoeDepth:
         """
-        Bring the encoder and the decoder to ``dtype``; return self.
+        Convert the encoder and the decoder to ``dtype``; return self.
 
         The router and the metric heads stay in float32: their values span too many orders of
         magnitude for half precision (section 8). The relative depth head overflows float16, but
@@ -74,9 +74,9 @@ class ZoeDepth(nn.Module):
 
     def pack(self) -> ZoeDepth:
         """
-        Make it faster, for inference alone: its weights can then neither be saved nor learn.
+        Make the model faster, for inference only: the weights cannot be saved or trained any more.
 
-        A GPU gets fused kernels, if they give the same numbers on it; 'meta' stands for one.
+        On a GPU, fused kernels are used if they give the same results there; 'meta' counts as GPU.
         """
         self.backbone.pack()
         device = next(self.parameters()).device
@@ -90,12 +90,12 @@ class ZoeDepth(nn.Module):
     def forward_features(self, pixels: torch.Tensor, biases: Sequence[torch.Tensor] = (),
                          route: bool = True, side_stream: Any = None) -> SharedFeatures:
         """
-        Compute what all heads share, and the router's logits.
+        Compute the features that all heads share, and the router's logits.
 
         :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
-        :param biases: position biases that are known already, see :class:`BeitBackbone`.
-        :param route: somebody asks the router.
-        :param side_stream: a CUDA stream where the router runs beside the decoder.
+        :param biases: precomputed position biases, see :class:`BeitBackbone`.
+        :param route: run the router.
+        :param side_stream: CUDA stream on which the router runs in parallel to the decoder.
         """
         skips = self.decoder.skips(self.encode(pixels, biases))
         bottleneck = self.metric.project(skips[-1])
@@ -122,7 +122,7 @@ class ZoeDepth(nn.Module):
         return self.backbone(pixels)
 
     def embed(self, features: Features) -> SharedFeatures:
-        """Compute from the decoder's features what all heads share, and the router's logits."""
+        """Compute the embeddings that all heads share, and the router's logits."""
         bottleneck = self.metric.project(features.bottleneck)
         return SharedFeatures(features, self.metric.embed(features, bottleneck),
                               None if self.router is None else self.router(bottleneck))
@@ -132,9 +132,9 @@ class ZoeDepth(nn.Module):
         """
         Run the named head of each image.
 
-        Each image keeps its own head, whatever else is in the batch (trap T6).
+        Each image has its own head, independent of the rest of the batch (trap T6).
 
-        :param deviation: compute that, too.
+        :param deviation: also return the standard deviation.
         :return: (b, H, W) depth along the optical axis [m] at the size of the pixels, and the
             standard deviation of its distribution over the bins [m], or None.
         """
@@ -145,7 +145,7 @@ class ZoeDepth(nn.Module):
 
     def _mean_and_deviation(self, shared: SharedFeatures, heads: Sequence[str],
                             deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Do the work of :meth:`predict_depth` at the fine stride."""
+        """Do the work of :meth:`predict_depth`, at the fine stride."""
         used = sorted(set(heads))
         if len(used) == 1:
             return self.metric.mean_and_deviation(
@@ -170,7 +170,7 @@ class ZoeDepth(nn.Module):
         return [names[i] for i in logits.argmax(dim=1).tolist()]
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return depth (b, H, W) [m] by the head that the router chooses for each image."""
+        """Return depth (b, H, W) [m] of the head that the router chooses for each image."""
         shared = self.forward_features(pixels)
         return self.predict_depth(shared, self.choose(shared.logits, len(pixels)))[0]
 

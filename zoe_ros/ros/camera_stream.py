@@ -29,12 +29,12 @@ OUTPUTS = {
     DEPTH: Image, MILLIMETRES: Image, COLORED: Image, UNCERTAINTY: Image, CAMERA_INFO: CameraInfo,
     POINTS: PointCloud2, HEAD: String}
 
-# Reliable outputs serve reliable and best-effort subscribers alike.
+# Reliable publishers serve both reliable and best-effort subscribers.
 _LATEST = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _EVERY = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
-_FOLLOW_PERIOD = 0.5    # [s] between looks at the publishers
-_SAY_AGAIN = 10.0       # [s] before the same is logged again
-_TRY_AGAIN = 0.01       # [s] after a history that was full, so that other threads can run
+_FOLLOW_PERIOD = 0.5    # [s] between checks of the publishers
+_SAY_AGAIN = 10.0       # [s] before the same text is logged again
+_TRY_AGAIN = 0.01       # [s] to wait when the history is full, so that other threads run
 
 
 class CameraStream:
@@ -42,7 +42,7 @@ class CameraStream:
     Publishers from configure to cleanup, subscriptions and pipeline from activate to deactivate.
 
     :ivar name: of the camera, the prefix of its topics; may be empty.
-    :ivar images: how many have come since the node was activated.
+    :ivar images: number of images received since the node was activated.
     """
 
     def __init__(self, node: LifecycleNode, name: str, parameters: DepthParameters) -> None:
@@ -76,9 +76,9 @@ class CameraStream:
         """
         Subscribe.
 
-        :param on_image: is called with each image, in the executor's thread.
-        :param has_room: asked before every image is taken, with the policy of that name.
-        :param on_size: is called with (height, width) [px] when CameraInfo announces a new size.
+        :param on_image: called with each image, in the executor's thread.
+        :param has_room: with policy 'every', must return True before an image is taken.
+        :param on_size: called with (height, width) [px] when CameraInfo announces a new size.
         """
         infos = self._infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
         self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, infos, self._rectified)
@@ -97,18 +97,18 @@ class CameraStream:
                 self._tell_first(message)
             on_image(self, message)
 
-        # One gate for both: a CameraInfo must not run ahead of the image that it belongs to.
+        # One gate for both topics: CameraInfo must not be taken long before its image.
         gate = Gate(has_room) if self._every else None
         self._info_input = MatchedSubscription(
             self._node, CameraInfo, f'{self._prefix}camera_info', add_info, 10, gate)
         self._image_input = ImageInput(
             self._node, f'{self._prefix}image_raw', parameters.image_transport, count, gate)
-        # Steady: a clock of /clock stands still as long as nobody publishes that.
+        # Steady, because simulated time stands still until somebody publishes /clock.
         self._timer = self._node.create_timer(
             _FOLLOW_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def deactivate(self) -> None:
-        """Stop to listen."""
+        """Unsubscribe."""
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
         for source in (self._image_input, self._info_input):
@@ -117,7 +117,7 @@ class CameraStream:
         self._timer = self._image_input = self._info_input = self.pipeline = None
 
     def _follow(self) -> None:
-        """Subscribe as the publishers offer."""
+        """Adapt the subscriptions to the publishers."""
         for source in (self._image_input, self._info_input):
             if source is not None:
                 source.follow()
@@ -126,7 +126,7 @@ class CameraStream:
         topic = ' or '.join(self.topics.values())
         kind = (image.format if hasattr(image, 'format')
                 else f'{image.width} x {image.height}, {image.encoding}')
-        # The launch file reads the frame here.
+        # The launch file reads the frame from this line.
         self._node.get_logger().info(
             f"first image of {topic}: {kind}, frame '{image.header.frame_id}'")
 
@@ -136,24 +136,24 @@ class CameraStream:
         return {} if self._image_input is None else self._image_input.topics
 
     def destroy(self) -> None:
-        """Take back the publishers."""
+        """Destroy the publishers."""
         for publisher in self._outputs.values():
             self._node.destroy_lifecycle_publisher(publisher)
         self._outputs = {}
 
     def change(self, parameters: DepthParameters) -> None:
-        """Use other parameters from the next frame on."""
+        """Use new parameters from the next frame on."""
         self._parameters = parameters
         if self.pipeline is not None:
             self.pipeline.settings = parameters
 
     def wanted(self) -> list[str]:
-        """Return the outputs that somebody subscribes."""
+        """Return the outputs that have a subscriber."""
         return [name for name, publisher in list(self._outputs.items())
                 if publisher.get_subscription_count()]
 
     def due(self, message: Any) -> list[str]:
-        """Return the wanted outputs of an image, the cloud only as often as it may come."""
+        """Return the subscribed outputs of an image; the cloud at its maximum rate only."""
         wanted = self.wanted()
         rate, stamp = self._parameters.point_cloud_max_rate, nanoseconds(message.header.stamp)
         too_soon = (rate and self._last_cloud is not None
@@ -163,7 +163,7 @@ class CameraStream:
         return wanted
 
     def publish(self, frame: Frame) -> None:
-        """Publish what was made of an image."""
+        """Publish the outputs of a frame."""
         probability = frame.head_probabilities[frame.head]
         if POINTS in frame.messages:
             self._last_cloud = nanoseconds(frame.messages[POINTS].header.stamp)
@@ -174,18 +174,18 @@ class CameraStream:
                 self._send(publisher, message)
 
     def _send(self, publisher: Any, message: Any) -> None:
-        """Publish; with policy 'every' wait for a reliable subscriber that is slower."""
+        """Publish; with policy 'every', wait for slow reliable subscribers."""
         while True:
             try:
                 publisher.publish(message)
                 return
             except RuntimeError as error:
-                # The history is full of what the subscriber has not taken yet; or something else
-                # is wrong, which the log tells.
+                # The history is full because a subscriber is slow, or there is another error,
+                # which the log line contains.
                 if not self._every:
                     raise
                 if self.pipeline is None or not self._node.context.ok():
-                    return      # given up with the work
+                    return      # the node stops
                 self._node.get_logger().warning(
                     f'waiting for a slow subscriber of {publisher.topic_name} '
                     f'({first_line(error)})', throttle_duration_sec=_SAY_AGAIN)

@@ -1,4 +1,4 @@
-"""What the node has done lately, for /diagnostics."""
+"""Statistics of the node for /diagnostics."""
 from __future__ import annotations
 
 from collections import Counter, defaultdict
@@ -9,23 +9,23 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 
-_FALLING_BEHIND = 0.5   # share of images dropped in a period above which the node warns
+_FALLING_BEHIND = 0.5   # fraction of images dropped in a period above which the node warns
 
 
 class FrameStats:
     """
-    Counts and times of one period; written by the subscription and by the worker.
+    Counts and times of one period, written by the subscription and the worker.
 
     :ivar totals: cause -> images dropped since the start.
     """
 
     def __init__(self) -> None:
-        """Start with nothing."""
+        """Start with all counts at zero."""
         self._lock = Lock()
         self.totals: Counter[str] = Counter()
         self._heads: dict[str, str] = {}
         self._not_made: dict[str, str] = {}
-        self._failing = False       # the network has not worked since its last error
+        self._failing = False       # no frame has succeeded since the last error
         self._clear()
 
     def _clear(self) -> None:
@@ -36,18 +36,18 @@ class FrameStats:
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)
 
     def received(self, camera: str) -> None:
-        """Count an image that has come in."""
+        """Count a received image."""
         with self._lock:
             self._received[camera] += 1
 
     def published(self, camera: str, age: float | None, seconds: dict[str, float], head: str,
                   probability: float, not_made: str = '') -> None:
         """
-        Count a frame that has gone out.
+        Count a published frame.
 
-        :param age: from the stamp of the image to now [s]; None while the clock stands at zero.
+        :param age: from the stamp of the image to now [s]; None while the clock is at zero.
         :param seconds: stage -> time [s].
-        :param not_made: outputs that somebody subscribes but that could not be made, and why.
+        :param not_made: subscribed outputs that could not be made, and the reason.
         """
         with self._lock:
             self._published += 1
@@ -60,7 +60,7 @@ class FrameStats:
                 self._seconds[stage].append(value)
 
     def dropped(self, cause: str, count: int = 1) -> None:
-        """Count images that were lost."""
+        """Count dropped images."""
         with self._lock:
             self._dropped[cause] += count
             self.totals[cause] += count
@@ -69,11 +69,10 @@ class FrameStats:
     def report(self, stamp: Any, name: str, period: float, facts: dict[str, str],
                listening: Collection[str]) -> DiagnosticArray:
         """
-        Return the message for the period that ends now, and begin the next.
+        Return the message for the period that ends now, and start the next period.
 
-        :param facts: what does not change: device, weights, ...
-        :param listening: cameras of which somebody subscribes an output, so that their silence
-            means something.
+        :param facts: constant values such as device and weights.
+        :param listening: cameras with a subscribed output; missing images matter only for these.
         """
         with self._lock:
             level, text = self._judge(listening)

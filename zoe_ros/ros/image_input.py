@@ -1,4 +1,4 @@
-"""The images of one camera, raw or compressed: as the parameter says, or as they are published."""
+"""Subscribes to the images of one camera, raw or compressed."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -9,24 +9,24 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
 
-# In the order of preference of 'auto'.
+# In order of preference for 'auto'.
 KINDS = {'raw': Image, 'compressed': CompressedImage}
 _SUFFIX = '/compressed'
 
 
 class ImageInput:
     """
-    Subscribes one of the two topics; with 'auto' both, until one of them has a publisher.
+    Subscribes to one of the two topics; with 'auto' to both, until one of them has a publisher.
 
-    'auto' takes raw images where they are published, else compressed ones, and changes when
-    that changes. Raw images need no decoding, and a driver does not compress for nobody.
+    'auto' uses raw images if they are published, else compressed ones, and follows changes of
+    the publishers. Raw images need no decoding, and the driver need not compress them.
 
     :ivar base: the resolved topic of raw images.
     """
 
     def __init__(self, node: Node, topic: str, transport: str,
                  callback: Callable[[Any], None], gate: Gate | None) -> None:
-        """Subscribe ``topic``, with or without /compressed at its end."""
+        """Subscribe to ``topic``, which may end in /compressed."""
         self._node, self._callback, self._gate = node, callback, gate
         self.base, transport = image_source(node, topic, transport)
         self._chooses = transport == 'auto'
@@ -35,18 +35,18 @@ class ImageInput:
 
     @property
     def topics(self) -> dict[str, str]:
-        """Return the transports that are subscribed now, each with its topic."""
+        """Return the subscribed transports, each with its topic."""
         return {name: subscription.topic for name, subscription in self._open.items()}
 
     def follow(self) -> None:
-        """Look at the publishers; to be called periodically."""
+        """Adapt to the publishers; call this periodically."""
         if self._chooses:
             self._choose()
         for subscription in self._open.values():
             subscription.follow()
 
     def destroy(self) -> None:
-        """Stop to listen."""
+        """Unsubscribe."""
         for subscription in self._open.values():
             subscription.destroy()
         self._open = {}
@@ -68,7 +68,7 @@ class ImageInput:
 
     def _subscribe(self, name: str) -> MatchedSubscription:
         def receive(message: Any) -> None:
-            # A camera that publishes both kinds must not have its images processed twice.
+            # Images of a camera that publishes both kinds must not be processed twice.
             if len(self._open) > 1:
                 self._choose()
             if name in self._open:
@@ -79,7 +79,7 @@ class ImageInput:
 
 
 def image_source(node: Node, topic: str, transport: str) -> tuple[str, str]:
-    """Return the resolved topic of raw images, and the transport that a topic's own name says."""
+    """Return the resolved topic of raw images, and the transport given by the topic's name."""
     resolved = node.resolve_topic_name(topic)
     if transport == 'raw' or not resolved.endswith(_SUFFIX):
         return resolved, transport

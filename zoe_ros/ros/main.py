@@ -1,4 +1,4 @@
-"""The executable ``depth_node``: from a signal-safe start to a clean end."""
+"""The executable ``depth_node``, which handles signals at any time and exits cleanly."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,38 +15,37 @@ from zoe_ros.ros.transport import transport
 
 
 class _Ended(BaseException):
-    """SIGINT or SIGTERM, while the process does nothing that is worth finishing."""
+    """SIGINT or SIGTERM during work that need not be finished."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
-    Run the node until it is told to end, and the process with it.
+    Run the node until a signal, then end the process.
 
-    The exit code is 0 after SIGINT or SIGTERM, at whatever moment, and 1 where the node cannot
-    start.
+    The exit code is 0 after SIGINT or SIGTERM at any time, and 1 if the node cannot start.
     """
     def on_signal(number: int, frame: FrameType | None) -> None:
-        # Nothing has joined DDS yet.
+        # No DDS participant exists yet.
         _leave(0)
 
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
     keep_freed_memory()
     os.environ.update(transport())
-    # Imports take seconds; the handler above ends the process meanwhile.
+    # Imports take seconds; until then the handler above ends the process.
     import_module('zoe_ros.ros.node')
 
     code = _run(arguments)
-    # The participant of DDS lives in reference cycles. It must be gone before the process is:
-    # else its shared memory stays in /dev/shm and other nodes see a ghost for 20 s.
+    # Reference cycles keep the DDS participant alive. Destroy it before the process ends, else its
+    # shared memory stays in /dev/shm and other nodes see the participant for 20 s.
     gc.collect()
-    # Python's own ending takes seconds on a busy machine, to take torch apart, and would pull the
-    # floor from under a worker that is still deep in the network, or under a thread of DDS.
+    # Python's normal exit takes seconds on a busy machine to unload torch, and may crash a worker
+    # that still runs the network, or a thread of DDS.
     _leave(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    """Run the node from joining DDS to leaving it; return the exit code."""
+    """Run the node from rclpy.init() to the shutdown; return the exit code."""
     import rclpy
     from rclpy.exceptions import ParameterException
     from rclpy.executors import SingleThreadedExecutor
@@ -56,8 +55,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     node, executor, starting = None, None, True
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        # The loading of a model takes seconds. Once the node spins, rclpy's own handler, which
-        # has run before this one, ends the spinning.
+        # Loading a model takes seconds. Once the node spins, rclpy's handler, which runs before
+        # this one, ends the spinning.
         if starting or (node is not None and node.configuring):
             raise _Ended
 
@@ -81,7 +80,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = 1
     except _Ended:
         pass
-    # No signal interrupts the leaving; and the handler above would keep the node alive.
+    # No signal may interrupt the shutdown; and the handler above would keep the node alive.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if node is not None:
@@ -94,20 +93,20 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def spin(executor: Any) -> None:
-    """Let an rclpy executor work until its context is shut down."""
+    """Spin an rclpy executor until its context is shut down."""
     try:
-        # Not executor.spin(): a signal wakes its wait a moment before it shuts the context down.
-        # Seen too early that leads back into the wait, for ever where nothing else happens.
+        # Not executor.spin(): a signal wakes the wait shortly before the context is shut down.
+        # spin() may see the context still valid and wait again, for ever if no event follows.
         while executor.context.ok():
             executor.spin_once(timeout_sec=0.5)
     except Exception:
-        # The context may be shut down at any moment, and then whatever uses it fails.
+        # After a shutdown of the context, which may happen at any time, rclpy calls fail.
         if executor.context.ok():
             raise
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process at once, with what it has said so far."""
+    """End the process at once, after flushing its output."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

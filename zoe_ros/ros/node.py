@@ -30,10 +30,10 @@ from zoe_ros.ros.parameters import as_declared, declare
 from zoe_ros.ros.silence import explain_clock, explain_silence
 from zoe_ros.ros.worker import Worker
 
-_SAY_AGAIN = 10.0       # [s] before a loss of the same cause is logged again
-_SENTENCES = 100        # said once each; what comes from outside must not fill log and memory
-_STOP_PATIENCE = 1.0    # [s] to wait for the frame at hand when the node stops
-_SILENCE = 5.0          # [s] without an image after which the node says why
+_SAY_AGAIN = 10.0       # [s] before a drop of the same cause is logged again
+_SENTENCES = 100        # limit of remembered remarks, so that bad input cannot fill memory
+_STOP_PATIENCE = 1.0    # [s] to wait for the current frame when the node stops
+_SILENCE = 5.0          # [s] without an image after which the node logs the reason
 
 
 class DepthNode(LifecycleNode):
@@ -41,20 +41,20 @@ class DepthNode(LifecycleNode):
     A managed node around a :class:`DepthEstimator`, for one camera or several.
 
     Configure loads the model, activate subscribes, deactivate keeps the model, cleanup frees it.
-    One thread spins, one other runs the network. An output is made only while somebody
-    subscribes it; while nobody does, nothing is computed.
+    One thread spins, another runs the network. Only subscribed outputs are computed; without
+    subscribers the network does not run.
 
-    :ivar configuring: a model is being loaded, which takes seconds.
+    :ivar configuring: True while a model is being loaded, which takes seconds.
     :raises ValueError: a parameter is not accepted.
     """
 
     def __init__(self, name: str = 'depth_node') -> None:
-        """Declare and check the parameters; nothing is loaded yet."""
-        # What the user sets is declared at once, so that misspelled names can be found.
+        """Declare and check the parameters, without loading a model."""
+        # All overrides are declared automatically, so that misspelled names can be found.
         super().__init__(name, automatically_declare_parameters_from_overrides=True)
         self.parameters = declare(self)
         self.configuring = False
-        # Humble cannot change values before they are set: there 10 stays an integer.
+        # Humble has no callback before values are set: there 10 stays an integer.
         if hasattr(self, 'add_pre_set_parameters_callback'):
             self.add_pre_set_parameters_callback(as_declared)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -83,7 +83,7 @@ class DepthNode(LifecycleNode):
                 chosen.variant, chosen.weights or None, chosen.device, chosen.precision,
                 aspect=chosen.aspect)
             estimator.check_router(chosen.router)
-            # Here, and not when the first frame is waited for.
+            # Here, so that the first frame is not delayed.
             estimator.warm_up(batches=len(chosen.cameras), router=chosen.router)
             estimator.record_in_background()
         except (ValueError, OSError, RuntimeError) as error:
@@ -101,21 +101,21 @@ class DepthNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and start to work."""
+        """Subscribe and start processing."""
         assert self._estimator is not None
-        super().on_activate(state)      # the publishers
+        super().on_activate(state)      # activates the publishers
         worker = self._worker = Worker(self._process, self._wake)
         worker.start()
         for name, stream in self._streams.items():
             stream.activate(self._estimator, self.parameters, self._on_image,
                             partial(worker.has_room, name), self._expect)
-        # Steady: a clock of /clock stands still as long as nobody publishes that.
+        # Steady, because simulated time stands still until somebody publishes /clock.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._periodic = [
             self.create_timer(self.parameters.diagnostics_period, self._diagnose, clock=steady),
             self.create_timer(_SILENCE, self._explain_silence, clock=steady)]
         self._said.clear()
-        # Nobody answers a bond where no lifecycle manager drives the node.
+        # Without a lifecycle manager nobody answers a bond.
         self._bond = None if self.parameters.autostart else make_bond(self)
         topics = ', '.join(' or '.join(stream.topics.values())
                            for stream in self._streams.values())
@@ -123,7 +123,7 @@ class DepthNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop to work; the model stays."""
+        """Stop processing and keep the model."""
         self.stop()
         return super().on_deactivate(state)
 
@@ -135,21 +135,21 @@ class DepthNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop, from whatever state."""
+        """Stop from any state."""
         self.stop()
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def start(self) -> bool:
-        """Configure and activate; return whether that worked."""
+        """Configure and activate; return whether both succeeded."""
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
     def stop(self, for_good: bool = False) -> bool:
         """
-        Stop to work; return whether the frame at hand was finished, too.
+        Stop processing; return whether the current frame was finished.
 
-        :param for_good: the process ends; a frame that takes long is given up.
+        :param for_good: the process ends, so a slow frame is abandoned.
         """
         for timer in self._periodic:
             self.destroy_timer(timer)
@@ -169,7 +169,7 @@ class DepthNode(LifecycleNode):
         for stream in self._streams.values():
             stream.destroy()
         self._streams, self._estimator = {}, None
-        # After an error of the device even this fails, and all that uses it.
+        # After a device error this call fails, too.
         with suppress(RuntimeError):
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -183,12 +183,12 @@ class DepthNode(LifecycleNode):
             self._stats.dropped('newer')
 
     def _expect(self, size: tuple[int, int]) -> None:
-        """Let the device get ready for a camera's images (height, width), before they come."""
+        """Prepare the device for a camera's images (height, width) before they arrive."""
         if self._estimator is not None:
             self._estimator.expect(size, len(self._streams), self.parameters.router)
 
     def _on_parameters(self, parameters: list[Any]) -> SetParametersResult:
-        """Take a set of changes as a whole, or none of them."""
+        """Accept all changes or none."""
         try:
             changed = self.parameters.changed({p.name: p.value for p in parameters},
                                               configured=self._estimator is not None)
@@ -212,7 +212,7 @@ class DepthNode(LifecycleNode):
             self.parameters.diagnostics_period, facts, listening))
 
     def _explain_silence(self) -> None:
-        """Say once why time stands still, and for each camera why no image has come yet."""
+        """Log once why time stands still, and why a camera has sent no image yet."""
         if clock := explain_clock(self):
             self._say_once(clock)
         for stream in self._streams.values():
@@ -225,12 +225,12 @@ class DepthNode(LifecycleNode):
     # --- in the worker's thread -------------------------------------------------------------
 
     def _wake(self) -> None:
-        """Let the executor look again: a gate may have opened."""
+        """Wake the executor, because a gate may have opened."""
         if self.executor is not None:
             self.executor.wake()
 
     def _process(self, messages: dict[str, Any]) -> None:
-        """Process what waits, at most one image of each camera, as one batch."""
+        """Process the waiting images, at most one of each camera, as one batch."""
         estimator = self._estimator
         batch: list[tuple[CameraStream, Pipeline, Prepared]] = []
         for name, message in messages.items():
@@ -273,20 +273,20 @@ class DepthNode(LifecycleNode):
 
     @contextmanager
     def _losing_no_more_than_a_frame(self) -> Iterator[None]:
-        """Let no error of a frame end the node: the frame is lost, the next may work."""
+        """Catch and log all errors of a frame: the frame is lost, the node continues."""
         try:
             yield
         except MessageError as error:
             if self._drop(error.cause):
                 self.get_logger().warning(f'dropped an image: {error}')
         except Exception as error:
-            # While the node ends whatever uses ROS fails; that is not worth a word.
+            # While the node shuts down, ROS calls fail; such errors are not logged.
             if rclpy.ok() and self._drop('error'):
                 self.get_logger().error(
                     f'lost a frame: {type(error).__name__}: {first_line(error)}{_advice(error)}')
 
     def _drop(self, cause: str) -> bool:
-        """Count a lost image; return whether it is time to speak of its cause again."""
+        """Count a dropped image; return whether to log its cause again."""
         self._stats.dropped(cause)
         now, before = monotonic(), self._said_at.get(cause, -_SAY_AGAIN)
         if now - before >= _SAY_AGAIN:
@@ -301,24 +301,24 @@ class DepthNode(LifecycleNode):
 
 
 def _advice(error: Exception) -> str:
-    """Return what helps against an error, where that is known."""
+    """Return advice for a known error, else nothing."""
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return ' (a smaller model, precision fp16 or fewer cameras need less memory)'
-    # Of torch 2.8 and later.
+    # Exists since torch 2.8.
     if isinstance(error, getattr(torch, 'AcceleratorError', ())):
         return ' (a device does not recover within a process: restart the node)'
     return ''
 
 
 class _ToRosLog(logging.Handler):
-    """Passes the log of the core to the node's logger."""
+    """Forwards the log of the core to the node's logger."""
 
     def __init__(self, logger: Any) -> None:
         super().__init__()
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A line each: rclpy lets one line of a program log at one severity only.
+        # Three calls, because rclpy allows only one severity per line of code.
         if record.levelno >= logging.ERROR:
             self._logger.error(record.getMessage())
         elif record.levelno >= logging.WARNING:

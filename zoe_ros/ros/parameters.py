@@ -1,5 +1,5 @@
 """
-The node's parameters: the settings of model and frames, and those of the node alone.
+The node's parameters: the settings of model and frames, and settings of the node itself.
 
 ``python -m zoe_ros.ros.parameters yaml`` prints config/depth.yaml, ``... markdown`` prints the
 table in docs/node.md; a test compares both with this file.
@@ -17,7 +17,7 @@ from zoe_ros.settings import FrameSettings, ModelSettings, setting
 
 # Parameters that rclpy declares on each node.
 _OF_ROS = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
-_NEAR = 0.8     # similarity of two names, one of which may be the other with a slip
+_NEAR = 0.8     # similarity from which a name counts as a misspelling of another
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,20 @@ class DepthParameters(FrameSettings, ModelSettings):
         valid = all(re.fullmatch(r'([A-Za-z_]\w*(/[A-Za-z_]\w*)*)?', c) for c in self.cameras)
         if not valid or not self.cameras or len(set(self.cameras)) < len(self.cameras):
             raise ValueError(f"parameter 'cameras' is {list(self.cameras)}, not a list of "
-                             'different names that can begin a topic')
+                             'different names that are valid in a topic')
 
     def changed(self, changes: dict[str, Any], configured: bool) -> DepthParameters:
         """
         Return a copy with some parameters changed, checked as a whole.
 
-        :param configured: the model is loaded, so that some values are in use.
+        :param configured: the model is loaded, so some values cannot change.
         :raises ValueError: the result is not accepted, or a change needs a new configuration.
         """
         kinds = {item.name: item.metadata for item in fields(self)}
         for name in changes:
             if configured and name in kinds and not kinds[name]['runtime']:
                 raise ValueError(f"parameter '{name}' is read when the node is configured: "
-                                 'clean the node up first')
+                                 'clean up the node first')
         return replace(self, **{k: v for k, v in changes.items() if k in kinds})
 
 
@@ -83,8 +83,8 @@ def declare(node: Any) -> DepthParameters:
     """
     Declare all parameters on a node, with descriptions, and return their values.
 
-    :param node: was made with its overrides declared, so that misspelled names show.
-    :raises ValueError: a value is of another kind or not accepted, or a name is misspelled.
+    :param node: created with automatically declared overrides, so that misspelled names show.
+    :raises ValueError: a value has the wrong type or is not accepted, or a name is misspelled.
     """
     values = {}
     for item in fields(DepthParameters):
@@ -106,11 +106,11 @@ def declare(node: Any) -> DepthParameters:
 
 def check_names(node: Any) -> None:
     """
-    Look at the parameters that a user has set and the node does not have.
+    Check parameters that a user has set but the node does not have.
 
-    A file for several nodes may hold those of others, which earns a warning.
+    They cause only a warning, because a file may hold parameters of several nodes.
 
-    :raises ValueError: the name is nearly that of a parameter.
+    :raises ValueError: a name is similar to the name of a parameter.
     """
     own = [item.name for item in fields(DepthParameters)]
     unknown = [name for name in node.get_parameters_by_prefix('')
@@ -123,7 +123,7 @@ def check_names(node: Any) -> None:
 
 
 def as_declared(parameters: list[Any]) -> list[Any]:
-    """Return rclpy parameters with whole numbers made floating point where that is declared."""
+    """Return rclpy parameters with integers converted where floating point is declared."""
     floats = {item.name for item in fields(DepthParameters) if isinstance(item.default, float)}
     return [type(p)(p.name, value=float(p.value)) if p.name in floats and type(p.value) is int
             else p for p in parameters]
@@ -143,7 +143,7 @@ def _descriptor(default: Any, meta: Any) -> Any:
     return ParameterDescriptor(
         description=meta['text'],
         additional_constraints=f'one of: {", ".join(meta["choices"])}' if meta['choices'] else '',
-        # The settings check types, with clearer errors, and accept 10 for 10.0.
+        # The settings check types with clearer errors, and accept 10 for 10.0.
         dynamic_typing=True, **limits)
 
 

@@ -1,4 +1,4 @@
-"""Why no images come: what a user should hear instead of nothing."""
+"""Explains to the user why no images arrive."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ _TYPES = {name: f'sensor_msgs/msg/{kind.__name__}' for name, kind in KINDS.items
 
 def explain_silence(node: Node, topics: dict[str, str], is_own: Callable[[str], bool]) -> str:
     """
-    Return why no image arrives.
+    Return the reason why no image arrives.
 
-    :param topics: transport -> topic, that are subscribed.
-    :param is_own: tells the outputs of the node from other topics.
+    :param topics: transport -> topic of the subscriptions.
+    :param is_own: tells whether a topic is an output of this node.
     """
     names = ' or '.join(topics.values())
     if any(node.count_publishers(topic) for topic in topics.values()):
@@ -34,21 +34,21 @@ def explain_silence(node: Node, topics: dict[str, str], is_own: Callable[[str], 
 
 
 def explain_clock(node: Node) -> str:
-    """Return why the clock stands at zero, or nothing where it does not."""
+    """Return the reason why the clock is at zero, or an empty string if it runs."""
     if node.get_clock().now().nanoseconds:
         return ''
     topic = node.resolve_topic_name('/clock')
     if node.count_publishers(topic):
-        return f'use_sim_time is set, but {topic} says no time yet: is the simulator paused?'
+        return f'use_sim_time is set, but {topic} has sent no time yet: is the simulator paused?'
     return f'use_sim_time is set, but nobody publishes {topic}'
 
 
 def _published_images(node: Node, is_own: Callable[[str], bool]) -> dict[str, str]:
-    """Return topic -> transport of what others publish, without images of depth."""
+    """Return topic -> transport of the images that other nodes publish, except depth."""
     found = {}
     for topic, types in sorted(node.get_topic_names_and_types()):
         for name, kind in _TYPES.items():
-            # Depth of this node, of another one like it, or of an RGB-D camera.
+            # Depth of this node, of another depth node, or of an RGB-D camera.
             if (kind in types and 'depth' not in topic.lower() and not is_own(topic)
                     and node.count_publishers(topic)):
                 found[topic] = name

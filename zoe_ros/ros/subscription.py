@@ -1,4 +1,4 @@
-"""A subscription that follows the QoS of its publishers, and a gate that holds it back."""
+"""A subscription that follows the QoS of its publishers, and a gate that delays messages."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ except ImportError:     # Humble
 
 _RELIABLE, _BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 _LATCHED, _VOLATILE = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
-# Nobody has chosen yet: values that tell a user's choice from ours.
+# Placeholders, by which a value that the user has set can be recognised.
 _OPEN_RELIABILITY = ReliabilityPolicy.SYSTEM_DEFAULT
 _OPEN_DURABILITY = DurabilityPolicy.SYSTEM_DEFAULT
 _OVERRIDES = QoSOverridingOptions((
@@ -26,14 +26,14 @@ _OVERRIDES = QoSOverridingOptions((
 
 class Gate(CallbackGroup):
     """
-    Lets the executor take messages only while there is room for them.
+    Lets the executor take messages only while there is room.
 
-    Until then they wait in the middleware, which holds back a publisher that is reliable and
-    keeps all. Waiting in a callback would hold back the services and timers as well.
+    Until then messages wait in the middleware, which slows down a reliable publisher that keeps
+    all messages. Waiting in a callback would also block services and timers.
     """
 
     def __init__(self, is_open: Callable[[], bool]) -> None:
-        """Ask ``is_open`` before each message; who opens it must wake the executor."""
+        """Call ``is_open`` before each message; the code that opens it must wake the executor."""
         super().__init__()
         self._is_open = is_open
 
@@ -42,29 +42,29 @@ class Gate(CallbackGroup):
         return self._is_open()
 
     def beginning_execution(self, entity: Any) -> bool:
-        """Tell the same, just before it is taken."""
+        """Check again just before a message is taken."""
         return self._is_open()
 
     def ending_execution(self, entity: Any) -> None:
-        """Do nothing: taking one message does not forbid the next."""
+        """Do nothing, because callbacks of the group need not exclude each other."""
 
 
 class MatchedSubscription:
     """
     A subscription with the reliability and durability that all publishers of the topic offer.
 
-    It is reliable if all of them are, else best effort: a reliable subscription hears nothing
-    from a best-effort camera, and a best-effort one loses most large images of a reliable
-    publisher. It is transient local if all of them are, which brings the message that a
-    publisher sent once, before the node subscribed. Who needs every message subscribes reliable
-    from the start, and keeps all. What a user sets under qos_overrides stands.
+    The subscription is reliable if all publishers are, else best effort: a reliable subscription
+    receives nothing from a best-effort camera, and a best-effort one loses most large images of
+    a reliable publisher. It is transient local if all publishers are, to receive a message that
+    was sent once, before the node subscribed. With a gate, the subscription is reliable from the
+    start and keeps all messages. Values that a user sets under qos_overrides are never changed.
 
     :ivar topic: its resolved name.
     """
 
     def __init__(self, node: Node, kind: type, topic: str, callback: Callable[[Any], None],
                  depth: int, gate: Gate | None) -> None:
-        """Subscribe with a history of ``depth``; with a gate, for every message behind it."""
+        """Subscribe with a history of ``depth``, or to every message with a gate."""
         self._node, self._kind, self._callback, self._gate = node, kind, callback, gate
         self.topic = node.resolve_topic_name(topic)
         self._heard = False
@@ -79,25 +79,25 @@ class MatchedSubscription:
         self._follows_reliability = self._qos.reliability == _OPEN_RELIABILITY
         self._follows_durability = self._qos.durability == _OPEN_DURABILITY
         if self._follows_reliability:
-            self._qos.reliability = _BEST_EFFORT    # DDS's default of a reader
+            self._qos.reliability = _BEST_EFFORT    # default of DDS readers
         if self._follows_durability:
-            self._qos.durability = _VOLATILE        # the same
+            self._qos.durability = _VOLATILE        # default of DDS readers
 
     def destroy(self) -> None:
-        """Stop to listen."""
+        """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
     def follow(self) -> None:
-        """Look at the publishers, and subscribe as they offer; to be called periodically."""
+        """Adapt the QoS to the publishers; call this periodically."""
         offers = [info.qos_profile
                   for info in self._node.get_publishers_info_by_topic(self.topic)]
         if not offers:
-            return      # keep what fitted the last publisher: it may come back
+            return      # keep the QoS of the last publisher, which may return
         reliability, durability = self._qos.reliability, self._qos.durability
         if self._follows_reliability:
             reliable = all(offer.reliability == _RELIABLE for offer in offers)
             reliability = _RELIABLE if reliable else _BEST_EFFORT
-        # Not after the first message: the history would bring that a second time.
+        # Not after the first message, because the history would deliver it a second time.
         if self._follows_durability and not self._heard:
             latched = all(offer.durability == _LATCHED for offer in offers)
             durability = _LATCHED if latched else _VOLATILE
@@ -120,8 +120,8 @@ class MatchedSubscription:
         self._callback(message)
 
     def _on_incompatible(self, event: Any) -> None:
-        # Where the publisher is followed there is another subscription in a moment.
+        # If reliability follows the publishers, the subscription is replaced soon.
         if not self._follows_reliability:
             self._node.get_logger().warning(
-                f'a publisher of {self.topic} offers another QoS than the one that qos_overrides '
-                'or the policy demand: no messages will be received from it')
+                f'a publisher of {self.topic} offers a QoS incompatible with qos_overrides or the '
+                'policy: no messages will be received from this publisher')

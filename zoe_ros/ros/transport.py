@@ -1,4 +1,4 @@
-"""What Fast DDS needs to carry images and clouds, unless the user has chosen something."""
+"""Settings for Fast DDS to transport images and clouds, unless the user has chosen others."""
 from __future__ import annotations
 
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 PROFILE = Path(__file__).resolve().parents[1] / 'data' / 'fastdds.xml'
 _NAMES = (_NAME, _OLD_NAME) = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-# Their Fast DDS reads the old name; a newer one complains about it.
+# Fast DDS of these distributions reads the old name; newer versions warn about the old name.
 _OLD_DISTRIBUTIONS = ('humble', 'iron', 'jazzy')
 
 
@@ -14,8 +14,8 @@ def transport() -> dict[str, str]:
     """
     Return the environment in which Fast DDS has a shared-memory segment for large messages.
 
-    It holds for a process that has not joined DDS yet. Empty where the environment has profiles
-    or transports of the user's; without room in /dev/shm Fast DDS says so and goes by UDP.
+    The environment must be set before the process joins DDS. Empty if the user has set profiles or
+    transports. Without room in /dev/shm, Fast DDS logs a warning and falls back to UDP.
     """
     if any(os.environ.get(name) for name in (*_NAMES, 'FASTDDS_BUILTIN_TRANSPORTS')):
         return {}

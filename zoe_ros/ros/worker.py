@@ -1,4 +1,4 @@
-"""One thread that works on the images of all cameras: on what waits, together."""
+"""One thread that processes the waiting images of all cameras as one batch."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,39 +11,38 @@ class Worker:
     """
     A mailbox with one slot for each sender, emptied by one thread.
 
-    What waits goes through as one batch, so that no sender is served twice before another. The
-    newest item wins: one that is not begun when the next of its sender comes is dropped, because
-    on a slow machine a queue would only make every result late. Who must not lose one asks
-    :meth:`has_room` first.
+    All waiting items are processed as one batch, so that no sender is served twice before another.
+    A new item replaces a waiting one of the same sender, because on a slow machine a queue would
+    only delay every result. A sender that must not lose items calls :meth:`has_room` first.
     """
 
     def __init__(self, work: Callable[[dict[str, Any]], None],
                  on_room: Callable[[], None] = lambda: None) -> None:
         """
-        Prepare to work in a thread that :meth:`start` begins.
+        Create the thread, which :meth:`start` starts.
 
-        :param work: is called with sender -> item of all that waits.
-        :param on_room: is called, in that thread, when the slots have become empty.
+        :param work: called with sender -> item of all waiting items.
+        :param on_room: called in the thread after the slots have been emptied.
         """
         self._work = work
         self._on_room = on_room
         self._changed = Condition()
         self._items: dict[str, Any] = {}
         self._stopping = False
-        # A daemon: a process that is told to end does not wait for a network on a slow CPU.
+        # A daemon, so that the end of the process does not wait for a network on a slow CPU.
         self._thread = Thread(target=self._loop, name='depth', daemon=True)
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the thread."""
         self._thread.start()
 
     def has_room(self, sender: str) -> bool:
-        """Tell whether an item of this sender would replace no other."""
+        """Tell whether the slot of this sender is free."""
         with self._changed:
             return sender not in self._items
 
     def put(self, sender: str, item: Any) -> bool:
-        """Hand over an item; return whether it took the place of one that was not begun."""
+        """Put an item into the slot; return whether it replaced a waiting item."""
         with self._changed:
             replaced = sender in self._items
             self._items[sender] = item
@@ -51,7 +50,7 @@ class Worker:
         return replaced
 
     def stop(self, timeout: float) -> bool:
-        """Finish the item at hand and end; return whether that was done in ``timeout`` [s]."""
+        """Finish the current batch and end; return whether both took less than ``timeout`` [s]."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -61,9 +60,10 @@ class Worker:
 
     def abandon(self, timeout: float) -> bool:
         """
-        Give up the item at hand, for the end of a process; return whether that worked in time.
+        Abandon the current batch at the end of a process; return whether the thread ended in time.
 
-        A network on a slow CPU is a thousand short calls: the thread ends after the present one.
+        A network on a slow CPU consists of a thousand short calls; the thread ends after the
+        current call.
         """
         if self._thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(

@@ -13,10 +13,10 @@ COLOUR = (0.9, 1.1)
 def augment(image: np.ndarray, depth: np.ndarray, domain: str,
             random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """
-    Rotate by up to a degree, mirror half of the images and shift the colours of half of them.
+    Rotate by up to one degree, mirror half of the images and change the colours of half.
 
     :param image: (h, w, 3) uint8; :param depth: (h, w) float32 [m], NaN where there is none.
-    :return: new arrays of the same kinds; what a rotation brings in has no depth.
+    :return: new arrays of the same kinds; pixels from outside the image have no depth.
     """
     image, depth = _rotate(image, depth, random.uniform(-MAX_ANGLE, MAX_ANGLE))
     if random.random() < 0.5:
@@ -28,7 +28,7 @@ def augment(image: np.ndarray, depth: np.ndarray, domain: str,
 
 def _rotate(image: np.ndarray, depth: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
     turned = Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR)
-    # Zero stands for no depth on the way: Pillow fills the corners with it.
+    # Zero means no depth here, because Pillow fills the corners with zeros.
     plain = Image.fromarray(np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0))
     turned_depth = np.array(plain.rotate(angle, Image.Resampling.NEAREST))
     return np.array(turned), np.where(turned_depth > 0, turned_depth, np.float32('nan'))
@@ -37,6 +37,6 @@ def _rotate(image: np.ndarray, depth: np.ndarray, angle: float) -> tuple[np.ndar
 def _recolour(image: np.ndarray, domain: str, random: np.random.Generator) -> np.ndarray:
     table = np.linspace(0, 1, 256) ** random.uniform(*GAMMA)
     factors = random.uniform(*COLOUR, size=3) * random.uniform(*BRIGHTNESS[domain])
-    # All three changes act on each value alone: one table for each channel.
+    # All three changes depend on a pixel's own value only: one table for each channel.
     tables = np.clip(table[:, None] * factors * 255 + 0.5, 0, 255).astype(np.uint8)
     return np.stack([tables[image[..., c], c] for c in range(3)], axis=-1)

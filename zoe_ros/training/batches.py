@@ -1,4 +1,4 @@
-"""Batches as a pure function of seed and step, so that a resumed run sees what it would have."""
+"""Batches as a pure function of seed and step, so that a resumed run sees the same data."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.training.augment import augment
 
-_TRIES = 20     # samples without any depth that are passed over before data count as useless
+_TRIES = 20     # samples in a row without depth before the data count as useless
 
 
 @dataclass(frozen=True)
 class Batch:
     """
-    What one step learns from.
+    The data of one training step.
 
     :param pixels: (b, 3, H, W) in [-1, 1].
     :param depths: (h, w) [m] of each image at its own size, NaN where there is none.
@@ -43,32 +43,32 @@ class Batches(TorchDataset):
     """
     Step -> batch.
 
-    A batch holds one domain, and the domains take turns (section 6.2); or each batch is mixed from
-    all: what normalises by the statistics of batches then sees in training what it sees later.
+    Either a batch holds one domain, and the domains take turns (section 6.2); or each batch mixes
+    all domains, so that batch normalisation sees the same statistics in training as later.
     """
 
     def __init__(self, datasets: Sequence[Dataset], size: tuple[int, int], batch: int, seed: int,
                  *, mixed: bool = False, rank: int = 0, world: int = 1) -> None:
         """
-        Prepare batches of ``batch`` images over ``world`` processes, of which this is ``rank``.
+        Prepare batches of ``batch`` images over ``world`` processes; this one has number ``rank``.
 
         :param size: (H, W) of the network.
-        :raises ValueError: there are no data, or a batch cannot be shared out evenly.
+        :raises ValueError: there is no data, or the batch cannot be divided evenly.
         """
         if batch % world:
-            raise ValueError(f'a batch of {batch} cannot be shared out evenly over {world} '
+            raise ValueError(f'a batch of {batch} cannot be divided evenly over {world} '
                              'processes')
         self._size, self._batch, self._seed = size, batch, seed
         self._mine = slice(rank * batch // world, (rank + 1) * batch // world)
         domains = sorted({dataset.domain for dataset in datasets if len(dataset)})
         if not domains:
-            raise ValueError('there is nothing to learn from: the data hold no sample')
+            raise ValueError('there is nothing to learn from: the data contains no sample')
         self._turns = [[(d, i) for d in datasets if d.domain == domain for i in range(len(d))]
                        for domain in domains]
         self._mixed = mixed
 
     def __getitem__(self, step: int) -> Batch:
-        """Return the batch of a step, or of this process's share of it."""
+        """Return this process's share of the batch of a step."""
         turns = len(self._turns)
         slots = range(self._batch)[self._mine]
         if self._mixed:
@@ -98,7 +98,7 @@ class Batches(TorchDataset):
                 return (pixels, torch.from_numpy(depth), sample.domain,
                         f'{dataset.name}/{sample.name}')
         raise DatasetError(f'{dataset.name}: no depth in {_TRIES} samples in a row, up to '
-                           f'{sample.name}: look at its depth files')
+                           f'{sample.name}: check the depth files')
 
 
 _ORDERS: dict[tuple[int, int, int, int], np.ndarray] = {}

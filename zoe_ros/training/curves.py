@@ -9,12 +9,12 @@ import numpy as np
 
 def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
     """
-    Draw the losses and the figures on held-out data over the steps.
+    Draw the losses and the metrics on held-out data over the steps.
 
-    :param history: a dictionary for each step, with 'step', the parts of the loss, and figures
-        where the held-out data were measured.
+    :param history: a dictionary for each step, with 'step', the parts of the loss, and
+        metrics for the steps at which the held-out data was evaluated.
     """
-    # Here: an extra, and slow to import.
+    # Imported here: matplotlib is an extra, and slow to import.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,14 +1,14 @@
-"""What training minimises; everything in float32, whatever precision the network ran in."""
+"""Training losses, computed in float32 for any precision of the network."""
 from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
 
 EPSILON = 1e-7
-# Section 6.2: the weight of the mean and the factor of the whole. The paper's equation has 0.85
-# of the squared mean subtracted from the second moment, which is the same.
+# Section 6.2: the weight of the mean, and the overall factor. The paper subtracts 0.85 times the
+# squared mean from the second moment, which is equivalent.
 SILOG_MEAN, SILOG_SCALE = 0.15, 10.0
-TRIMMED = 0.2           # share of the largest residuals that the relative loss leaves out
+TRIMMED = 0.2           # fraction of the largest residuals that the relative loss ignores
 GRADIENT_SCALES = 4
 GRADIENT_WEIGHT = 0.5
 SCALE_WEIGHT = 0.05
@@ -31,7 +31,7 @@ def relative_loss(relative: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
     Scale-and-shift-invariant loss in disparity with its gradient term (MiDaS, equations 5 to 11).
 
     Prediction and true disparity are brought to a common scale and shift by median and mean
-    absolute deviation; a fifth of the residuals, the largest, does not count.
+    absolute deviation; the largest fifth of the residuals is ignored.
 
     :param relative: (b, H, W), inverse depth up to scale and shift.
     :param depth: (b, H, W) [m], NaN where there is none.
@@ -54,10 +54,11 @@ def relative_loss(relative: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
 
 def scale_loss(relative: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
     """
-    Return how far the scale of relative depth is from one, the squared logarithm.
+    Return the squared logarithm of the scale of relative depth.
 
-    Not in MiDaS, whose loss leaves the scale free. Free, it grows a thousandfold in a thousand
-    steps, and the features with it: metric heads that begin on those saturate and learn nothing.
+    MiDaS has no such loss and leaves the scale free. A free scale grows a thousandfold in a
+    thousand steps, and the features grow too: metric heads on such features saturate and do not
+    learn.
 
     :param relative, depth: see :func:`relative_loss`.
     """

@@ -14,18 +14,18 @@ from zoe_ros.training.losses import relative_loss, routing_loss, scale_loss, SCA
 
 class Objective(nn.Module):
     """
-    A model with what it is trained for; a module, so that several processes can share it.
+    A model and its training loss; a module, because DistributedDataParallel wraps modules.
 
     The released code teaches the router with a cross entropy but sends a batch to the head that
-    the untrained router happens to prefer. Here the label picks the head while learning: the
-    heads see their own domain from the first step on. How the paper's R.3 gets a gradient through
-    a hard choice is not said anywhere; here it learns on the mixture of the heads' depths,
-    weighted by the router, and chooses at inference.
+    the untrained router happens to prefer. Here the label picks the head during training, so that
+    each head sees only its own domain from the first step. The paper does not say how R.3 gets a
+    gradient through a hard choice; here R.3 trains on the mixture of the heads' depths, weighted
+    by the router's probabilities, and chooses one head at inference.
     """
 
     def __init__(self, model: ZoeDepth, stage: str, routing: str, routing_weight: float,
                  precision: str) -> None:
-        """Take a model to train, see :class:`TrainSettings` for the choices."""
+        """Wrap a model; see :class:`TrainSettings` for the choices."""
         super().__init__()
         self.model = model
         self._relative = stage == 'relative'
@@ -34,7 +34,7 @@ class Objective(nn.Module):
         self._narrow = precision == 'bf16'
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the loss and its parts; 'loss' is what is minimised."""
+        """Return the loss and its parts; training minimises 'loss'."""
         model = self.model
         with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=self._narrow):
             features = model.decoder(model.encode(batch.pixels))
@@ -66,7 +66,7 @@ def _widen(part: Any) -> Any:
 
 
 def _relative(relative: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-    """Compare image by image, each at the size of its true depth."""
+    """Return the mean loss of the images, each at the size of its true depth."""
     pairs = [(_resize(row, depth)[None], depth[None])
              for row, depth in zip(relative, batch.depths)]
     shape = torch.stack([relative_loss(*pair) for pair in pairs]).mean()

@@ -1,4 +1,4 @@
-"""What a training run begins with: weights of a former stage, a released model, or MiDaS."""
+"""Initial weights of a training run: a previous stage, a released model, or MiDaS."""
 from __future__ import annotations
 
 import logging
@@ -18,12 +18,12 @@ def begin_with(model: ZoeDepth, start: str) -> None:
     """
     Copy the weights of ``start`` into a model, in place.
 
-    Encoder and decoder must be found in it, all of them; heads and router that it does not have,
-    or has in another shape, keep their initialisation, and the log says so.
+    ``start`` must contain the whole encoder and decoder. Heads and router that are missing or have
+    another shape keep their random weights, and a log line names them.
 
     :param start: a file (ours, a released ZoeDepth, or a MiDaS checkpoint), or the name of a
-        variant whose weights are shipped or fetched.
-    :raises WeightsError, FileNotFoundError: it cannot be used.
+        variant, whose weights are in the package or downloaded.
+    :raises WeightsError, FileNotFoundError: the file cannot be used.
     """
     path = find_weights(start) if start in VARIANTS else Path(start)
     checkpoint = open_checkpoint(path)
@@ -44,7 +44,8 @@ def begin_with(model: ZoeDepth, start: str) -> None:
     if missing:
         raise WeightsError(
             f'{path} has another encoder or decoder than {model.config.title}: '
-            f'{", ".join(missing[:3])} and {max(0, len(missing) - 3)} more are missing in it or '
-            'of another shape')
+            f'{", ".join(missing[:3])} and {max(0, len(missing) - 3)} more are missing or have '
+            'another shape')
     if new:
-        log.info('%s has no fitting %s: these begin anew', path, ' and '.join(sorted(set(new))))
+        log.info('%s has no matching %s: random weights are used', path,
+                 ' and '.join(sorted(set(new))))

@@ -1,4 +1,4 @@
-"""The loop: steps, checkpoints that survive a kill, progress, and the curves."""
+"""The training loop: steps, checkpoints that survive a kill, progress, and curves."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,20 +33,20 @@ from zoe_ros.training.start import begin_with
 
 MODEL, STATE, SETTINGS, LOG, CURVES = (
     'model.safetensors', 'state.pt', 'settings.yaml', 'log.jsonl', 'curves.png')
-# What may differ when a run is continued: where it runs, not what it computes.
+# Settings that may change when a run is continued, because they do not change the result.
 _FREE = ('device', 'workers', 'output', 'data', 'held_out')
-_SMOOTHING = 0.98       # of the loss that is shown
+_SMOOTHING = 0.98       # of the displayed loss
 
 log = logging.getLogger(__name__)
 
 
 class TrainingError(ValueError):
-    """A run that cannot begin or go on; the text says why."""
+    """A run that cannot start or continue; the text says why."""
 
 
 def run_training(settings: TrainSettings) -> Path:
     """
-    Train on the data that the settings name; return the file of the model.
+    Train as the settings say; return the file of the model.
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
@@ -57,25 +57,25 @@ def run_training(settings: TrainSettings) -> Path:
 def train(settings: TrainSettings, datasets: Sequence[Dataset],
           held_out: Sequence[Dataset] = (), config: ZoeConfig | None = None) -> Path:
     """
-    Train a model; continue where the folder already holds a part of this run.
+    Train a model; continue the run if the folder holds one.
 
-    Under torchrun every process calls this, and they share each batch out.
+    Under torchrun every process calls this function and trains on a share of each batch.
 
-    :param config: of the model, where it is none of ``VARIANTS``.
+    :param config: of a model that is not one of ``VARIANTS``.
     :return: the file of the trained model.
-    :raises TrainingError: the folder holds another run, or the loss is no number.
+    :raises TrainingError: the folder holds another run, or the loss is not finite.
     """
     with _processes(settings) as (rank, world, device):
         return _Run(settings, datasets, held_out, config, rank, world, device).go()
 
 
 class _Run:
-    """One process's part of a run."""
+    """A run, as one process sees it."""
 
     def __init__(self, settings: TrainSettings, datasets: Sequence[Dataset],
                  held_out: Sequence[Dataset], config: ZoeConfig | None, rank: int, world: int,
                  device: torch.device) -> None:
-        """Build everything, from the state in the folder if there is one."""
+        """Build model, data and optimizer; restore the state in the folder if there is one."""
         if config is None:
             check_choice('variant', settings.variant, tuple(VARIANTS))
             config = VARIANTS[settings.variant]
@@ -90,14 +90,15 @@ class _Run:
         if settings.start:
             begin_with(self.model, settings.start)
         elif settings.stage == 'relative':
-            # The last ReLU of a random network gives zeros for half of all seeds, and no gradient.
+            # For half of all seeds the last ReLU of a random network has zero output and gradient.
             nn.init.ones_(self.model.decoder.relative.conv3.get_parameter('bias'))
-        # Convolutions of narrow images are a tenth faster with the channels innermost.
+        # Convolutions of small maps are 10 % faster with channels last.
         self.model.to(device).to(memory_format=torch.channels_last)
         recipe = make_recipe(config.variant, settings)
         freeze_parts(self.model, settings.parts)
-        # Batches of one domain in turn would pull the statistics of a batch normalisation to and
-        # fro, and data of one domain alone would pull them away: then they are kept.
+        # Batch normalisation needs batches of mixed domains: alternating domains would make its
+        # statistics swing. Data of one domain only would shift the statistics of a pretrained
+        # model, so they are frozen.
         normalised = any(map(is_normalisation, self.model.modules()))
         mixed = settings.stage == 'relative' or normalised
         lone = len({dataset.domain for dataset in datasets}) == 1 and bool(settings.start)
@@ -116,7 +117,7 @@ class _Run:
         if world > 1:
             if device.type == 'cuda':
                 objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
-            # The head of the other domain has no part in a step.
+            # In each step the head of the other domain is unused.
             objective = DistributedDataParallel(objective, find_unused_parameters=True)
         self.objective = objective
         self.rank = rank
@@ -125,7 +126,7 @@ class _Run:
         self._restore()
 
     def go(self) -> Path:
-        """Do the steps that are left; return the file of the model."""
+        """Run the remaining steps; return the file of the model."""
         settings = self.settings
         shown: float | None = None
         steps = tqdm(load(self.batches, self.step, settings.steps, settings.workers),
@@ -144,7 +145,7 @@ class _Run:
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         """Do one step; return the parts of its loss."""
-        # Dropout depends on the step alone, as the batch does: a resumed run is the same run.
+        # Dropout depends on the step only, like the batch: a resumed run gives the same result.
         torch.manual_seed(self.settings.seed * 1_000_003 + self.step * 1009 + self.rank)
         self.objective.train()
         for module in self.still:
@@ -156,7 +157,7 @@ class _Run:
             raise TrainingError(
                 f'the loss of step {self.step + 1} is {values["loss"]}, with the batch '
                 f'{", ".join(batch.names)}; the state of the last checkpoint is kept in '
-                f'{self.folder}: look at these samples, or take a lower learning rate')
+                f'{self.folder}: check these samples, or choose a lower learning rate')
         parts['loss'].backward()
         trained = [p for group in self.optimizer.param_groups for p in group['params']]
         nn.utils.clip_grad_norm_(trained, self.settings.clip)
@@ -167,7 +168,7 @@ class _Run:
     # --- the folder -------------------------------------------------------------------------
 
     def _claim_folder(self) -> None:
-        """Write the settings into the folder, or check that they are those of the run in it."""
+        """Write the settings into the folder, or compare them with the run in the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         mine = json.loads(json.dumps(asdict(self.settings)))
         path = self.folder / SETTINGS
@@ -186,7 +187,7 @@ class _Run:
             write_whole(path, lambda part: part.write_text(yaml.safe_dump(mine, sort_keys=False)))
 
     def _record(self) -> None:
-        """Write the state, and what people look at; measure the held-out data."""
+        """Evaluate the held-out data; write state, model, log and curves."""
         figures = self._measure()
         if figures:
             self.history[-1].update(figures)
@@ -202,7 +203,7 @@ class _Run:
         write_whole(self.folder / CURVES, lambda part: draw_curves(self.history, part))
 
     def _measure(self) -> dict[str, float]:
-        """Return the main figures of the held-out data, averaged over the datasets."""
+        """Return the main metrics of the held-out data, averaged over the datasets."""
         if not (self.first and self.held_out and self.settings.stage == 'metric'):
             return {}
         estimator = DepthEstimator(self.model)
@@ -241,7 +242,7 @@ def parameter_groups(model: ZoeDepth, recipe: Recipe) -> list[dict[str, Any]]:
 
 def freeze_parts(model: ZoeDepth, parts: str) -> None:
     """
-    Leave only the named part to be trained, see :class:`TrainSettings`.
+    Freeze all parts but the named one, see :class:`TrainSettings`.
 
     :raises TrainingError: the model has no such head.
     """
@@ -259,7 +260,7 @@ def freeze_parts(model: ZoeDepth, parts: str) -> None:
 
 
 def still_modules(model: ZoeDepth, parts: str, normalisations: bool) -> list[nn.Module]:
-    """Return the modules that stay in inference mode while the rest learns."""
+    """Return the modules that stay in inference mode during training."""
     if parts != 'all':
         return [model.backbone, model.decoder]
     return [module for module in model.modules() if normalisations and is_normalisation(module)]
@@ -280,16 +281,16 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(part)
         part.replace(path)
-    except (OSError, RuntimeError) as error:    # torch.save tells a full disk by the latter
-        raise TrainingError(f'{path} could not be written ({error}): make room; what stood there '
-                            'before is still whole') from None
+    except (OSError, RuntimeError) as error:    # torch.save reports a full disk by a RuntimeError
+        raise TrainingError(f'{path} could not be written ({error}): make room; the previous file '
+                            'is still complete') from None
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextmanager
 def _processes(settings: TrainSettings) -> Iterator[tuple[int, int, torch.device]]:
-    """Join the other processes of torchrun; yield rank, their number, and the device."""
+    """Join the other processes of torchrun; yield rank, number of processes, and device."""
     world = int(os.environ.get('WORLD_SIZE', '1'))
     device = resolve_device(settings.device)
     if world == 1:

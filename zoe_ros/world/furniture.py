@@ -1,4 +1,4 @@
-"""What stands in rooms, in its usual sizes [m]: they are what tells the scale of an image."""
+"""Furniture and other objects of rooms in usual sizes [m], which show the scale of an image."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SKINS: list[Color] = [(0.55, 0.36, 0.27), (0.35, 0.2, 0.13), (0.15, 0.08, 0.05),
 
 @dataclass(frozen=True, eq=False)
 class Prop:
-    """A thing about the origin, on the floor; its front faces -y. Width along x, depth along y."""
+    """An object on the floor at the origin; the front faces -y. Width along x, depth along y."""
 
     mesh: Mesh
     width: float
@@ -29,7 +29,7 @@ class Prop:
 
 
 def pick(rng: Rng, items: list[Color]) -> Color:
-    """Return one of the colours, a little changed."""
+    """Return one of the colours with a small random change."""
     base = np.array(items[int(rng.integers(len(items)))])
     shade, tint = np.exp(rng.normal(0, 0.12)), np.exp(rng.normal(0, 0.06, 3))
     r, g, b = (base * shade * tint).clip(0.02, 0.85)
@@ -37,7 +37,7 @@ def pick(rng: Rng, items: list[Color]) -> Color:
 
 
 def seed(rng: Rng) -> int:
-    """Return a seed of a material."""
+    """Return a random seed for a material."""
     return int(rng.integers(1 << 16))
 
 
@@ -80,7 +80,7 @@ def _legs(mesh: Mesh, width: float, depth: float, height: float, thick: float,
 
 
 def table(rng: Rng) -> Prop:
-    """Return a dining table, 0.72 to 0.76 m high, with things on it."""
+    """Return a dining table, 0.72 to 0.76 m high, with objects on the top."""
     width, depth = rng.uniform(1.1, 1.9), rng.uniform(0.75, 0.95)
     return _tabletop(rng, width, depth, rng.uniform(0.72, 0.76), int(rng.integers(0, 6)))
 
@@ -201,7 +201,7 @@ def bed(rng: Rng) -> Prop:
 
 
 def shelf(rng: Rng) -> Prop:
-    """Return a shelf with books and things, boards 0.3 to 0.38 m apart."""
+    """Return a shelf with books and other objects, boards 0.3 to 0.38 m apart."""
     mesh = Mesh()
     frame = wood(rng)
     width, depth = float(rng.choice([0.6, 0.8, 1.0, 1.6])), 0.3
@@ -317,7 +317,7 @@ def plant(rng: Rng) -> Prop:
 
 
 def carton(rng: Rng) -> Prop:
-    """Return some boxes on each other."""
+    """Return a stack of boxes."""
     mesh = Mesh()
     z, cover = 0.0, Material('mottled', (0.42, 0.28, 0.16), (0.36, 0.23, 0.13), (1.0, 0.3), 0.05,
                              seed=seed(rng))
@@ -364,7 +364,7 @@ def kitchen(rng: Rng) -> Prop:
 
 
 def person(rng: Rng) -> Prop:
-    """Return somebody standing or walking, 1.5 to 1.9 m tall."""
+    """Return a person, standing or walking, 1.5 to 1.9 m tall."""
     mesh = Mesh()
     k = rng.uniform(1.5, 1.9) / 1.75
     skin, shirt, trousers = (paint(pick(rng, c)) for c in (SKINS, FABRICS, FABRICS))

@@ -17,19 +17,19 @@ from zoe_ros.world.render import Renderer, Response
 from zoe_ros.world.rooms import corridor, room
 from zoe_ros.world.streets import street
 
-# Horizontal field of view [degrees], description those of NYU's and KITTI's cameras.
+# Horizontal field of view [degrees], similar to the cameras of NYU and KITTI.
 FIELDS = {'indoor': (60.0, 66.0), 'outdoor': (74.0, 84.0)}
-_CANDIDATES = 3     # poses looked at for each frame that is wanted
+_CANDIDATES = 3     # candidate poses for each frame
 
 
 def make_world(settings: WorldSettings) -> Path:
     """
-    Render both splits of both domains; what is already there is kept. Return the folder.
+    Render both splits of both domains; keep existing parts. Return the folder.
 
-    No scene is in both splits: a scene's seed holds the name of its split. The same settings
-    give the same bytes, with any number of workers.
+    No scene is in both splits, because the seed of a scene contains the name of the split. The
+    same settings give the same bytes, with any number of workers.
 
-    :raises DatasetError: the folder holds a world of other settings, or Embree is missing.
+    :raises DatasetError: the folder holds a world made with other settings, or Embree is missing.
     :raises OSError: the folder cannot be written.
     """
     folder = Path(settings.folder).expanduser()
@@ -102,7 +102,7 @@ def _render_scene(job: tuple[WorldSettings, str, str, int]
                                                  (settings.height, settings.width))
         poses = [pose for pose in renderer.scene.walk if renderer.clear(pose, camera)]
         if len(poses) < settings.frames:
-            continue    # boxed in
+            continue    # too many poses are close to an obstacle
         chosen = np.linspace(0, len(poses) - 1, settings.frames).astype(int)
         frames = [renderer.frame(poses[i], camera, response, rng) for i in chosen]
         return (np.stack([image for image, _ in frames]),

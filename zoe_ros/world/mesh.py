@@ -1,4 +1,4 @@
-"""Shapes of a scene: triangles that know their material and their place on it in metres."""
+"""Shapes of a scene: triangles with a material and texture coordinates in metres."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from zoe_ros.world.textures import Material, paint
 
 Vector = Sequence[float] | np.ndarray
-_SIDES = 10             # of what is round
+_SIDES = 10             # of round shapes
 _RINGS = 6
 
 
@@ -39,7 +39,7 @@ class Patch:
     material: Material
 
     def moved(self, rotation: np.ndarray, shift: np.ndarray) -> Patch:
-        """Return the patch, rotated and then shifted [m]; its texture stays on it."""
+        """Return the patch, rotated and then shifted [m]; the texture moves with the patch."""
         axes = self.axes @ rotation.T
         return Patch(self.corners @ rotation.T + shift, self.normals @ rotation.T, axes,
                      self.origin - axes @ shift, self.material)
@@ -135,7 +135,7 @@ class Mesh:
 
     def revolve(self, base: Vector, profile: list[tuple[float, float]], material: Material,
                 smooth: bool) -> None:
-        """Add what a profile of (radius, height) sweeps about the vertical through ``base``."""
+        """Add the solid of revolution of a profile (radius, height), upright on ``base``."""
         base = np.asarray(base, float)
         angles = np.linspace(0, 2 * np.pi, _SIDES + 1)
         ring = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=-1)
@@ -168,7 +168,7 @@ class Mesh:
         corners = np.concatenate([p.corners for p in patches])
         sides = corners[:, 1:] - corners[:, :1]
         area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=-1)
-        keep = area > 1e-9      # the poles of what is round
+        keep = area > 1e-9      # drops the poles of round shapes
         return MeshArrays(
             corners=corners[keep].astype(np.float32),
             normals=np.concatenate([p.normals for p in patches])[keep].astype(np.float32),
@@ -181,7 +181,7 @@ class Mesh:
 
 @cache
 def _ball() -> Patch:
-    """Return the unit sphere; a tree has dozens, and most of a street's time went into these."""
+    """Return the unit sphere, cached: a tree has dozens, which took most of a street's time."""
     angles = np.linspace(-np.pi / 2, np.pi / 2, _RINGS + 1)
     mesh, material = Mesh(), paint((0.5, 0.5, 0.5))
     mesh.revolve((0, 0, 0), list(zip(np.cos(angles), np.sin(angles))), material, smooth=True)

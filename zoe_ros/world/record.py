@@ -18,11 +18,11 @@ from zoe_ros.world.render import Pose
 
 IMAGE, INFO, DEPTH = '/camera/image_rect', '/camera/camera_info', '/camera/depth/image_rect'
 FRAME = 'camera_optical_frame'
-_START = 1_700_000_000 * 10 ** 9    # [ns], so that a bag is the same whenever it is made
+_START = 1_700_000_000 * 10 ** 9    # [ns], fixed, so that equal settings give equal bags
 _PERIOD = 10 ** 8                   # [ns]
 _STEP = {'indoor': 0.06, 'outdoor': 0.5}    # between frames [m]
 _TURN = 0.05                        # between frames [rad]
-_THIRD = 2      # of a seed: neither of the two splits
+_THIRD = 2      # part of the seed that differs from both splits
 
 
 def record_world(settings: WorldSettings) -> Path:
@@ -32,7 +32,7 @@ def record_world(settings: WorldSettings) -> Path:
     The scene is in neither split. A camera without distortion, its images as raw rgb8 and its
     depth as 32FC1.
 
-    :raises DatasetError: the folder exists, Embree is missing, or no way is long enough.
+    :raises DatasetError: the folder exists, Embree is missing, or no walk is long enough.
     """
     path = Path(settings.folder).expanduser()
     if path.exists():
@@ -46,7 +46,7 @@ def record_world(settings: WorldSettings) -> Path:
         if len(poses) >= settings.frames:
             break
     else:
-        raise DatasetError(f'no way of {settings.frames} frames was found: ask for fewer, or for '
+        raise DatasetError(f'found no walk of {settings.frames} frames: choose fewer frames or '
                            'another seed')
     path.parent.mkdir(parents=True, exist_ok=True)
     with BagWriter(path) as bag:
@@ -77,7 +77,7 @@ def smooth(walk: Sequence[Pose], step: float) -> list[Pose]:
 
 
 def _longest(poses: list[Pose | None]) -> list[Pose]:
-    """Return the longest run without a gap."""
+    """Return the longest sequence of poses without a None."""
     best: list[Pose] = []
     run: list[Pose] = []
     for pose in poses:

@@ -1,4 +1,4 @@
-"""Ray casting on the CPU (Embree): colour as a camera would give it, and exact depth along z."""
+"""Ray casting on the CPU (Embree): images like those of a camera, and exact depth along z."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from zoe_ros.world.mesh import MeshArrays, turn
 from zoe_ros.world.textures import albedo, Color, noise
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
-_LIFT = 2e-3            # of a shadow's ray above its surface [m]
+_LIFT = 2e-3            # start of a shadow ray above the surface [m]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Pose:
 @dataclass(frozen=True, eq=False)
 class Light:
     """
-    A source of light, all of whose points shine.
+    A light source with an area.
 
-    :param position: of its centre [m]; of the sun, the direction towards it.
-    :param spread: (2, 3) half extents [m]; of the sun, in units of the direction.
+    :param position: centre [m]; for the sun, the direction towards the sun.
+    :param spread: (2, 3) half extents [m]; for the sun, in units of the direction.
     :param color: its power.
-    :param normal: of a window, which shines to its front only; None shines everywhere.
+    :param normal: of a window, which emits light on one side only; None: all directions.
     """
 
     position: np.ndarray
@@ -64,12 +64,12 @@ class Light:
 @dataclass(frozen=True, eq=False)
 class Scene:
     """
-    All there is to see.
+    Shapes and lights, and poses from which a camera sees them.
 
-    :param ambient: light from everywhere; of an outdoor scene, the light of the sky.
-    :param haze: the part of light that is lost to the air for each metre.
+    :param ambient: light from all directions; outdoors, the light of the sky.
+    :param haze: fraction of light that the air absorbs [1/m].
     :param sky: colours at the horizon and above, or None indoors.
-    :param walk: poses along a plausible way of the camera.
+    :param walk: poses along a plausible path of the camera.
     """
 
     domain: str
@@ -84,13 +84,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class Response:
-    """What a camera makes of light: exposure of the median, gains of red and blue, and so on."""
+    """How a camera turns light into pixels: exposure of the median, gains of red and blue, etc."""
 
     exposure: float = 0.18
     red: float = 1.0
     blue: float = 1.0
     noise: float = 0.01
-    blur: float = 0.3               # deviation [px]
+    blur: float = 0.3               # standard deviation [px]
     vignette: float = 0.1
 
     @staticmethod
@@ -116,7 +116,7 @@ class Hits:
 
 
 class Renderer:
-    """A scene, ready to be looked at."""
+    """A scene, ready for rendering."""
 
     def __init__(self, scene: Scene) -> None:
         """
@@ -128,7 +128,7 @@ class Renderer:
         self._tracer = _tracer(scene.mesh.corners)
 
     def clear(self, pose: Pose, camera: Camera) -> bool:
-        """Tell whether the view is not blocked by something right in front of the camera."""
+        """Tell whether no object right in front of the camera blocks the view."""
         nearest = 0.45 if self.scene.domain == 'indoor' else 0.9
         step = max(1, camera.height // 12)
         hits = self._cast(pose, camera.rays[step // 4::step, step // 4::step].reshape(-1, 2))
@@ -219,7 +219,7 @@ class Renderer:
         return 1 - 0.6 * self._blocked(hits, way, np.full(n, reach, np.float32))
 
     def _direct(self, source: Light, hits: Hits, rng: np.random.Generator) -> np.ndarray:
-        """Return the light of one source, (n, 3); the place on it is random for each point."""
+        """Return the light of one source, (n, 3), from a random place on the source per point."""
         place = rng.uniform(-1, 1, (len(hits.at), 2)).astype(np.float32) @ source.spread
         way = source.position + place
         way = way.astype(np.float32) if source.sun else (way - hits.points).astype(np.float32)
@@ -238,14 +238,14 @@ class Renderer:
         return power[:, None] * np.asarray(source.color, np.float32)
 
     def _blocked(self, hits: Hits, way: np.ndarray, reach: np.ndarray) -> np.ndarray:
-        """Return 1 where something is on the way from the points, else 0; (n,) float32."""
+        """Return 1 where an object blocks the ray from a point, else 0; (n,) float32."""
         start = hits.points + hits.normal * (_LIFT + 2e-4 * hits.depth[:, None])
         found = self._tracer.run(start.astype(np.float32), way.astype(np.float32), dists=reach,
                                  query='OCCLUDED')
         return (found >= 0).astype(np.float32)
 
     def _sky(self, pose: Pose, rays: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the light from where nothing is, (n, 3)."""
+        """Return the light of the sky along each ray, (n, 3); black indoors."""
         if self.scene.sky is None:
             return np.zeros((len(rays), 3), np.float32)
         way = _directions(pose, rays)
@@ -262,7 +262,7 @@ class Renderer:
 
 
 def expose(light: np.ndarray, response: Response, rng: np.random.Generator) -> np.ndarray:
-    """Return what a camera makes of linear light: (h, w, 3) uint8."""
+    """Return the camera's image of linear light: (h, w, 3) uint8."""
     h, w = light.shape[:2]
     y, x = np.mgrid[-1:1:h * 1j, -1:1:w * 1j].astype(np.float32)
     light = light * (1 - response.vignette * (x * x + y * y) / 2)[..., None]
@@ -271,7 +271,7 @@ def expose(light: np.ndarray, response: Response, rng: np.random.Generator) -> n
     light *= np.array([response.red, 1, response.blue], np.float32)
     if response.blur > 0.15:
         light = _blur(light, response.blur)
-    light = light * (1 + 0.2 * light) / (1 + light)       # a shoulder instead of hard clipping
+    light = light * (1 + 0.2 * light) / (1 + light)       # soft clipping
     light = light + rng.normal(size=light.shape).astype(np.float32) * response.noise * np.sqrt(
         light + 0.02)
     light = light.clip(0, 1)

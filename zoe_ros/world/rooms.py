@@ -20,7 +20,7 @@ _LAMP = np.array([1.0, 0.86, 0.68])
 _DAY = np.array([0.85, 0.95, 1.1])
 _CLEAR = 0.42           # between the camera and furniture [m]
 
-# What stands along the walls of a room, and in its middle.
+# Furniture along the walls of a room, and in the middle.
 _ROOMS: dict[str, tuple[list[Callable[[Rng], Prop]], list[Callable[[Rng], Prop]]]] = {
     'bedroom': ([f.bed, f.cupboard, f.cupboard, f.shelf, f.desk, f.chair, f.plant, f.carton],
                 []),
@@ -52,7 +52,7 @@ class _Plan:
         self.taken.append((low[0], low[1], high[0], high[1]))
 
     def walls(self) -> list[tuple[np.ndarray, float, float]]:
-        """Return a start, the yaw of what stands there, and the length of each wall."""
+        """Return start, yaw of furniture against the wall, and length, for each wall."""
         w, n = self.width, self.length
         return [(np.array([0.0, n]), 0.0, w), (np.array([w, n]), -math.pi / 2, n),
                 (np.array([w, 0.0]), math.pi, w), (np.array([0.0, 0.0]), math.pi / 2, n)]
@@ -145,7 +145,7 @@ def _shell(rng: Rng, mesh: Mesh, plan: _Plan) -> None:
     mesh.quad((0, n, h), (w, 0, 0), (0, -n, 0), paint((0.75, 0.75, 0.73), 0.03, seed(rng)))
     wall, other = _wall(rng), _wall(rng)
     skirting = paint((0.65, 0.63, 0.6)) if rng.random() < 0.6 else f.wood(rng)
-    one = int(rng.integers(8))      # a wall of its own colour, in half of the rooms
+    one = int(rng.integers(8))      # one wall has another colour, in half of the rooms
     for k, (start, yaw, length) in enumerate(plan.walls()):
         part = Mesh()
         part.quad((0, 0, 0), (length, 0, 0), (0, 0, h), other if k == one else wall)
@@ -159,7 +159,7 @@ def _shell(rng: Rng, mesh: Mesh, plan: _Plan) -> None:
 
 def _along(rng: Rng, plan: _Plan, width: float, depth: float, tries: int = 30,
            only: int | None = None) -> tuple[np.ndarray, float] | None:
-    """Return a free place at a wall and its yaw, and take it; its back is at the wall."""
+    """Reserve a free place with the back to a wall; return the place and the yaw."""
     for _ in range(tries):
         start, yaw, length = plan.walls()[int(rng.integers(4)) if only is None else only]
         if length < width + 0.1:
@@ -278,7 +278,7 @@ def _at_a_wall(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
 
 
 def _in_the_middle(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
-    """Put a table somewhere, and chairs around it where it is high enough to sit at."""
+    """Add a table, and chairs around a table that is high enough to sit at."""
     yaw = float(rng.choice([0, math.pi / 2]))
     size = np.array([prop.width, prop.depth])[::1 if yaw == 0 else -1]
     room_ = np.array([plan.width, plan.length]) - size
@@ -313,7 +313,7 @@ def _somewhere(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
 
 
 def _pictures(rng: Rng, mesh: Mesh, plan: _Plan, count: int) -> None:
-    """Hang pictures where no door or furniture is."""
+    """Add pictures to walls, away from doors and furniture."""
     for _ in range(count):
         width, height = rng.uniform(0.3, 0.9), rng.uniform(0.3, 0.7)
         place = _along(rng, plan, width, 0.06, tries=8)
@@ -337,7 +337,7 @@ def _scene(rng: Rng, mesh: Mesh, plan: _Plan, lights: list[Light], poses: int) -
 
 
 def _walk(rng: Rng, plan: _Plan, count: int) -> list[Pose]:
-    """Return poses along straight lines between free places, at one height, looking far."""
+    """Return poses on straight lines between free places, at one height, with a far view."""
     size = np.array([plan.width, plan.length])
     height = float(rng.choice(
         [rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.7), rng.uniform(1.2, 1.6)]))
@@ -374,7 +374,7 @@ def _way_is_free(plan: _Plan, a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _view(plan: _Plan, at: np.ndarray, yaw: float) -> float:
-    """Return how far the walls are where one looks, [m] up to 4, beyond which all is well."""
+    """Return the distance to the wall in the viewing direction, [m], clamped to 4."""
     way = np.array([-math.sin(yaw), math.cos(yaw)])
     ends = np.where(way > 0, np.array([plan.width, plan.length]) - at, -at)
     return float(min(np.min(ends / np.where(way == 0, 1e-9, way)), 4.0))

@@ -39,7 +39,7 @@ def street(rng: Rng, poses: int) -> Scene:
     elevation, azimuth = math.radians(rng.uniform(15, 65)), rng.uniform(0, 2 * math.pi)
     sun = np.array([math.cos(elevation) * math.cos(azimuth),
                     math.cos(elevation) * math.sin(azimuth), math.sin(elevation)])
-    bright = rng.uniform(0, 1)      # from overcast to a clear day
+    bright = rng.uniform(0, 1)      # from 0, overcast, to 1, a clear day
     power = 2.6 * bright
     light = Light(sun, np.array([(0.01, 0, 0), (0, 0.01, 0)]),
                   (power, 0.94 * power, 0.82 * power), sun=True)
@@ -206,7 +206,7 @@ def _furnish(rng: Rng, mesh: Mesh, side: int, half: float, walk: float, verge: f
 
 
 def _traffic(rng: Rng, mesh: Mesh, half: float, lane: float, lanes: int, parking: bool) -> None:
-    """Add parked cars along the kerbs and some on their way, on the right side."""
+    """Add parked cars along the kerbs, and driving cars on the right side."""
     for side in (-1, 1):
         if parking and rng.random() < 0.8:
             y = rng.uniform(-15, 0)
@@ -224,7 +224,7 @@ def _traffic(rng: Rng, mesh: Mesh, half: float, lane: float, lanes: int, parking
 
 
 def _end(rng: Rng, mesh: Mesh, half: float) -> None:
-    """Close the street by a house across it."""
+    """Close the end of the street with a house."""
     y, height = rng.uniform(60, LENGTH), STOREY * int(rng.integers(2, 6)) + 0.5
     wall = Material('facade', pick(rng, _WALLS), (0.65, 0.64, 0.6), (2.6, STOREY), 0.12,
                     0.0, 0.01, seed=seed(rng))

@@ -1,4 +1,4 @@
-"""Procedural textures in metres: what a surface looks like at a point, filtered to a footprint."""
+"""Procedural textures in metres: the colour of a surface at a point, filtered to a footprint."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ _NOISE = 512            # pixels of a period of the noise
 @dataclass(frozen=True, eq=False)
 class Material:
     """
-    What a surface is made of.
+    The texture of a surface.
 
     :param pattern: a name in ``PATTERNS``.
-    :param color, second: albedo, linear RGB; what the second is for depends on the pattern.
+    :param color, second: albedo, linear RGB; the pattern decides where the second appears.
     :param size: of the pattern along u and v [m].
-    :param contrast: of what varies from place to place.
+    :param contrast: strength of the variation from place to place.
     :param shift: of each row of bricks or planks, as a fraction of their length; -1: random.
-    :param joint: the width of what is between tiles, bricks or planks [m].
+    :param joint: width of the joint between tiles, bricks or planks [m].
     :param glow: light given off, as a multiple of ``color``.
     :param seed: moves the noise, so that no two materials look alike.
     """
@@ -49,7 +49,7 @@ def lamp(color: Color, glow: float) -> Material:
 
 @cache
 def _pyramid() -> tuple[np.ndarray, np.ndarray]:
-    """Return noise of mean 0 and deviation 1 with a 1/f spectrum, at 10 scales; and offsets."""
+    """Return noise of mean 0 and variance 1 with a 1/f spectrum, at 10 scales; and offsets."""
     rng = np.random.default_rng(0)
     frequency = np.fft.fftfreq(_NOISE)
     radius = np.hypot(frequency[:, None], frequency[None]) * _NOISE
@@ -93,7 +93,7 @@ def chance(i: np.ndarray, j: np.ndarray, seed: int) -> np.ndarray:
 
 
 def band(distance: np.ndarray, half: float | np.ndarray, footprint: np.ndarray) -> np.ndarray:
-    """Return which part of a footprint lies within ``half`` of a line, ``distance`` away."""
+    """Return the fraction of a footprint within ``half`` of a line that is ``distance`` away."""
     low = np.maximum(distance - footprint / 2, -half)
     high = np.minimum(distance + footprint / 2, half)
     return np.maximum(high - low, 0) / footprint
@@ -152,7 +152,7 @@ def _checker(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.nda
 
 
 def _picture(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Free colours about the two given: posters, screens, the view of a window."""
+    """Random colours around the two given: posters, screens, the view of a window."""
     period = 3 * m.size[0]
     rows = [noise(u, v, period, f, m.seed + k) for k in range(3)]
     part = (v / m.size[1] + 0.2 * rows[0]).clip(0, 1)
@@ -207,7 +207,7 @@ def albedo(materials: list[Material], number: np.ndarray, u: np.ndarray, v: np.n
     Return the colour of surfaces at points.
 
     :param number: (n,) of the material of each point.
-    :param u, v, footprint: (n,) [m]; the size of what a pixel sees there.
+    :param u, v, footprint: (n,) [m]; a footprint is the size of a pixel on the surface.
     :return: (n, 3) float32, linear RGB.
     """
     color = np.empty((len(number), 3), np.float32)
