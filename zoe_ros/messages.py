@@ -114,8 +114,10 @@ def image_size(info: Any) -> tuple[int, int]:
 
 def _image_sizes(info: Any) -> list[tuple[int, int]]:
     """Return the sizes that images of a CameraInfo may have: an odd last row may be dropped."""
-    _, _, width, height = _region(info)
+    x, y, width, height = _region(info)
     columns, rows = _binning(info)
+    if x + width > info.width or y + height > info.height or columns > width or rows > height:
+        return [(info.height, info.width)]      # no region of this image
     return [(h, w) for h in (height // rows, -(-height // rows))
             for w in (width // columns, -(-width // columns))]
 

@@ -98,9 +98,10 @@ def test_routers(routing, tmp_path):
     {'relative_input': True}], ids=str)
 def test_heads_of_the_ablations(change, tmp_path):
     config = with_metric(**change)
-    path = train(settings(tmp_path / 'run', steps=30), DATA, config=config)
+    path = train(settings(tmp_path / 'run', steps=60), DATA, config=config)
     values = losses(tmp_path / 'run')
-    assert np.mean(values[-5:]) < np.mean(values[:5])
+    # Losses of batches scatter by a factor of several.
+    assert np.median(values[-20:]) < np.median(values[:20])
     estimator = DepthEstimator.load('tiny', path, device='cpu')
     assert estimator.model.config == config
     assert np.isfinite(estimator.predict(DATA[0][0].image).depth).all()

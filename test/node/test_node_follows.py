@@ -157,7 +157,7 @@ def test_camera_info_of_another_frame_holds(frame, node):
             client.ask(image, good_info(at, frame=frame))
             assert client.points[-1].header == image.header
             assert client.camera_info[-1].header == image.header
-    said = f"has frame '{frame}', the image has 'cam'"
+    said = f"has frame '{frame}', the images have 'cam'"
     assert node.output.count(said) == (0 if frame == '/cam' else 1)
     assert 'no cloud' not in node.output
 
