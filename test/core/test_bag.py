@@ -42,13 +42,13 @@ def test_images_come_in_order_with_their_camera_info(tmp_path, storage, bare, en
     with BagReader(path) as bag:
         assert (bag.topic, bag.info_topic, bag.count) == (RAW, INFO, 5)
         images = list(bag)
-        assert [image.recorded for image in images] == bags.stamps(5)
+        assert [image.recorded for image in images] == bags.recorded(5)
         for image, (_, original, _) in zip(images, messages[1::2], strict=True):
             assert bags.key(image.message) == bags.key(original)
             assert np.array_equal(decode_image(image.message), decode_image(original))
             info = bag.infos.find(image.message.header)
             assert bags.key(info) == bags.key(original)
-        assert [i.recorded for i in bag] == bags.stamps(5)      # and once more
+        assert [i.recorded for i in bag] == bags.recorded(5)    # and once more
 
 
 def test_order_is_that_of_recording(tmp_path):
@@ -56,7 +56,7 @@ def test_order_is_that_of_recording(tmp_path):
     shuffled = [messages[i] for i in (2, 0, 3, 1)]
     for storage in STORAGES:
         with BagReader(bags.write_bag(tmp_path / storage, shuffled, storage)) as bag:
-            assert [image.recorded for image in bag] == bags.stamps(4)
+            assert [image.recorded for image in bag] == bags.recorded(4)
 
 
 def test_camera_info_may_come_after_the_image(tmp_path):

@@ -135,6 +135,32 @@ def test_pairs_are_made_by_stamp_and_no_depth_twice(tmp_path):
     assert [int(wide[i].name) - bags.START for i in range(3)] == [20 * MS, 100 * MS, 200 * MS]
 
 
+def test_a_depth_belongs_to_the_nearer_of_two_images(tmp_path):
+    messages = [(INFO, bags.ROSBAGS.info(HEIGHT, WIDTH), bags.START)]
+    for at in (0, 20):      # [ms], of which the later one is within the tolerance, too
+        stamp = bags.START + at * MS
+        messages.append((RAW, bags.ROSBAGS.photo(bags.picture(HEIGHT, WIDTH), stamp=stamp), stamp))
+    messages.append((DEPTH, depth_image(metres(0), stamp=bags.START + MS), bags.START + MS))
+    dataset = RgbdBag(bags.write_bag(tmp_path / 'bag', messages, 'mcap'), 'indoor')
+    assert [int(dataset[i].name) - bags.START for i in range(len(dataset))] == [0]
+
+
+def test_images_of_one_time_of_recording_are_told_apart_by_their_stamps(tmp_path):
+    # A recorder that lags behind writes what has piled up at once.
+    late = bags.START + 900 * MS
+    messages = [(INFO, bags.ROSBAGS.info(HEIGHT, WIDTH), late)]
+    for index in range(3):
+        stamp = bags.START + index * EVERY
+        messages += [
+            (RAW, bags.ROSBAGS.photo(bags.picture(HEIGHT, WIDTH, index), stamp=stamp), late),
+            (DEPTH, depth_image(metres(index), stamp=stamp), late)]
+    dataset = RgbdBag(bags.write_bag(tmp_path / 'bag', messages, 'mcap'), 'indoor')
+    for index in range(3):
+        sample = dataset[index]
+        assert np.array_equal(sample.image, bags.picture(HEIGHT, WIDTH, index))
+        assert np.array_equal(sample.depth, metres(index), equal_nan=True)
+
+
 def test_other_processes_read_too(tmp_path):
     """A forked reader would share the position in the file with its parent."""
     dataset = RgbdBag(rgbd_bag(tmp_path / 'bag', 12), 'indoor')

@@ -140,6 +140,7 @@ def test_splits_to_learn_from(tmp_path):
     train, test = (PublishedDataset('vkitti2', tmp_path / 'vkitti2', split)
                    for split in ('train', 'test'))
     assert (len(train), len(test)) == (23, 2)
+    assert not {i.name for i in train._items} & {i.name for i in test._items}
     assert [test[i].name[-9:] for i in range(2)] == ['rgb_00000', 'rgb_00013']
 
     make_sunrgbd(tmp_path / 'sunrgbd')

@@ -7,6 +7,7 @@ import pytest
 from scenes import Planes
 import torch
 
+from zoe_ros import DepthEstimator
 from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError, EvalProtocol
 from zoe_ros.evaluate import evaluate, ROUTING, TABLE, table, write_results
@@ -28,6 +29,37 @@ def test_figures_are_those_of_the_estimator(tiny_estimator):
     assert [row['name'] for row in result.rows] == [f'{i:03}' for i in range(5)]
 
 
+def test_images_count_alike_whatever_their_depth_covers(tiny_estimator):
+    rows = evaluate(tiny_estimator, Planes('indoor', 3)).rows
+    counts = [int(Planes('indoor', 3)[i].valid.sum()) for i in range(3)]
+    assert counts == [96 * 62, 96 * 54, 96 * 46]
+    errors = [row['REL'] for row in rows]
+    found = evaluate(tiny_estimator, Planes('indoor', 3)).figures['REL']
+    assert found == pytest.approx(sum(errors) / 3)
+    assert found != pytest.approx(np.average(errors, weights=counts))
+
+
+class Blind(DepthEstimator):
+    """The estimator, without depth in the upper half of every image."""
+
+    def predict(self, image):
+        """Predict, and forget half of the depth."""
+        prediction = super().predict(image)
+        prediction.depth[:len(prediction.depth) // 2] = np.nan
+        return prediction
+
+
+def test_a_prediction_without_depth_is_an_error(tiny_estimator):
+    data = Planes('indoor', 2)
+    blind = evaluate(Blind(tiny_estimator.model), data)
+    for row, sample in zip(blind.rows, (data[0], data[1])):
+        depth = tiny_estimator.predict(sample.image).depth
+        depth[:32] = data.protocol.min_depth
+        valid = sample.valid
+        expected = depth_metrics(depth[valid].clip(1e-3, 80), sample.depth[valid])
+        assert {name: row[name] for name in expected} == pytest.approx(expected)
+
+
 def test_the_routers_accuracy(tiny_estimator):
     data = Planes('outdoor', 6)
     result = evaluate(tiny_estimator, data)
@@ -36,7 +68,6 @@ def test_the_routers_accuracy(tiny_estimator):
 
 
 def test_a_forced_head_has_no_accuracy(tiny_weights):
-    from zoe_ros import DepthEstimator
     estimator = DepthEstimator.load('tiny', tiny_weights, device='cpu', router='indoor')
     assert ROUTING not in evaluate(estimator, Planes('outdoor', 2)).figures
 
@@ -55,6 +86,10 @@ def test_crops():
     depth = np.ones((480, 640), np.float32)
     eigen = EvalProtocol(0.1, 10, 'eigen').mask(depth)
     assert eigen.sum() == (471 - 45) * (601 - 41)
+    # Nothing of it is a share of the size.
+    for size, count in (((768, 1024), 426 * 560), ((441, 591), (441 - 45) * (591 - 41))):
+        mask = EvalProtocol(0.1, 10, 'eigen').mask(np.ones(size, np.float32))
+        assert mask.sum() == count and mask[45:471, 41:601].all()
     assert eigen[45, 41] and eigen[470, 600] and not eigen[44, 41] and not eigen[471, 600]
     garg = EvalProtocol(0.1, 10, 'garg').mask(np.ones((352, 1216), np.float32))
     assert garg[143, 43] and garg[348, 1171] and not garg[142, 43] and not garg[349, 600]

@@ -132,7 +132,7 @@ def test_messages_in_any_order(tmp_path, chunked, compression):
     path = raw_mcap.write(tmp_path / 'a.mcap', raw_mcap.header(), *parts, raw_mcap.end())
     check_whole(path, 6)
     with BagReader(path) as bag:
-        image = bag.image_at(IMAGE, bags.stamps(6)[3], bags.stamps(6)[3])
+        image = bag.image_at(IMAGE, bags.recorded(6)[3], bags.stamps(6)[3])
         assert bags.key(image)[0] == bags.stamps(6)[3]
 
 

@@ -274,12 +274,12 @@ def test_another_frame_is_said_once(pipeline):
 
 @pytest.mark.parametrize('ratio, warned', [(0.5, True), (0.88, True), (0.92, False), (1.0, False),
                                            (1.08, False), (1.13, True), (3.0, True)])
-def test_another_field_of_view_than_in_training(pipeline, tiny_estimator, ratio, warned):
-    head = tiny_estimator.model.config.metric.heads[0]
-    assert head.training_camera == tiny_estimator.model.config.metric.heads[1].training_camera
-    fx, fy = head.training_camera[0] * 64 * ratio, head.training_camera[1] * 48 * ratio
+@pytest.mark.parametrize('head', ['indoor', 'outdoor'])
+def test_another_field_of_view_than_in_training(pipeline, tiny_estimator, head, ratio, warned):
+    trained = tiny_estimator.model.config.head(head).training_camera
+    fx, fy = trained[0] * 64 * ratio, trained[1] * 48 * ratio
     info = bags.ROSBAGS.info(48, 64, k=(fx, 0, 31.5, 0, fy, 23.5, 0, 0, 1))
-    said = remarks_of(pipeline(infos=buffer_of(info)))
+    said = remarks_of(pipeline(infos=buffer_of(info), router=head))
     assert len(said) == warned
     if warned:
         assert f'{ratio:.2f} times' in said[0] and 'focal_correction' in said[0]

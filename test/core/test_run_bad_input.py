@@ -191,7 +191,7 @@ def test_a_message_that_was_cut_among_good_ones_is_dropped(zoe, tmp_path):
     assert (ran.code, ran.err) == (0, '')
     assert ran.summary['frames'] == 3 and sum(ran.summary['dropped'].values()) == 1
     kept = [recorded for recorded, _ in ran.bag[DEPTH]]
-    assert kept == [stamp for i, stamp in enumerate(bags.stamps(4)) if i != 1]
+    assert kept == [when for i, when in enumerate(bags.recorded(4)) if i != 1]
 
 
 def test_an_image_too_small_to_be_padded_among_good_ones_is_dropped(zoe, tmp_path):

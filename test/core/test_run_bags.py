@@ -151,7 +151,7 @@ def test_several_topics_print_lines_that_work_when_pasted(zoe, tmp_path, capsys)
     assert main(arguments) == 0
     capsys.readouterr()
     found = bags.read_bag(tmp_path / 'results' / 'latest' / 'bag')
-    assert [recorded for recorded, _ in found[DEPTH]] == bags.stamps(2)
+    assert [recorded for recorded, _ in found[DEPTH]] == bags.recorded(2)
 
 
 def test_two_runs_stand_side_by_side(zoe, tmp_path):

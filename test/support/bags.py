@@ -20,6 +20,8 @@ TYPESTORE = get_typestore(Stores.LATEST)
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
+# Between the stamp of an image and its recording: a mistaken use of one for the other shows.
+DELAY = 7 * SECOND
 FRAME = 'camera_optical_frame'
 # A real robot's drive; not part of this repository.
 HALLWAY_BAG = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'hallway'
@@ -168,10 +170,17 @@ def stamps(count, first=START, step=SECOND // 10):
     return [first + i * step for i in range(count)]
 
 
+def recorded(count):
+    """Return when :func:`camera_messages` were recorded [ns]."""
+    return stamps(count, START + DELAY)
+
+
 def camera_messages(count, name='/camera/image_raw', info='/camera/camera_info', size=(48, 64),
                     encoding='rgb8', **camera):
     """
     Return what a camera publishes: each image with its CameraInfo before it.
+
+    They are recorded ``DELAY`` after their stamps.
 
     :param info: topic of the CameraInfo, or None.
     :param encoding: of Image messages, or 'jpeg' or 'png' for CompressedImage.
@@ -180,12 +189,12 @@ def camera_messages(count, name='/camera/image_raw', info='/camera/camera_info',
     for i, stamp in enumerate(stamps(count)):
         rgb = picture(*size, seed=i)
         if info:
-            messages.append((info, ROSBAGS.info(*size, stamp=stamp, **camera), stamp))
+            messages.append((info, ROSBAGS.info(*size, stamp=stamp, **camera), stamp + DELAY))
         if encoding in ('jpeg', 'png'):
             message = ROSBAGS.compressed(encoded(rgb, encoding), encoding, stamp=stamp)
         else:
             message = ROSBAGS.photo(rgb, encoding, stamp=stamp)
-        messages.append((name, message, stamp))
+        messages.append((name, message, stamp + DELAY))
     return messages
 
 

@@ -30,6 +30,8 @@ GOLDEN = Path(__file__).resolve().parents[1] / 'golden'
 PHOTOS = {'nk_astronaut': 'nk', 'nk_camera': 'nk', 'n_coffee': 'n', 'k_rocket': 'k'}
 
 DEPTH_RANGES = {'indoor': (1e-3, 10.0), 'outdoor': (1e-3, 80.0)}
+# fx, fy, cx, cy in widths and heights. They differ, so that a test sees which head's was taken.
+TRAINING_CAMERAS = {'indoor': (0.8, 1.1, 0.51, 0.53), 'outdoor': (0.6, 2.0, 0.49, 0.43)}
 # (centre, spread) of vectors and free parameters by the last part of their name; matrices and
 # kernels get He's spread times GAIN instead.
 GAIN = 1.4
@@ -110,7 +112,8 @@ def tiny_config(heads=('indoor', 'outdoor'), bounded=False, image_size=(64, 96))
                                 channels=(16, 24, 32, 32)),
         decoder=DecoderConfig(features=32, relative_channels=16),
         metric=MetricConfig(
-            heads=tuple(HeadConfig(name, (4, 4, 2, 1), DEPTH_RANGES[name]) for name in heads),
+            heads=tuple(HeadConfig(name, (4, 4, 2, 1), DEPTH_RANGES[name], TRAINING_CAMERAS[name])
+                        for name in heads),
             bounded=bounded, relative_input=len(heads) == 1, seed_hidden=16,
             embedding_hidden=16, embedding_dim=16, bins=16),
         router=RouterConfig(dim=16, layers=1, heads=2, feedforward=32) if len(heads) > 1 else None)

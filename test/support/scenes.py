@@ -33,6 +33,7 @@ class Planes:
         if self.domain == 'outdoor':
             image[..., 0] = 220
             depth = 5 * depth
-        depth[:2] = np.nan
+        # Images count alike in the mean, however many pixels of them do.
+        depth[:2 + 8 * (index % 3)] = np.nan
         camera = Camera(96, 64, 90.0, 90.0, 48.0, 32.0)
         return Sample(image, depth, camera, self.domain, f'{index:03}')
