@@ -290,7 +290,7 @@ def test_a_signal_just_before_any_call_of_the_executor_ends_it_cleanly(tiny_weig
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, 'PYTHONPATH': python_path()}) for place in (
             ('rclpy.executors', '_rclpy.WaitSet'),
-            ('zoe_ros.ros.subscription', 'MatchedSubscription._match'),
+            ('zoe_ros.ros.subscription', 'MatchedSubscription.follow'),
             ('zoe_ros.ros.node', 'DepthNode._diagnose'),
             ('zoe_ros.ros.node', 'DepthNode._explain_silence'))}
     ends = {place: (process.communicate(timeout=PATIENCE)[0], process.returncode)

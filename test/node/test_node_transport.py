@@ -1,6 +1,4 @@
 """Large messages: the shared-memory segment that the node chooses, and what the user chooses."""
-from pathlib import Path
-import re
 
 import pytest
 from ros_support import (
@@ -31,12 +29,9 @@ def unset(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def largest_segment(pid):
-    """Return the bytes of the largest segment of Fast DDS that a process has mapped."""
-    lines = Path(f'/proc/{pid}/maps').read_text().splitlines()
-    ranges = [line.split()[0].split('-') for line in lines
-              if re.search(r'/dev/shm/fastdds_[0-9a-f]+$', line)]
-    return max((int(end, 16) - int(begin, 16) for begin, end in ranges), default=0)
+def largest_segment(node):
+    """Return the bytes of the largest segment of Fast DDS that a node has made."""
+    return max(node.segments().values(), default=0)
 
 
 @pytest.fixture
@@ -50,14 +45,14 @@ def small_profile(tmp_path):
 def test_the_node_has_room_for_large_messages(tiny_weights):
     with running_node(**tiny(tiny_weights)) as node:
         node.wait_for(READY)
-        assert 64 * MIB <= largest_segment(node.process.pid) < 80 * MIB
+        assert 64 * MIB <= largest_segment(node) < 80 * MIB
 
 
 def test_a_profile_of_the_user_stands(tiny_weights, small_profile):
     own = {'FASTDDS_DEFAULT_PROFILES_FILE': str(small_profile)}
     with running_node(environment=own, **tiny(tiny_weights)) as node:
         node.wait_for(READY)
-        assert 2 * MIB <= largest_segment(node.process.pid) < 4 * MIB
+        assert 2 * MIB <= largest_segment(node) < 4 * MIB
 
 
 def test_a_transport_of_the_user_stands(tiny_weights):
@@ -67,7 +62,7 @@ def test_a_transport_of_the_user_stands(tiny_weights):
         node.wait_for(READY)
         client.wait_for_match()
         client.ask(good_image(), good_info())
-        assert largest_segment(node.process.pid) < MIB
+        assert largest_segment(node) < MIB
 
 
 @pytest.mark.parametrize('name', NAMES)

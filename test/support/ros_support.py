@@ -3,6 +3,7 @@ from contextlib import contextmanager, suppress
 import itertools
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
@@ -90,6 +91,11 @@ def python_path():
     return os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
 
 
+def shared_memory():
+    """Return the segments of Fast DDS on this machine."""
+    return set(Path('/dev/shm').glob('fastdds_*'))
+
+
 @contextmanager
 def running_node(*arguments, **parameters):
     """Run depth_node with parameters; end it by SIGINT and yield a :class:`NodeProcess`."""
@@ -118,6 +124,7 @@ class NodeProcess:
         for name, value in parameters.items():
             text = f"'{value}'" if isinstance(value, str) else str(value).lower()
             options += ['-p', f'{name}:={text}']
+        self._foreign = shared_memory()
         self._read, write = os.pipe()
         os.set_blocking(self._read, False)
         self._output = b''
@@ -129,6 +136,16 @@ class NodeProcess:
             # Background jobs of a shell ignore SIGINT; the node shall see it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
         os.close(write)
+
+    def segments(self):
+        """
+        Return the segments of Fast DDS that the node has made and mapped: path -> bytes.
+
+        It maps those of its peers, too, which were there before it.
+        """
+        maps = Path(f'/proc/{self.process.pid}/maps').read_text()
+        paths = {Path(path) for path in re.findall(r'/dev/shm/fastdds_[0-9a-f]+(?=\n)', maps)}
+        return {path: path.stat().st_size for path in paths - self._foreign if path.exists()}
 
     @property
     def output(self):
