@@ -20,6 +20,7 @@ import yaml
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluate import evaluate
+from zoe_ros.files import replacing
 from zoe_ros.inference.engine import DepthEstimator, resolve_device
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
@@ -277,15 +278,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     :raises TrainingError: there is no room, or the folder cannot be written.
     """
-    part = path.with_name(path.name + '.part')
     try:
-        write(part)
-        part.replace(path)
+        with replacing(path) as part:
+            write(part)
     except (OSError, RuntimeError) as error:    # torch.save reports a full disk by a RuntimeError
         raise TrainingError(f'{path} could not be written ({error}): make room; the previous file '
                             'is still complete') from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
