@@ -17,7 +17,14 @@ from rosbags.typesys import get_typestore, Stores
 from zoe_ros.camera import Camera
 from zoe_ros.errors import first_line
 from zoe_ros.images import decode_image, DEPTH_ENCODINGS, is_depth, MessageError
-from zoe_ros.messages import CameraInfoBuffer, image_size, MessageTypes, nanoseconds, pack_numpy
+from zoe_ros.messages import (
+    CameraInfoBuffer,
+    frame_name,
+    image_size,
+    MessageTypes,
+    nanoseconds,
+    pack_numpy,
+)
 from zoe_ros.storage import EVER, StorageError, zstd
 from zoe_ros.storage.recording import is_storage_name, METADATA, Recording, storage_files
 
@@ -278,7 +285,7 @@ def _siblings(topic: str) -> tuple[str, str]:
 
 def _fits(info: Any | None, image: Any) -> bool:
     """Tell whether CameraInfo has the frame and the size of an image."""
-    if info is None or info.header.frame_id.strip('/') != image.header.frame_id.strip('/'):
+    if info is None or frame_name(info.header) != frame_name(image.header):
         return False
     try:
         return decode_image(image).shape[:2] in ((info.height, info.width), image_size(info))

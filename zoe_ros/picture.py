@@ -74,10 +74,15 @@ def stack(rows: Sequence[Image.Image], near: float, far: float) -> Image.Image:
 
 def _fit(pixels: np.ndarray, box: tuple[int, int]) -> Image.Image:
     """Scale (h, w, 3) pixels so that they fill a box (width, height) in one direction."""
-    height, width = pixels.shape[:2]
-    scale = min(box[0] / width, box[1] / height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = _fitting(pixels.shape[:2], box)
     return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+
+
+def _fitting(size: tuple[int, ...], box: tuple[int, int]) -> tuple[int, int]:
+    """Return the (width, height) of an image of size (h, w) that fills a box in one direction."""
+    height, width = size
+    scale = min(box[0] / width, box[1] / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _font(size: int) -> Any:
@@ -121,7 +126,7 @@ class RunPicture:
         rows = [frame_row(self._large, near, far, box)]
         if len(self._tiles) > 1:
             rows.append(self._contact_sheet(rows[0].width, near, far))
-        stack(rows, near, far).save(path)
+        stack(rows, near, far).save(path, 'PNG')
 
     def _contact_sheet(self, width: int, near: float, far: float) -> Image.Image:
         """Draw each tile above its depth, as many side by side as the width allows."""
@@ -139,10 +144,8 @@ class RunPicture:
 
 def _shrink(depth: np.ndarray, box: tuple[int, int]) -> np.ndarray:
     """Take those rows and columns of depth that fit a box (width, height)."""
-    height, width = depth.shape
-    scale = min(box[0] / width, box[1] / height)
-    rows = np.linspace(0, height - 1, max(1, round(height * scale))).round().astype(int)
-    columns = np.linspace(0, width - 1, max(1, round(width * scale))).round().astype(int)
+    columns, rows = (np.linspace(0, have - 1, want).round().astype(int)
+                     for have, want in zip(depth.shape[::-1], _fitting(depth.shape, box)))
     return depth[np.ix_(rows, columns)]
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoe_ros.camera_depth import to_camera
+from zoe_ros.camera import Camera
+from zoe_ros.camera_depth import CameraDepth, to_camera
 from zoe_ros.camera_tables import CameraTables
 from zoe_ros.clock import Clock
+from zoe_ros.cloud import Unprojection
 from zoe_ros.images import decode_image, MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.routing import Chooser, HeadTracker, known_choice
@@ -23,7 +25,7 @@ from zoe_ros.messages import (
     nanoseconds,
     pinhole_info,
 )
-from zoe_ros.outputs import cloud_output, image_outputs, POINTS, UNCERTAINTY
+from zoe_ros.outputs import CAMERA_INFO, cloud_output, image_outputs, POINTS, UNCERTAINTY
 from zoe_ros.remarks import Remarks
 from zoe_ros.settings import FrameSettings
 from zoe_ros.training_camera import focal_factor, TrainingCamera
@@ -38,6 +40,7 @@ class Frame:
     :param depth: (height, width) float32 [m] at the size of the image.
     :param head_probabilities: head -> probability, as it was when the head was chosen.
     :param messages: name of the output -> message.
+    :param camera: that took the image; None where it is not known.
     :param no_cloud: why a cloud cannot be made, or empty.
     :param remarks: what the user should know, each once in the life of a pipeline.
     :param seconds: stage -> time that it took: decode, network, images, and cloud where there is
@@ -49,6 +52,7 @@ class Frame:
     head: str
     head_probabilities: dict[str, float]
     messages: dict[str, Any]
+    camera: Camera | None
     no_cloud: str
     remarks: tuple[str, ...]
     seconds: dict[str, float]
@@ -160,11 +164,9 @@ class Pipeline:
             scale = settings.depth_scale * (factor if settings.focal_correction else 1.0)
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
-        with self._estimator.threads.frame():
-            found = to_camera(net, scale, prepared.view, unprojection, settings,
-                              self._estimator.runner.graphs, clock)
+        found = self._to_camera(prepared, net, scale, unprojection)
         with clock('images'):
-            if self._rectified and info is not None:
+            if self._rectified and info is not None and CAMERA_INFO in wanted:
                 info = pinhole_info(self._types, info)
             messages = image_outputs(
                 self._types, header, found, net.plan, info, settings, wanted)
@@ -172,8 +174,8 @@ class Pipeline:
             with clock('cloud'):
                 messages[POINTS] = cloud_output(
                     self._types, header, found.points, image, settings)
-        return Frame(image, found.depth, net.head, net.head_probabilities, messages, no_cloud,
-                     remarks, clock.seconds)
+        return Frame(image, found.depth, net.head, net.head_probabilities, messages,
+                     None if tables is None else tables.camera, no_cloud, remarks, clock.seconds)
 
     def predict_image(self, image: np.ndarray) -> tuple[np.ndarray, str]:
         """
@@ -183,14 +185,19 @@ class Pipeline:
         :return: (height, width) depth [m], and the head.
         :raises MessageError: the image cannot be used.
         """
-        clock, settings = Clock(), self.settings
+        settings = self.settings
         self._tracker = HeadTracker()
         prepared = Prepared(
-            None, image, None, image, self._chooser(0.0, settings), settings, (), clock)
+            None, image, None, image, self._chooser(0.0, settings), settings, (), Clock())
         net = infer_together(self._estimator, [prepared])[0]
-        found = to_camera(net, settings.depth_scale, None, None, settings,
-                          self._estimator.runner.graphs, clock)
-        return found.depth, net.head
+        return self._to_camera(prepared, net, settings.depth_scale, None).depth, net.head
+
+    def _to_camera(self, prepared: Prepared, net: NetworkDepth, scale: float,
+                   unprojection: Unprojection | None) -> CameraDepth:
+        """Bring depth to the image and into space, see :func:`.camera_depth.to_camera`."""
+        with self._estimator.threads.frame():
+            return to_camera(net, scale, prepared.view, unprojection, prepared.settings,
+                             self._estimator.runner.graphs, prepared.clock)
 
     def _find_tables(self, info: Any | None,
                      image: np.ndarray) -> tuple[CameraTables | None, str]:

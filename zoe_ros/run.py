@@ -15,16 +15,16 @@ import numpy as np
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.bag import BAG_TYPES, BagImage, BagReader, BagWriter, is_bag
+from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import camera_from_info, CameraInfoBuffer, is_rectified
+from zoe_ros.messages import CameraInfoBuffer, is_rectified
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
 from zoe_ros.photos import find_photos, read_photo
 from zoe_ros.picture import RunPicture, View
-from zoe_ros.pipeline import Frame, Pipeline
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
@@ -76,22 +76,13 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                 for name, message in frame.messages.items():
                     out.write(f'/{name}', message, image.recorded)
                 seconds = perf_counter() - start
-                report.add(_view(frame, bag, image, rectified), frame.head, seconds,
+                report.add(View(frame.image, frame.depth, frame.camera), frame.head, seconds,
                            None if truth is None else truth.at(image))
                 for remark in frame.remarks:
                     log.warning('%s', remark)
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
-
-
-def _view(frame: Frame, bag: BagReader, image: BagImage, rectified: bool) -> View:
-    """Return what the picture of the run may show of a frame."""
-    if POINTS not in frame.messages:
-        return View(frame.image, frame.depth)
-    info = bag.infos.find(image.message.header)
-    return View(frame.image, frame.depth,
-                camera_from_info(info, frame.image.shape[:2], rectified))
 
 
 def _run_photos(path: Path, settings: RunSettings) -> Path:

@@ -61,7 +61,6 @@ class CameraStream:
         base, _ = image_source(node, f'{self._prefix}image_raw', parameters.image_transport)
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
-        self._infos = CameraInfoBuffer()
         self.pipeline: Pipeline | None = None
         self.images = 0
         self._image_input: ImageInput | None = None
@@ -80,7 +79,7 @@ class CameraStream:
         :param has_room: with policy 'every', must return True before an image is taken.
         :param on_size: called with (height, width) [px] when CameraInfo announces a new size.
         """
-        infos = self._infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
+        infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
         self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, infos, self._rectified)
         self._parameters, self._last_cloud, self.images = parameters, None, 0
 
