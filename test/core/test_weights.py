@@ -4,7 +4,7 @@ import json
 import pickle
 import re
 
-from checkpoints import assert_equal_models, refusal, saved, TINY
+from checkpoints import assert_equal_models, refusal, saved, TINY, write_tiny
 import made_up
 import pytest
 from safetensors.torch import save_file
@@ -14,7 +14,7 @@ from zoe_ros.inference.defaults import Hardware
 from zoe_ros.inference.engine import find_config
 from zoe_ros.model.config import RELEASED, VARIANTS
 from zoe_ros.model.layouts import OFFICIAL
-from zoe_ros.model.weights import load_model, save_model
+from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import ZoeDepth
 
 ENCODER = 'core.core.pretrained.model'
@@ -146,10 +146,7 @@ def test_first_attractor_without_a_shape(tmp_path):
 @pytest.mark.parametrize('kind', ['pt', 'safetensors'])
 def test_truncated_file(tiny, state, tmp_path, kind, keep):
     path = tmp_path / f'made_up.{kind}'
-    if kind == 'pt':
-        torch.save(state, path)
-    else:
-        save_model(tiny, path)
+    write_tiny(tiny, state, path)
     content = path.read_bytes()
     path.write_bytes(content[:keep(len(content))])
     assert re.match('FILE is damaged', refusal(path))

@@ -4,7 +4,7 @@ from pathlib import Path
 import subprocess
 import sys
 
-from checkpoints import assert_equal_models, refusal, TINY
+from checkpoints import assert_equal_models, refusal, TINY, write_tiny
 import made_up
 import pytest
 from safetensors import safe_open
@@ -95,10 +95,7 @@ def test_save_on_a_full_disk_keeps_the_old_file(tiny_weights, tmp_path):
 @pytest.mark.parametrize('kind', ['pt', 'safetensors'])
 def test_precision(tiny, state, tmp_path, dtype, kind):
     path = tmp_path / f'tiny.{kind}'
-    if kind == 'pt':
-        torch.save(state, path)
-    else:
-        save_model(tiny, path)
+    write_tiny(tiny, state, path)
     model = load_model(TINY, path, dtype=dtype)
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
         half = made_up.is_halved(name, dtype)
@@ -114,10 +111,7 @@ def test_precision(tiny, state, tmp_path, dtype, kind):
     lambda path: path.write_bytes(b'')], ids=['overwritten', 'deleted', 'emptied'])
 def test_model_does_not_live_in_its_file(tiny, state, tmp_path, kind, happen):
     path = tmp_path / f'tiny.{kind}'
-    if kind == 'pt':
-        torch.save(state, path)
-    else:
-        save_model(tiny, path)
+    write_tiny(tiny, state, path)
     model = load_model(TINY, path)
     happen(path)
     assert_equal_models(model, tiny)

@@ -6,7 +6,7 @@ from ros_support import (
     Client,
     good_image,
     good_info,
-    KEEP_ALL,
+    lossless,
     READY,
     running_node,
     seconds_of,
@@ -38,13 +38,7 @@ def test_the_age_of_an_output_counts_from_the_stamp_of_its_image(raw_node, raw):
 
 def test_with_policy_every_each_image_has_its_own_camera_info(tiny_weights):
     count = 150     # more than the node keeps
-    with running_node(**tiny(tiny_weights, policy='every')) as node, \
-            Client(node, compressed=False, qos=KEEP_ALL, listen_qos=KEEP_ALL) as client:
-        node.wait_for(READY)
-        client.wait_for_match()
-        client.ask(good_image(1), good_info(1))
-        client.spin(0.5)
-        client.clear()
+    with lossless(tiny_weights) as (node, client):
         stamps = [5 + i for i in range(count)]
         for at in stamps:
             client.infos.publish(good_info(at, k=focal(at)))

@@ -12,8 +12,8 @@ import pytest
 from ros_support import (
     Client,
     good_image,
-    good_info,
     KEEP_ALL,
+    lossless,
     READY,
     running_node,
     seconds_of,
@@ -26,13 +26,7 @@ pytestmark = pytest.mark.slow
 def test_every_image_comes_out_once_and_in_order(tiny_weights):
     count = 150
     stamps = [5 + i for i in range(count)]
-    with running_node(**tiny(tiny_weights, policy='every')) as node, \
-            Client(node, compressed=False, qos=KEEP_ALL, listen_qos=KEEP_ALL) as client:
-        node.wait_for(READY)
-        client.wait_for_match()
-        client.ask(good_image(1), good_info(1))
-        client.spin(0.5)
-        client.clear()
+    with lossless(tiny_weights) as (node, client):
         for at in stamps:       # as fast as it goes, much faster than the network
             client.images.publish(good_image(at))
         client.wait_until(lambda: len(client.depth) >= count, what='the last one')

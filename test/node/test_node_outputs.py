@@ -3,7 +3,7 @@ import re
 
 from bags import cloud_points
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_messages import array_of, info_from_camera, JUMP, raw_image
+from node_messages import array_of, info_for, JUMP, raw_image
 import numpy as np
 from ros_support import Client, OUTPUTS
 
@@ -34,7 +34,7 @@ def test_while_nobody_listens_nothing_is_computed(raw_node, photos):
 def test_all_outputs_agree(full, photos):
     photo = photos[0]
     height, width = photo.shape[:2]
-    image, info = raw_image(photo, stamp=7.25, frame='eye'), info_from_camera(photo, frame='eye')
+    image, info = raw_image(photo, stamp=7.25, frame='eye'), info_for(photo, frame='eye')
     full.ask(image, info, tuple(OUTPUTS))
     got = {name: messages[-1] for name, messages in full.received.items()}
     assert all(len(messages) == 1 for messages in full.received.values())
@@ -75,7 +75,7 @@ def test_all_outputs_agree(full, photos):
 
 
 def test_each_output_alone_is_what_it_is_among_all(raw_node, photos):
-    image, info = raw_image(photos[0], stamp=7.25), info_from_camera(photos[0], stamp=7.25)
+    image, info = raw_image(photos[0], stamp=7.25), info_for(photos[0], stamp=7.25)
     with Client(raw_node, compressed=False, outputs=tuple(OUTPUTS)) as client:
         client.wait_for_match()
         client.ask(image, info, tuple(OUTPUTS))

@@ -2,7 +2,7 @@
 from dataclasses import fields
 
 from bags import cloud_points
-from node_messages import array_of, DEFAULTS, info_from_camera, JUMP, raw_image
+from node_messages import array_of, DEFAULTS, info_for, JUMP, raw_image
 import numpy as np
 import pytest
 from rcl_interfaces.srv import DescribeParameters, GetParameters
@@ -107,7 +107,7 @@ OF_TIME = {'router_time_constant', 'point_cloud_max_rate'}
 
 def test_every_parameter_of_the_running_node_has_an_effect(full, photos):
     assert {name for values, _ in EFFECTS for name in values} | OF_TIME == set(DEFAULTS)
-    image, info = raw_image(photos[0], stamp=3), info_from_camera(photos[0], stamp=3, focal=500.0)
+    image, info = raw_image(photos[0], stamp=3), info_for(photos[0], stamp=3, focal=500.0)
     full.ask(image, info, tuple(OUTPUTS))
     base = Look(full)
     middle = round(float(np.nanmedian(base.depth)), 2)
@@ -153,7 +153,7 @@ BAD = [
 
 
 def test_a_bad_set_changes_nothing_and_says_why(raw, photos):
-    image, info = raw_image(photos[0], stamp=3), info_from_camera(photos[0], stamp=3)
+    image, info = raw_image(photos[0], stamp=3), info_for(photos[0], stamp=3)
     before = bytes(raw.ask(image, info).data), bytes(raw.points[-1].data)
     for values, reason in BAD:
         # A good change beside the bad one must not be taken, either.
@@ -230,11 +230,11 @@ def test_clouds_come_at_most_as_often_as_they_may_by_the_stamps(raw, photos):
     assert raw.change(point_cloud_max_rate=2.0) == ['']
     for i in range(15):
         at = 50 + i / 10
-        raw.infos.publish(info_from_camera(photo, stamp=at))
+        raw.infos.publish(info_for(photo, stamp=at))
         raw.ask(raw_image(photo, stamp=at))
     # Stamps that jump back start anew.
-    raw.infos.publish(info_from_camera(photo, stamp=40))
-    raw.ask(raw_image(photo, stamp=40), info_from_camera(photo, stamp=40))
+    raw.infos.publish(info_for(photo, stamp=40))
+    raw.ask(raw_image(photo, stamp=40), info_for(photo, stamp=40))
     raw.wait_until(lambda: len(raw.points) >= 4, what='the clouds')
     assert [round(seconds_of(cloud), 1) for cloud in raw.points] == [50.0, 50.5, 51.0, 40.0]
     assert len(raw.depth) == 16
@@ -248,7 +248,7 @@ def test_a_lost_image_does_not_use_up_the_turn_of_a_cloud(raw, photos):
     seen = raw.next_report().get('dropped: data', '0')
     raw.images.publish(broken)
     raw.next_report(lambda status, values: values.get('dropped: data', '0') != seen)
-    raw.infos.publish(info_from_camera(photo, stamp=60.1))
+    raw.infos.publish(info_for(photo, stamp=60.1))
     raw.spin(0.3)
     raw.ask(raw_image(photo, stamp=60.1))
     raw.spin(1.0)

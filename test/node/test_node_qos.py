@@ -6,7 +6,7 @@ import time
 
 from bags import cloud_points
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_messages import info_from_camera, raw_image
+from node_messages import info_for, raw_image
 import numpy as np
 import pytest
 from ros_support import BEST_EFFORT, Client, QOS, READY, running_node, seconds_of, tiny
@@ -36,7 +36,7 @@ def test_latest_drops_and_counts(raw, photos):
 @pytest.mark.parametrize('qos', [BEST_EFFORT, QOS, BEST_EFFORT],
                          ids=['best effort', 'reliable', 'best effort again'])
 def test_publishers_of_both_kinds_are_heard(qos, raw_node, photos):
-    image, info = raw_image(photos[0]), info_from_camera(photos[0])
+    image, info = raw_image(photos[0]), info_for(photos[0])
     with Client(raw_node, compressed=False, qos=qos) as client:
         client.wait_for_match()
         client.ask(image, info)
@@ -70,7 +70,7 @@ def test_a_large_image_of_a_reliable_publisher_arrives(raw):
 def test_a_best_effort_subscriber_gets_depth_too(raw_node, photos):
     with Client(raw_node, compressed=False, listen_qos=BEST_EFFORT) as client:
         client.wait_for_match()
-        client.ask(raw_image(photos[0]), info_from_camera(photos[0]))
+        client.ask(raw_image(photos[0]), info_for(photos[0]))
 
 
 @pytest.mark.parametrize('chosen, offered', [('best_effort', QOS), ('reliable', BEST_EFFORT)])
@@ -114,12 +114,12 @@ def test_silence_is_explained_once(tiny_weights):
 
 def test_the_camera_info_of_the_same_stamp_is_used(raw, photos):
     photo = photos[0]
-    raw.infos.publish(info_from_camera(photo, stamp=20, focal=300.0))
-    raw.infos.publish(info_from_camera(photo, stamp=21, focal=500.0))
-    raw.infos.publish(info_from_camera(photo, stamp=20, focal=900.0, frame='another'))
+    raw.infos.publish(info_for(photo, stamp=20, focal=300.0))
+    raw.infos.publish(info_for(photo, stamp=21, focal=500.0))
+    raw.infos.publish(info_for(photo, stamp=20, focal=900.0, frame='another'))
     raw.ask_until(raw_image(photo, stamp=0.5),
                   lambda: raw.camera_info and seconds_of(raw.camera_info[-1]) == 0.5,
-                  info_from_camera(photo, stamp=0.5))
+                  info_for(photo, stamp=0.5))
     raw.spin(0.3)
     for stamp, focal in ((21, 500), (20, 300), (21, 500), (25, 500)):
         raw.clear()

@@ -15,7 +15,7 @@ from ros_support import (
     Client,
     good_image,
     good_info,
-    KEEP_ALL,
+    lossless,
     NodeProcess,
     PATIENCE,
     python_path,
@@ -168,13 +168,7 @@ def test_parameters_may_change_while_frames_flow(tiny_weights):
                {'output_decimation': 2, 'point_cloud_downsample': 1, 'depth_scale': 3.0},
                {'output_decimation': 3, 'point_cloud_downsample': 2, 'point_cloud_color': False}]
     sizes = {(48, 64): (12, 16), (24, 32): (48, 64), (16, 22): (24, 32)}
-    with running_node(**tiny(tiny_weights, policy='every')) as node, \
-            Client(node, compressed=False, qos=KEEP_ALL, listen_qos=KEEP_ALL) as client:
-        node.wait_for(READY)
-        client.wait_for_match()
-        client.ask(good_image(1), good_info(1))
-        client.spin(0.5)
-        client.clear()
+    with lossless(tiny_weights) as (node, client):
         for i in range(number):
             client.infos.publish(good_info(10 + i))
             client.images.publish(good_image(10 + i))

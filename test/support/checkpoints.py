@@ -5,7 +5,7 @@ import made_up
 import pytest
 import torch
 
-from zoe_ros.model.weights import load_model, WeightsError
+from zoe_ros.model.weights import load_model, save_model, WeightsError
 
 TINY = made_up.tiny_config()
 # In the layouts of others it passes for what its structure is.
@@ -16,6 +16,14 @@ def saved(content, folder, name='made_up.pt'):
     """Save ``content`` as torch does; return the path."""
     torch.save(content, folder / name)
     return folder / name
+
+
+def write_tiny(tiny, state, path):
+    """Write the tiny model: its official ``state`` if ``path`` ends in .pt, else our own file."""
+    if path.suffix == '.pt':
+        torch.save(state, path)
+    else:
+        save_model(tiny, path)
 
 
 def refusal(path, config=TINY_NK):

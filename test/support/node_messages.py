@@ -34,7 +34,7 @@ def camera_info(width, height, focal=300.0, stamp=1.5, frame='cam', d=(), p_foca
     return stamped(message, stamp)
 
 
-def info_from_camera(pixels, **more):
+def info_for(pixels, **more):
     """Return a CameraInfo for a photograph."""
     return camera_info(pixels.shape[1], pixels.shape[0], **more)
 

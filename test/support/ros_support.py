@@ -106,6 +106,23 @@ def running_node(*arguments, **parameters):
         process.end()
 
 
+@contextmanager
+def lossless(tiny_weights):
+    """
+    Run the tiny node with policy 'every', and a client that keeps all; yield both.
+
+    One image has come out, and what came of it is forgotten.
+    """
+    with running_node(**tiny(tiny_weights, policy='every')) as node, \
+            Client(node, compressed=False, qos=KEEP_ALL, listen_qos=KEEP_ALL) as client:
+        node.wait_for(READY)
+        client.wait_for_match()
+        client.ask(good_image(1), good_info(1))
+        client.spin(0.5)
+        client.clear()
+        yield node, client
+
+
 class NodeProcess:
     """depth_node in a process of its own, its output collected in a file."""
 
