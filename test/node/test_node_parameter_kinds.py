@@ -24,8 +24,8 @@ def test_a_lifecycle_manager_can_choose_before_it_configures(tiny_weights):
         assert client.change(weights=str(tiny_weights), image_transport='raw') == ['', '']
         assert change(Transition.TRANSITION_CONFIGURE)
         reason, = client.change(weights='/other.pt')
-        assert reason == ("parameter 'weights' is read when the node is configured: clean the "
-                          'node up first')
+        assert reason == ("parameter 'weights' is read when the node is configured: clean up the "
+                          'node first')
         assert change(Transition.TRANSITION_ACTIVATE)
         client.wait_for_match()
         client.ask(good_image())

@@ -1,5 +1,6 @@
 """How the node starts, refuses to, follows a lifecycle manager, and ends."""
 from concurrent.futures import ThreadPoolExecutor
+import inspect
 import os
 from pathlib import Path
 import signal
@@ -11,10 +12,11 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from node_messages import SAMPLE
 import pytest
-from ros_support import bag_frames, Client, NodeProcess, READY, ROOT, running_node, tiny
+from ros_support import bag_frames, Client, NodeProcess, PATIENCE, READY, ROOT, running_node, tiny
 import torch
 
 from zoe_ros.inference.defaults import default_precision, describe
+from zoe_ros.ros import main
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +80,46 @@ def test_signals_during_imports_and_loading_end_the_node_cleanly(sign, seconds, 
         time.sleep(seconds)
         assert node.end(sign) == 0, node.output
         assert 'Traceback' not in node.output
+
+
+# Ends the node at one line of a function of zoe_ros.ros.main, after rclpy had the time to shut its
+# context down. Lines are counted from the function's first.
+AT_A_LINE = """
+import os, signal, sys, time
+from zoe_ros.ros import main
+
+offset, sign = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+code = main._run.__code__
+
+def trace(frame, event, _):
+    if frame.f_code is not code:
+        return None
+    if event == 'line' and frame.f_lineno == code.co_firstlineno + offset:
+        sys.settrace(None)
+        os.kill(os.getpid(), sign)
+        time.sleep(0.3)
+    return trace
+
+sys.settrace(trace)
+main.main()
+"""
+
+
+def lines_of_run():
+    """Return the line numbers, from the first, of what _run does from its node to its spinning."""
+    lines, _ = inspect.getsourcelines(main._run)
+    first, = (i for i, line in enumerate(lines) if 'node = DepthNode()' in line)
+    last, = (i for i, line in enumerate(lines) if 'spin(executor)' in line)
+    return range(first, last + 1)
+
+
+@pytest.mark.parametrize('offset', lines_of_run())
+def test_a_signal_at_any_line_of_the_start_ends_the_node_cleanly(offset):
+    done = subprocess.run(
+        [sys.executable, '-c', AT_A_LINE, str(offset), str(int(signal.SIGINT)), '--ros-args',
+         '-p', 'autostart:=false'], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'Traceback' not in done.stdout + done.stderr
 
 
 def test_a_lifecycle_manager_can_drive_it(tiny_weights):

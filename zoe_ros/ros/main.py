@@ -52,34 +52,42 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     from zoe_ros.ros.node import DepthNode
 
-    node, executor, starting = None, None, True
+    node, executor, code = None, None, 0
+    interruptible, initialized = True, False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         # Loading a model takes seconds. Once the node spins, rclpy's handler, which runs before
         # this one, ends the spinning.
-        if starting or (node is not None and node.configuring):
+        if interruptible or (node is not None and node.configuring):
             raise _Ended
 
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
-    code = 0
     try:
-        rclpy.init(args=None if arguments is None else list(arguments))
-        node = DepthNode()
-        started = not node.parameters.autostart or node.start()
-        starting = False
-        code = 0 if started else 1
-        if started:
+        try:
+            rclpy.init(args=None if arguments is None else list(arguments))
+            initialized = True
+            node = DepthNode()
             if not node.parameters.autostart:
                 node.get_logger().info('waiting to be configured (autostart is false)')
-            executor = SingleThreadedExecutor()
-            executor.add_node(node)
-            spin(executor)
-    except (ValueError, ParameterException) as error:
-        sys.stderr.write(f'depth_node: {error}\n')
-        code = 1
+            if not node.parameters.autostart or node.start():
+                executor = SingleThreadedExecutor()
+                executor.add_node(node)
+                interruptible = False
+                spin(executor)
+            elif rclpy.ok():
+                code = 1
+        except Exception as error:
+            # A signal shuts the context down, after which every call of rclpy fails. That may
+            # happen before Python's own handler has run.
+            if not initialized or rclpy.ok():
+                if not isinstance(error, (ValueError, ParameterException)):
+                    raise
+                sys.stderr.write(f'depth_node: {error}\n')
+                code = 1
     except _Ended:
         pass
+    interruptible = False
     # No signal may interrupt the shutdown; and the handler above would keep the node alive.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
