@@ -1,4 +1,4 @@
-"""Photographs from disk: the files of a folder that are some, and their pixels upright."""
+"""Image files: those of a folder, and their pixels turned upright."""
 from __future__ import annotations
 
 from collections import Counter
@@ -12,10 +12,10 @@ from PIL import Image, UnidentifiedImageError
 from zoe_ros.errors import first_line
 from zoe_ros.images import photo_to_rgb
 
-# Formats of photographs, by Pillow's names. Which of them are read depends on how Pillow was made.
+# Image formats, by Pillow's names. Which of them are read depends on how Pillow was made.
 _FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TGA',
             'TIFF', 'WEBP')
-# The EXIF tag of a photograph's orientation, and how each value is turned upright.
+# The EXIF tag of an image's orientation, and how each value is turned upright.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -25,7 +25,7 @@ _UPRIGHT = {
 
 def find_photos(folder: Path) -> tuple[list[Path], str]:
     """
-    Return the photographs in a folder, and a sentence on what else is there, or nothing.
+    Return the images in a folder, and a sentence on what else is there, or nothing.
 
     Hidden files and folders in it do not count.
     """
@@ -38,13 +38,13 @@ def find_photos(folder: Path) -> tuple[list[Path], str]:
     others = Counter(path.suffix.lower() or 'without a suffix' for path in files
                      if path.suffix.lower() not in suffixes)
     listed = ', '.join(f'{count} {suffix}' for suffix, count in sorted(others.items()))
-    return photos, f'left out: {listed} (not read here: convert photographs to JPEG)' if (
+    return photos, f'left out: {listed} (not read here: convert images to JPEG)' if (
         listed) else ''
 
 
 def read_photo(path: Path) -> np.ndarray:
     """
-    Read a photograph, turned upright as its camera noted.
+    Read an image, turned upright as its camera noted.
 
     :return: (height, width, 3) uint8 RGB.
     :raises ValueError: it is no picture, too large, or damaged.
@@ -58,7 +58,7 @@ def read_photo(path: Path) -> np.ndarray:
                 turn = _UPRIGHT.get(_orientation(picture) or 0)
                 return photo_to_rgb(picture if turn is None else picture.transpose(turn))
     except UnidentifiedImageError:
-        raise ValueError(f'{path} is no picture that can be read: convert photographs to JPEG or '
+        raise ValueError(f'{path} is no picture that can be read: convert images to JPEG or '
                          'PNG') from None
     except Image.DecompressionBombError as error:
         pixels = re.search(r'\d+', str(error))

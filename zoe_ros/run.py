@@ -1,4 +1,4 @@
-"""``zoe run``: a photograph, a folder of them or a bag in; a folder of results out."""
+"""``zoe run``: an image, a folder of images or a bag in; a folder of results out."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def run(settings: RunSettings) -> Path:
     """
     data = Path(settings.data).expanduser()
     if not data.exists():
-        raise FileNotFoundError(f'nothing at {data}: give a photograph, a folder of them, or a '
+        raise FileNotFoundError(f'nothing at {data}: give an image, a folder of images, or a '
                                 'rosbag2 (its folder, an .mcap or a .db3 file)')
     return _run_bag(data, settings) if is_bag(data) else _run_photos(data, settings)
 
@@ -90,14 +90,14 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
         photos, others = find_photos(path)
         if not photos:
             raise ValueError(f'{path} is neither a bag (no metadata.yaml, .mcap or .db3) nor a '
-                             'folder of photographs' + (f'; {others}' if others else ''))
-        log.info('%s is a folder of %d photographs', path, len(photos))
+                             'folder of images' + (f'; {others}' if others else ''))
+        log.info('%s is a folder of %d images', path, len(photos))
         if others:
             log.warning('%s', others)
     else:
         photos = [path]
         read_photo(path)    # fail before the model is loaded
-        log.info('%s is a photograph', path)
+        log.info('%s is an image', path)
     for option in _idle_options(settings):
         log.warning('%s', option)
     estimator, settings = _load(settings)
@@ -142,14 +142,14 @@ def _without_info(others: list[str]) -> str:
 
 
 def _idle_options(settings: RunSettings) -> list[str]:
-    """Tell which options can do nothing for photographs."""
+    """Tell which options can do nothing for images."""
     options = []
     if settings.focal_correction:
-        options.append('no focal correction: photographs have no CameraInfo')
+        options.append('no focal correction: image files have no CameraInfo')
     if settings.camera_view == 'training':
-        options.append("camera_view 'training' changes nothing: photographs have no CameraInfo")
+        options.append("camera_view 'training' changes nothing: image files have no CameraInfo")
     if settings.topic:
-        options.append(f'topic {settings.topic} is not used: photographs have no topics')
+        options.append(f'topic {settings.topic} is not used: image files have no topics')
     return options
 
 

@@ -103,7 +103,7 @@ def test_a_folder_of_photographs_names_what_is_left_out(zoe, refused, tmp_path):
 
 
 @pytest.mark.parametrize('options, said', [
-    (['--focal-correction'], 'no focal correction: photographs have no CameraInfo'),
+    (['--focal-correction'], 'no focal correction: image files have no CameraInfo'),
     (['--camera-view', 'training'], "camera_view 'training' changes nothing"),
     (['--topic', '/eye'], 'topic /eye is not used'), ([], None)])
 def test_options_that_do_nothing_for_photographs(zoe, tmp_path, options, said):
@@ -235,7 +235,7 @@ def test_names_of_letters_that_the_terminal_does_not_know(tmp_path, tiny_weights
     code, out, err = finished(command(tiny_weights, path, '--output', output,
                                       PYTHONIOENCODING=encoding))
     assert (code, err) == (0, '')
-    assert 'is a photograph' in out and 'results in' in out
+    assert 'is an image' in out and 'results in' in out
     assert (output / 'latest' / f'{path.name}.depth.npy').is_file()
 
 

@@ -154,7 +154,7 @@ def test_a_folder_gives_all_that_can_be_read(tmp_path):
     photos, others = find_photos(tmp_path)
     assert [path.name for path in photos] == sorted(forms)
     assert others == ('left out: 1 .cr2, 2 .heic, 1 .pdf, 1 without a suffix (not read here: '
-                      'convert photographs to JPEG)')
+                      'convert images to JPEG)')
 
 
 def test_the_first_picture_of_an_animation(tmp_path):

@@ -135,7 +135,7 @@ class DepthEstimator:
         config = find_config(variant, weights, hardware)
         path = weights_file(weights) if weights else find_weights(config.variant)
         if path.parent == SHIPPED:
-            log.warning('%s comes with the package and has seen no real photograph: for metres '
+            log.warning('%s comes with the package and has seen no real image: for metres '
                         "in the real world take variant 'nk', or fine-tune it", config.title)
         dtype = DTYPES[find_precision(precision, hardware)]
         model = load_model(config, path, target, dtype).pack()
