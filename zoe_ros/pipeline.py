@@ -160,8 +160,9 @@ class Pipeline:
             info = self._infos.find(header)
             tables, no_cloud = self._find_tables(info, image)
             factor = self._focal_factor(prepared, net, tables)
-            remarks = self._remarks.about(header, info, no_cloud, factor, settings)
-            scale = settings.depth_scale * (factor if settings.focal_correction else 1.0)
+            remarks = self._remarks.about(header, info, no_cloud, factor, settings, self._config)
+            corrected = settings.focal_correction or self._config.canonical_focal
+            scale = settings.depth_scale * (factor if corrected else 1.0)
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
         found = self._to_camera(prepared, net, scale, unprojection)
