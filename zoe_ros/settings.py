@@ -16,7 +16,7 @@ ROUTERS = ('auto', 'indoor', 'outdoor')
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
             high: float | None = None, runtime: bool = False, live: bool = False,
-            flag: str = '') -> Any:
+            flag: str = '', metavar: str = '') -> Any:
     """
     Describe a field of a dataclass of settings.
 
@@ -26,10 +26,11 @@ def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float |
     :param runtime: the node accepts a new value while it runs.
     :param live: the setting concerns the node only, not ``zoe run``.
     :param flag: command-line flag, where it differs from the field name.
+    :param metavar: name of each value of a list in the help.
     """
     return field(default=default, metadata={
         'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime,
-        'live': live, 'flag': flag})
+        'live': live, 'flag': flag, 'metavar': metavar})
 
 
 @dataclass(frozen=True)

@@ -75,12 +75,16 @@ def _relative(relative: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
 
 
 def _silog(depths: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Compare at the size and at the pixels of the true depth."""
+    """Compare at the size and at the pixels of the true depth, up to scale where it is unsure."""
     predicted, true = [], []
-    for row, depth in zip(depths, batch.depths):
+    for row, depth, metric in zip(depths, batch.depths, batch.metric):
         valid = torch.isfinite(depth)
-        predicted.append(_resize(row[None], depth)[valid])
-        true.append(depth[valid])
+        guess, truth = _resize(row[None], depth)[valid], depth[valid]
+        if not metric:
+            # Equal means of the logarithms: a factor on the guess changes nothing.
+            guess = guess * (truth.log() - guess.log()).mean().exp()
+        predicted.append(guess)
+        true.append(truth)
     return silog(torch.cat(predicted), torch.cat(true))
 
 

@@ -20,7 +20,15 @@ class TrainSettings(DataSettings):
     """
 
     data: tuple[str, ...] = ()
-    held_out: tuple[str, ...] = setting((), 'Held-out data, evaluated at each checkpoint.')
+    held_out: tuple[str, ...] = setting((), 'Held-out data, evaluated at each checkpoint.',
+                                        metavar='DATA')
+    repeat: tuple[str, ...] = setting(
+        (), 'How often the images of a dataset, or of a group of RGB-D folders, are used in an '
+            'epoch, so that few images count beside many; like street=20 room=10.',
+        metavar='NAME=TIMES')
+    up_to_scale: tuple[str, ...] = setting(
+        (), 'Datasets, or groups of RGB-D folders, whose metres are not used: their depth is '
+            'true up to a factor for each image.', metavar='NAME')
     variant: str = setting('mobile', 'Model to train.')
     start: str = setting(
         '', 'Initial weights: the model of a previous stage, a released ZoeDepth, a MiDaS '
