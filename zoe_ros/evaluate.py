@@ -72,7 +72,8 @@ def run_evaluation(settings: EvalSettings) -> Path:
         settings.variant, settings.weights or None, settings.device, settings.precision,
         settings.aspect, flip=settings.flip, router=settings.router)
     baselines = measure_baselines([data for data in datasets if isinstance(data, RgbdFolder)])
-    results = [replace(evaluate(estimator, dataset, progress=True),
+    results = [replace(evaluate(estimator, dataset, progress=True,
+                                intrinsics=settings.intrinsics),
                        baselines=baselines.get(dataset.name, {})) for dataset in datasets]
     text = table(results, reference)
     if baselines:
@@ -86,12 +87,14 @@ def run_evaluation(settings: EvalSettings) -> Path:
     return folder
 
 
-def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False) -> Evaluation:
+def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False,
+             intrinsics: bool = True) -> Evaluation:
     """
     Compare predictions with the true depth of a dataset, each image at the size of its depth.
 
     The dataset's protocol says which pixels count, and whether predictions are clamped.
 
+    :param intrinsics: give the estimator the camera of each image.
     :raises DatasetError: no image has such depth.
     """
     protocol, folder = dataset.protocol, isinstance(dataset, RgbdFolder)
@@ -102,7 +105,7 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
     far = {'indoor': 10.0, 'outdoor': 80.0}[dataset.domain]
     for index in tqdm(range(len(dataset)), desc=dataset.name, disable=not progress, unit='image'):
         sample = dataset[index]
-        prediction = estimator.predict(sample.image)
+        prediction = estimator.predict(sample.image, sample.camera if intrinsics else None)
         if index in shown:
             pictures.append(Row(sample, prediction.depth, 0.5, far, sample.name))
         where = protocol.pick(sample.depth)
@@ -120,18 +123,19 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
     names = [name for name in (*METRICS, *SHAPE_METRICS, ROUTING) if name in rows[0]]
     figures, group = mean_metrics(rows, names), ''
     if isinstance(dataset, RgbdFolder):
-        group, pictures = dataset.group, _extremes(estimator, dataset, counted, rows)
+        group = dataset.group
+        pictures = _extremes(estimator, dataset, counted, rows, intrinsics)
     return Evaluation(dataset.name, dataset.domain, figures, rows, pictures, group)
 
 
 def _extremes(estimator: DepthEstimator, dataset: RgbdFolder, counted: Sequence[int],
-              rows: Sequence[dict[str, Any]]) -> list[Row]:
+              rows: Sequence[dict[str, Any]], intrinsics: bool) -> list[Row]:
     """Return the image with the worst and the one with the median REL, each on its own scale."""
     order = np.argsort([row['REL'] for row in rows])
     chosen = []
     for title, place in (('worst', order[-1]), ('median', order[(len(order) - 1) // 2])):
         sample = dataset[counted[place]]
-        prediction = estimator.predict(sample.image)
+        prediction = estimator.predict(sample.image, sample.camera if intrinsics else None)
         ends = [np.nanpercentile(depth, (2, 98)) for depth in (sample.depth, prediction.depth)]
         chosen.append(Row(
             sample, prediction.depth, float(np.min(ends)), float(np.max(ends)),

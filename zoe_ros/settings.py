@@ -216,6 +216,9 @@ class EvalSettings(DataSettings, ModelSettings):
         choices=ROUTERS)
     flip: bool = setting(
         True, 'Average with the depth of the mirrored image, as the published evaluation does.')
+    intrinsics: bool = setting(
+        True, "Give the camera of each image to a model that needs its focal length (the model's "
+              'canonical_focal). False: as on an image file without CameraInfo.')
     against: str = setting(
         '', 'The evaluation.json of another run; adds the mean relative improvement (mRI) over '
             'that run.')

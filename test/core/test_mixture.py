@@ -82,3 +82,20 @@ def test_the_settings_of_a_run(data, tmp_path):
 def test_refusals(data, repeat, up_to_scale, words):
     with pytest.raises(ValueError, match=words):
         Mixture.parse(repeat, up_to_scale, data)
+
+
+def test_the_shape_of_disparity_is_learnt_beside_silog(data):
+    torch.manual_seed(0)
+    model = ZoeDepth(CONFIG).eval()
+    batch = Batches(data, SIZE, 4, seed=1)[0]
+    plain, shaped = (Objective(model, 'metric', 'labeled', 1.0, 'fp32', weight)(batch)
+                     for weight in (0.0, 2.0))
+    assert 'shape' not in plain
+    assert shaped['silog'] == plain['loss']
+    assert shaped['loss'].item() == pytest.approx(
+        (plain['loss'] + 2 * shaped['shape']).item(), rel=1e-5)
+    # Neither scale nor shift of the true disparity changes it.
+    batch.depths[:] = [(3 / depth + 0.5).reciprocal() for depth in batch.depths]
+    again = Objective(model, 'metric', 'labeled', 1.0, 'fp32', 2.0)(batch)
+    assert again['shape'].item() == pytest.approx(shaped['shape'].item(), rel=1e-3)
+    assert again['silog'].item() != pytest.approx(shaped['silog'].item(), rel=1e-2)

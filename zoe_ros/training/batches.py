@@ -11,7 +11,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
+from zoe_ros.model.config import ZoeConfig
 from zoe_ros.training.augment import augment
+from zoe_ros.training.canonical import canonical_depth, crop
 from zoe_ros.training.mixture import Mixture
 
 _TRIES = 20     # samples in a row without depth before the data count as useless
@@ -52,12 +54,13 @@ class Batches(TorchDataset):
 
     def __init__(self, datasets: Sequence[Dataset], size: tuple[int, int], batch: int, seed: int,
                  *, mixed: bool = False, rank: int = 0, world: int = 1,
-                 mixture: Mixture | None = None) -> None:
+                 mixture: Mixture | None = None, canonical: ZoeConfig | None = None) -> None:
         """
         Prepare batches of ``batch`` images over ``world`` processes; this one has number ``rank``.
 
         :param size: (H, W) of the network.
         :param mixture: by default, the images of a domain all count alike, with their metres.
+        :param canonical: the model, if it learns the depth that its training camera would see.
         :raises ValueError: there is no data, or the batch cannot be divided evenly.
         """
         if batch % world:
@@ -68,7 +71,7 @@ class Batches(TorchDataset):
         domains = sorted({dataset.domain for dataset in datasets if len(dataset)})
         if not domains:
             raise ValueError('there is nothing to learn from: the data contains no sample')
-        self._mixture = mixture or Mixture()
+        self._mixture, self._canonical = mixture or Mixture(), canonical
         self._turns = [[(d, i) for d in datasets if d.domain == domain
                         for _ in range(self._mixture.repeats_of(d)) for i in range(len(d))]
                        for domain in domains]
@@ -98,6 +101,9 @@ class Batches(TorchDataset):
             epoch, offset = divmod(place + attempt, len(items))
             dataset, index = items[int(_order(self._seed, turn, epoch, len(items))[offset])]
             sample = dataset[index]
+            if self._canonical is not None:
+                sample = crop(sample, random)
+                sample = replace(sample, depth=canonical_depth(sample, self._canonical))
             image, depth = augment(sample.image, sample.depth, sample.domain, random)
             if np.isfinite(depth).sum() >= 2:
                 plan = plan_sizes(image.shape[:2], self._size, 'stretch', False)

@@ -63,6 +63,9 @@ class TrainSettings(DataSettings):
     clip: float = setting(0.1, 'Maximum norm of the gradient (clipping).', low=1e-6, high=1e6)
     routing_weight: float = setting(
         0.0, "Weight of the router's loss. 0: the default of the variant.", low=0, high=1e6)
+    shape_weight: float = setting(
+        0.0, 'Weight of the loss of the relative stage on metric depth: the shape of disparity up '
+             'to scale and shift, with its edges. 0: the published loss.', low=0, high=1e6)
     precision: str = setting(
         'fp32', 'Precision of encoder and decoder; heads and losses stay in fp32.',
         choices=('fp32', 'bf16'))

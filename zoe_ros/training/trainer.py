@@ -107,7 +107,9 @@ class _Run:
         self.still = still_modules(self.model, settings.parts, normalisations=lone)
         mixture = Mixture.parse(settings.repeat, settings.up_to_scale, datasets)
         self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
-                               mixed=mixed, rank=rank, world=world, mixture=mixture)
+                               mixed=mixed, rank=rank, world=world,
+                               mixture=mixture,
+                               canonical=config if config.canonical_focal else None)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, recipe), weight_decay=settings.weight_decay,
             fused=True)
@@ -116,7 +118,8 @@ class _Run:
             total_steps=settings.steps, pct_start=settings.warm_share, div_factor=1,
             final_div_factor=1e4, base_momentum=0.85, max_momentum=0.95)
         objective: nn.Module = Objective(self.model, settings.stage, settings.routing,
-                                         recipe.routing_weight, settings.precision)
+                                         recipe.routing_weight, settings.precision,
+                                         settings.shape_weight)
         if world > 1:
             if device.type == 'cuda':
                 objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
