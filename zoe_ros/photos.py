@@ -1,7 +1,8 @@
-"""Image files: those of a folder, and their pixels turned upright."""
+"""Image files: those of a folder, their pixels turned upright, and the camera in their EXIF."""
 from __future__ import annotations
 
 from collections import Counter
+import math
 from pathlib import Path
 import re
 import warnings
@@ -9,12 +10,17 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from zoe_ros.camera import Camera
 from zoe_ros.errors import first_line
 from zoe_ros.images import photo_to_rgb
 
 # Image formats, by Pillow's names. Which of them are read depends on how Pillow was made.
 _FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TGA',
             'TIFF', 'WEBP')
+# The tags of EXIF's own directory, and of the focal length [mm] on film of 36 mm x 24 mm.
+_EXIF, _FOCAL_LENGTH = 0x8769, 0xA405
+_FILM_DIAGONAL = math.hypot(36, 24)
+_FOCALS = (5, 2000)
 # The EXIF tag of an image's orientation, and how each value is turned upright.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -68,6 +74,25 @@ def read_photo(path: Path) -> np.ndarray:
                          'a million') from None
     except Exception as error:  # decoders let errors of every kind through
         raise ValueError(f'{path} is damaged ({first_line(error)})') from None
+
+
+def photo_camera(path: Path, size: tuple[int, int]) -> Camera | None:
+    """
+    Return the camera of an image file by its EXIF focal length, or None where there is none.
+
+    :param size: (height, width) of the image [px].
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter('ignore')
+            focal = float(picture.getexif().get_ifd(_EXIF)[_FOCAL_LENGTH])
+        height, width = size
+        pixels = focal / _FILM_DIAGONAL * math.hypot(height, width)
+        # EXIF writes 0 for unknown; what no lens has, another program has written.
+        return Camera(width, height, pixels, pixels, (width - 1) / 2, (height - 1) / 2) if (
+            _FOCALS[0] <= focal <= _FOCALS[1]) else None
+    except Exception:   # damaged notes of every kind
+        return None
 
 
 def _orientation(picture: Image.Image) -> int | None:

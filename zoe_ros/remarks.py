@@ -45,10 +45,7 @@ def _all_about(header: Any, info: Any | None, no_camera: str, focal_factor: floa
     if no_camera and settings.focal_correction:
         yield 'focal_correction', f'no focal correction: {no_camera}'
     if no_camera and config.canonical_focal:
-        views = ', '.join(f'{head.field_of_view:.0f} degrees ({head.name})'
-                          for head in config.metric.heads)
-        yield 'canonical_focal', (f'depth is in metres for a horizontal field of view of {views} '
-                                  f'only: {no_camera}')
+        yield 'canonical_focal', only_for_training_cameras(config, no_camera)
     if no_camera and settings.camera_view == 'training':
         yield 'camera_view', f"camera_view 'training' has no effect: {no_camera}"
     if (abs(focal_factor - 1) > _FOCAL_TOLERANCE and not settings.focal_correction
@@ -57,3 +54,10 @@ def _all_about(header: Any, info: Any | None, no_camera: str, focal_factor: floa
             f'the focal length of this camera is {focal_factor:.2f} times that of the training '
             'camera, and depth may be wrong by this factor: parameter focal_correction corrects '
             'it, or camera_view')
+
+
+def only_for_training_cameras(config: ZoeConfig, reason: str) -> str:
+    """Return the warning that a model which needs the focal length does not know it."""
+    views = ', '.join(f'{head.field_of_view:.0f} degrees ({head.name})'
+                      for head in config.metric.heads)
+    return f'depth is in metres for a horizontal field of view of {views} only: {reason}'
