@@ -102,7 +102,7 @@ def convolutions(est: DepthEstimator) -> AbstractContextManager[None]:
     """Round the factors of convolutions as the estimator does."""
     if est.device.type != 'cuda':
         return nullcontext()
-    return cuda.convolutions(next(est.model.backbone.parameters()).dtype != torch.float32)
+    return cuda.convolutions(est.model.precision != torch.float32)
 
 
 def parts(est: DepthEstimator, image: torch.Tensor, batch: int) -> dict[str, Callable[[], Any]]:

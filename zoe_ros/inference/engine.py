@@ -150,8 +150,7 @@ class DepthEstimator:
     @property
     def precision(self) -> str:
         """Return the precision of encoder and decoder: 'fp32', 'fp16' or 'bf16'."""
-        dtype = next(self.model.backbone.parameters()).dtype
-        return next(name for name, known in DTYPES.items() if known == dtype)
+        return next(name for name, known in DTYPES.items() if known == self.model.precision)
 
     def warm_up(self, size: tuple[int, int] | None = None, batches: int = 1,
                 router: str = 'auto') -> None:

@@ -43,7 +43,7 @@ class ModelRunner:
         self.biases = PositionBiases(model, position_memory, evict=not on_gpu)
         self.graphs = Graphs(device) if on_gpu else None
         self._side_stream = torch.cuda.Stream(device) if on_gpu else None
-        self._tf32 = next(model.backbone.parameters()).dtype != torch.float32
+        self._tf32 = model.precision != torch.float32
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor, choose: Choose, deviation: bool = False,

@@ -212,6 +212,10 @@ _NK = MetricConfig(
 # The cameras of zoe world, in the middle of their range: 63 and 79 degrees wide, 4 : 3.
 _ROOM = (0.816, 1.088, 0.498, 0.497)
 _STREET = (0.607, 0.809, 0.498, 0.497)
+_SMALL = MetricConfig(
+    heads=(replace(_INDOOR, training_camera=_ROOM), replace(_OUTDOOR, training_camera=_STREET)),
+    relative_input=False, seed_hidden=64, embedding_hidden=64, embedding_dim=48, bins=32)
+_SMALL_ROUTER = RouterConfig(dim=64, layers=2, heads=4, feedforward=128)
 _SWIN = 'swinv2_{}_window12to24_192to384'
 
 VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
@@ -228,13 +232,14 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
         _SWIN.format('base'), (128, 256, 512, 1024), sized=True), router=RouterConfig()),
     ZoeConfig('nk-swin2-t', 'ZoeD-Swin2-T-NK', (384, 512), _NK, PyramidConfig(
         'swinv2_tiny_window16_256', (96, 192, 384, 768), sized=True), router=RouterConfig()),
-    ZoeConfig('mobile', 'ZoeD-Mobile-NK', (192, 256), MetricConfig(
-        heads=(replace(_INDOOR, training_camera=_ROOM),
-               replace(_OUTDOOR, training_camera=_STREET)),
-        relative_input=False, seed_hidden=64, embedding_hidden=64, embedding_dim=48, bins=32),
-        PyramidConfig('regnetx_004', (32, 64, 160, 384)),
-        DecoderConfig(features=64, relative_channels=32, fine_stride=2),
-        RouterConfig(dim=64, layers=2, heads=4, feedforward=128)),
+    ZoeConfig('mobile', 'ZoeD-Mobile-NK', (192, 256), _SMALL,
+              PyramidConfig('regnetx_004', (32, 64, 160, 384)),
+              DecoderConfig(features=64, relative_channels=32, fine_stride=2), _SMALL_ROUTER),
+    # Its encoder can start from ImageNet weights; the camera's focal length makes its metres.
+    ZoeConfig('mobile-lite', 'ZoeD-Mobile-Lite-NK', (192, 256), _SMALL,
+              PyramidConfig('tf_efficientnet_lite2', (24, 48, 120, 352)),
+              DecoderConfig(features=48, relative_channels=32, fine_stride=2), _SMALL_ROUTER,
+              canonical_focal=True),
 )}
 # Of these the authors publish weights.
 RELEASED = ('n', 'k', 'nk')

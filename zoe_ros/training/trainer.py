@@ -1,7 +1,7 @@
 """The training loop: steps, checkpoints that survive a kill, progress, and curves."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 import json
@@ -28,6 +28,7 @@ from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import check_choice, parse_size
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
+from zoe_ros.training.encoder import load_encoder
 from zoe_ros.training.mixture import Mixture
 from zoe_ros.training.objective import Objective
 from zoe_ros.training.recipe import make_recipe, Recipe, TrainSettings
@@ -85,13 +86,13 @@ class _Run:
         self.settings, self.held_out, self.device = settings, held_out, device
         self.first = rank == 0
         self.folder = Path(settings.output)
-        if self.first:
-            self._claim_folder()
         torch.manual_seed(settings.seed)
         self.model = ZoeDepth(config)
         if settings.start:
             begin_with(self.model, settings.start)
-        elif settings.stage == 'relative':
+        if settings.encoder_weights:
+            load_encoder(self.model, settings.encoder_weights)
+        if not settings.start and settings.stage == 'relative':
             # For half of all seeds the last ReLU of a random network has zero output and gradient.
             nn.init.ones_(self.model.decoder.relative.conv3.get_parameter('bias'))
         # Convolutions of small maps are 10 % faster with channels last.
@@ -99,12 +100,9 @@ class _Run:
         recipe = make_recipe(config.variant, settings)
         freeze_parts(self.model, settings.parts)
         # Batch normalisation needs batches of mixed domains: alternating domains would make its
-        # statistics swing. Data of one domain only would shift the statistics of a pretrained
-        # model, so they are frozen.
+        # statistics swing.
         normalised = any(map(is_normalisation, self.model.modules()))
         mixed = settings.stage == 'relative' or normalised
-        lone = len({dataset.domain for dataset in datasets}) == 1 and bool(settings.start)
-        self.still = still_modules(self.model, settings.parts, normalisations=lone)
         mixture = Mixture.parse(settings.repeat, settings.up_to_scale, datasets)
         self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
                                mixed=mixed, rank=rank, world=world,
@@ -126,9 +124,14 @@ class _Run:
             # In each step the head of the other domain is unused.
             objective = DistributedDataParallel(objective, find_unused_parameters=True)
         self.objective = objective
+        domains = {dataset.domain for dataset in datasets}
+        self.still = still_modules(self.model, settings.parts, freezes_norms(settings, domains))
         self.rank = rank
         self.step = 0
         self.history: list[dict[str, Any]] = []
+        # Only now, so that a refused start leaves no folder behind.
+        if self.first:
+            self._claim_folder()
         self._restore()
 
     def go(self) -> Path:
@@ -270,6 +273,21 @@ def still_modules(model: ZoeDepth, parts: str, normalisations: bool) -> list[nn.
     if parts != 'all':
         return [model.backbone, model.decoder]
     return [module for module in model.modules() if normalisations and is_normalisation(module)]
+
+
+def freezes_norms(settings: TrainSettings, domains: Collection[str]) -> bool:
+    """
+    Tell whether batch normalisations keep the statistics of the initial weights.
+
+    Batches would replace the statistics of pretrained weights by those of synthetic scenes, or of
+    a single domain, and by noisy ones if the batches are small. With frozen statistics the network
+    also computes the same in training and at inference.
+
+    :param domains: of the training data.
+    """
+    if settings.encoder_norms != 'auto':
+        return settings.encoder_norms == 'frozen'
+    return bool(settings.encoder_weights or (settings.start and len(domains) == 1))
 
 
 def is_normalisation(module: nn.Module) -> bool:
