@@ -138,8 +138,10 @@ def test_learning_rates_of_the_published_configurations():
 # --- it resumes -----------------------------------------------------------------------------
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
-    whole = train(settings(tmp_path / 'whole', steps=8, checkpoint_steps=4), DATA, config=CONFIG)
+@pytest.mark.parametrize('mean_decay', [0.0, 0.9])
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, mean_decay):
+    choices = {'steps': 8, 'checkpoint_steps': 4, 'mean_decay': mean_decay}
+    whole = train(settings(tmp_path / 'whole', **choices), DATA, config=CONFIG)
 
     class KilledError(Exception):
         pass
@@ -155,7 +157,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
                 raise KilledError
             return super().__getitem__(index)
 
-    broken = settings(tmp_path / 'broken', steps=8, checkpoint_steps=4)
+    broken = settings(tmp_path / 'broken', **choices)
     with pytest.raises(KilledError):
         train(broken, [Deadly('indoor', 12), DATA[1]], config=CONFIG)
     state = torch.load(tmp_path / 'broken' / STATE, weights_only=True)
@@ -164,6 +166,30 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
     assert losses(tmp_path / 'broken') == losses(tmp_path / 'whole')
     first, second = load_file(whole), load_file(resumed)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_model_is_the_running_mean_of_the_weights(tmp_path):
+    class Short(Planes):
+        """Ends the run in its second step."""
+
+        def __getitem__(self, index):
+            if (tmp_path / 'run' / STATE).is_file():
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    def state():
+        return torch.load(tmp_path / 'run' / STATE, weights_only=True)
+
+    run = settings(tmp_path / 'run', steps=2, checkpoint_steps=1, mean_decay=0.25)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, [Short('indoor', 12), Short('outdoor', 20)], config=CONFIG)
+    first = state()['model']
+    mean = load_file(train(run, DATA, config=CONFIG))
+    last = state()['model']
+    name = max((name for name in last if name.startswith('decoder.')),
+               key=lambda name: last[name].numel())
+    assert not torch.equal(first[name], last[name])
+    torch.testing.assert_close(mean[name], 0.25 * first[name] + 0.75 * last[name])
 
 
 def test_a_killed_process_leaves_whole_files(tmp_path):

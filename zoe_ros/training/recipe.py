@@ -72,6 +72,9 @@ class TrainSettings(DataSettings):
     clip: float = setting(0.1, 'Maximum norm of the gradient (clipping).', low=1e-6, high=1e6)
     routing_weight: float = setting(
         0.0, "Weight of the router's loss. 0: the default of the variant.", low=0, high=1e6)
+    mean_decay: float = setting(
+        0.0, 'Decay per step of the running mean (EMA) of the weights, which becomes the model. '
+             '0: no mean, as published.', low=0, high=0.99999)
     shape_weight: float = setting(
         0.0, 'Weight of the loss of the relative stage on metric depth: the shape of disparity up '
              'to scale and shift, with its edges. 0: the published loss.', low=0, high=1e6)

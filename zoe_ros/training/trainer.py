@@ -9,11 +9,12 @@ import logging
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 import yaml
 
@@ -124,6 +125,9 @@ class _Run:
             # In each step the head of the other domain is unused.
             objective = DistributedDataParallel(objective, find_unused_parameters=True)
         self.objective = objective
+        self.mean = AveragedModel(
+            self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.mean_decay)
+        ) if settings.mean_decay else None
         domains = {dataset.domain for dataset in datasets}
         self.still = still_modules(self.model, settings.parts, freezes_norms(settings, domains))
         self.rank = rank
@@ -172,7 +176,14 @@ class _Run:
         nn.utils.clip_grad_norm_(trained, self.settings.clip)
         self.optimizer.step()
         self.schedule.step()
+        if self.mean is not None:
+            self.mean.update_parameters(self.model)
         return values
+
+    @property
+    def result(self) -> ZoeDepth:
+        """Return the model that the run makes: the mean of the weights, or the weights."""
+        return self.model if self.mean is None else cast(ZoeDepth, self.mean.module)
 
     # --- the folder -------------------------------------------------------------------------
 
@@ -204,9 +215,10 @@ class _Run:
             return
         state = {'step': self.step, 'history': self.history, 'model': self.model.state_dict(),
                  'optimizer': self.optimizer.state_dict(),
-                 'schedule': self.schedule.state_dict()}
+                 'schedule': self.schedule.state_dict(),
+                 'mean': None if self.mean is None else self.mean.state_dict()}
         write_whole(self.folder / STATE, lambda part: torch.save(state, part))
-        save_model(self.model, self.folder / MODEL)
+        save_model(self.result, self.folder / MODEL)
         lines = ''.join(json.dumps(row) + '\n' for row in self.history)
         write_whole(self.folder / LOG, lambda part: part.write_text(lines))
         write_whole(self.folder / CURVES, lambda part: draw_curves(self.history, part))
@@ -215,7 +227,7 @@ class _Run:
         """Return the main metrics of the held-out data, averaged over the datasets."""
         if not (self.first and self.held_out and self.settings.stage == 'metric'):
             return {}
-        estimator = DepthEstimator(self.model)
+        estimator = DepthEstimator(self.result)
         results = [evaluate(estimator, dataset) for dataset in self.held_out]
         names = ('REL', 'delta1', 'router accuracy')
         figures = {name: sum(result.figures[name] for result in results) / len(results)
@@ -231,6 +243,8 @@ class _Run:
         self.model.load_state_dict(state['model'])
         self.optimizer.load_state_dict(state['optimizer'])
         self.schedule.load_state_dict(state['schedule'])
+        if self.mean is not None:
+            self.mean.load_state_dict(state['mean'])
         self.step, self.history = state['step'], state['history']
         if self.first:
             log.info('continuing %s at step %d of %d', self.folder, self.step,
