@@ -148,6 +148,7 @@ class BagReader:
         for image in self._messages(self.topic):
             given += 1
             yield image
+        self._recording.verify()
         defects = self._recording.defects()
         if defects or given < self.count:
             reason = f' ({"; ".join(defects)})' if defects else ''
@@ -199,14 +200,19 @@ class BagReader:
         return None
 
     def _read_infos(self) -> CameraInfoBuffer:
-        """Read ahead; what is damaged is left out, the images will meet the damage, too."""
+        """Read ahead; what is damaged is left out."""
         # Beside the images it is of their camera; elsewhere it might be of another one.
         infos = CameraInfoBuffer(
             capacity=None, other_frames=self.info_topic in _siblings(self.topic))
         if self.info_topic:
+            held, given = self._recording.count(self.info_topic, (INFO_TYPE,)), 0
             for item in self._messages(self.info_topic):
                 with suppress(MessageError):
                     infos.add(item.message)
+                    given += 1
+            if given < held:
+                self.notes.append(f'{held - given} of {held} CameraInfo on {self.info_topic} '
+                                  'cannot be read: that before is used')
         return infos
 
     def _choose(self, topic: str | None) -> str:
