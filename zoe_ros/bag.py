@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+import shutil
 import signal
 from threading import current_thread, main_thread
 from typing import Any
@@ -332,17 +333,30 @@ class BagWriter:
     """
     Writes a rosbag2 folder with MCAP storage; a context manager.
 
-    However it is left, what was written so far is a complete, readable bag; unless the disk is
-    full, which an OSError tells.
+    The folder takes its name when the bag is finished, until then ``.part`` is behind the name.
+    However the context is left, what was written so far is a complete, readable bag; unless the
+    disk is full, which an OSError tells.
     """
 
     def __init__(self, path: Path) -> None:
-        """Create the folder ``path``, which must not exist."""
-        # Version 8 of the metadata is the last that Iron reads; newer ROS read it as well.
-        self._path = path
-        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
+        """
+        Create the folder ``path``, which must not exist.
+
+        :raises FileExistsError: it exists.
+        """
+        if path.exists():
+            raise FileExistsError(f'{path} exists, and a bag is never overwritten')
+        self._path, self._part = path, path.with_name(path.name + '.part')
         self._connections: dict[str, Any] = {}
+        self._failed = False
+        with self._named_errors():
+            if self._part.exists():     # of a process that was killed
+                shutil.rmtree(self._part)
+            # A folder within a folder, because the files in it bear its name. Version 8 of the
+            # metadata is the last that Iron reads; newer ROS read it as well.
+            self._writer = Writer(
+                self._part / path.name, version=8, storage_plugin=StoragePlugin.MCAP)
+            self._writer.open()
 
     def __enter__(self) -> BagWriter:
         """Return self; the bag is open already."""
@@ -350,8 +364,15 @@ class BagWriter:
 
     def __exit__(self, *error: object) -> None:
         """Finish the bag, also after an error: rosbags' own context manager would abandon it."""
-        with _uninterrupted(), self._named_errors():
-            self._writer.close()
+        with _uninterrupted():
+            if self._failed:    # what follows half of a record could not be read
+                with suppress(OSError):
+                    self._writer.abort()
+                return
+            with self._named_errors():
+                self._writer.close()
+                (self._part / self._path.name).rename(self._path)
+                self._part.rmdir()
 
     def write(self, topic: str, message: Any, recorded: int) -> None:
         """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
@@ -368,8 +389,9 @@ class BagWriter:
         try:
             yield
         except OSError as error:
-            raise OSError(f'{self._path} cannot be written: {error.strerror or error}; the bag is '
-                          'not finished, "mcap recover" saves what its .mcap file holds') from None
+            self._failed = True
+            raise OSError(f'{self._path} cannot be written: {error.strerror or error}; '
+                          f'"mcap recover" saves what is in {self._part}') from None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from zoe_ros.colormap import colorize, INK, PAPER
 from zoe_ros.datasets import Dataset, DatasetError, Sample
 from zoe_ros.datasets.open import open_datasets
+from zoe_ros.files import whole_file
 from zoe_ros.inference.engine import DepthEstimator, DepthPrediction
 from zoe_ros.metrics import depth_metrics, mean_metrics, METRICS, relative_improvement
 from zoe_ros.results import link_latest, new_folder
@@ -60,7 +61,8 @@ def run_evaluation(settings: EvalSettings) -> Path:
     taken = replace(settings, variant=estimator.model.config.variant,
                     precision=estimator.precision)
     write_results(results, asdict(taken), folder)
-    (folder / 'table.txt').write_text(text + '\n')
+    with whole_file(folder / 'table.txt') as part:
+        part.write_text(text + '\n')
     link_latest(folder)
     return folder
 
@@ -113,9 +115,11 @@ def write_results(results: Sequence[Evaluation], settings: dict[str, Any], folde
     content = {'settings': settings, 'results': [
         {'dataset': result.dataset, 'domain': result.domain, 'figures': result.figures,
          'images': result.rows} for result in results]}
-    (folder / TABLE).write_text(json.dumps(content, indent=1) + '\n')
+    with whole_file(folder / TABLE) as part:
+        part.write_text(json.dumps(content, indent=1) + '\n')
     for result in results:
-        picture(result).save(folder / f'{result.dataset.replace("/", "_")}.png')
+        with whole_file(folder / f'{result.dataset.replace("/", "_")}.png') as part:
+            picture(result).save(part, 'PNG')
 
 
 def table(results: Sequence[Evaluation], reference: Path | None = None) -> str:

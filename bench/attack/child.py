@@ -12,8 +12,8 @@ import time
 import traceback
 from typing import Any, NamedTuple
 
-LIMIT = 60.0            # [s] after which a child hangs
-MEMORY = 2 ** 30        # that a child may take beyond the memory of this process [bytes]
+LIMIT = 120.0
+MEMORY = 2 ** 30
 FORK = get_context('fork')
 
 
@@ -29,18 +29,21 @@ class End(NamedTuple):
     value: Any
 
 
-def call(function: Callable[..., Any], *arguments: Any, log: Path | None = None) -> End:
+def call(function: Callable[..., Any], *arguments: Any, log: Path | None = None,
+         limit: float = LIMIT, memory: int = MEMORY) -> End:
     """
     Call a function in a child that inherits what this process has imported.
 
     :param log: file for stdout and stderr of the child, which are discarded without one.
+    :param limit: [s] after which the child hangs.
+    :param memory: that it may take beyond the memory of this process [bytes].
     """
     reader, writer = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=_child, args=(writer, log, function, arguments))
+    process = FORK.Process(target=_child, args=(writer, log, memory, function, arguments))
     process.start()
     writer.close()
     try:
-        answer = reader.recv() if reader.poll(LIMIT) else End('hung', None)
+        answer = reader.recv() if reader.poll(limit) else End('hung', None)
     except EOFError:
         process.join(LIMIT)
         answer = End('died', process.exitcode)
@@ -61,9 +64,9 @@ def kill_after(seconds: float, function: Callable[..., Any], *arguments: Any) ->
     return process.exitcode == -signal.SIGKILL
 
 
-def _child(writer: Any, log: Path | None, function: Callable[..., Any],
+def _child(writer: Any, log: Path | None, memory: int, function: Callable[..., Any],
            arguments: tuple[Any, ...]) -> None:
-    limit = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + MEMORY
+    limit = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize() + memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
         answer = End('returned', _quiet(log, function, arguments))

@@ -181,10 +181,12 @@ def test_a_disk_that_is_full_in_the_middle_of_a_bag(tmp_path, tiny_weights):
     folder = tmp_path / 'results' / 'latest'
     assert code == 2
     assert err.startswith(f'zoe: {tmp_path}/results/') and err.count('\n') == 1
-    assert '/bag cannot be written: File too large; the bag is not finished, "mcap rec' in err
+    assert '/bag cannot be written: File too large; "mcap recover" saves what is in /' in err
+    assert sorted(path.name for path in folder.iterdir()) == [
+        'bag.part', 'config.yaml', 'overview.png', 'summary.json']
     assert json.loads((folder / 'summary.json').read_text())['complete'] is False
     # What was written can still be read.
-    path, = (folder / 'bag').glob('*.mcap')
+    path, = folder.glob('bag.part/bag/*.mcap')
     with BagReader(path, DEPTH) as bag:
         depth = []
         with pytest.raises(ValueError, match='to its end'):

@@ -13,6 +13,8 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
 
+from zoe_ros.errors import first_line
+from zoe_ros.files import whole_file
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE, Layout, MIDAS, NATIVE, OFFICIAL
 from zoe_ros.model.pyramid import PyramidBackbone
@@ -139,19 +141,19 @@ def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
 
     :param half: store matrices and kernels in float16, half the size. Vectors keep their type:
         statistics of a normalisation can be too small for float16, and need little space.
+    :raises OSError: the file cannot be written; the text names it.
     """
     path = Path(path)
-    part = path.with_name(path.name + '.part')
     tensors = {name: t.detach().to('cpu', torch.float16 if half and t.ndim > 1 else t.dtype)
                .contiguous() for name, t in model.state_dict().items()}
-    try:
+    with whole_file(path) as part:
         part.touch()
         usual = part.stat().st_mode
-        save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
+        try:
+            save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
+        except SafetensorError as error:    # how it reports a full disk
+            raise OSError(first_line(error)) from None
         part.chmod(usual)   # safetensors sets 0600, but other users run nodes
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
