@@ -148,6 +148,7 @@ class BagReader:
         given = 0
         for image in self._messages(self.topic):
             given += 1
+            self.infos.now = image.recorded
             yield image
         self._recording.verify()
         defects = self._recording.defects()
@@ -179,6 +180,11 @@ class BagReader:
                 return item.message
         raise BagError(f'{self._path} has no image of {topic} stamped {stamp} any more')
 
+    def info_of(self, header: Any, recorded: int) -> Any | None:
+        """Return the CameraInfo of an image by its header and its time of recording [ns]."""
+        self.infos.now = recorded
+        return self.infos.find(header)
+
     def depth_topics(self) -> dict[str, Any]:
         """Return the first message of each topic of raw depth images."""
         found = {}
@@ -209,7 +215,7 @@ class BagReader:
             held, given = self._recording.count(self.info_topic, (INFO_TYPE,)), 0
             for item in self._messages(self.info_topic):
                 with suppress(MessageError):
-                    infos.add(item.message)
+                    infos.add(item.message, item.recorded)
                     given += 1
             if given < held:
                 self.notes.append(f'{held - given} of {held} CameraInfo on {self.info_topic} '

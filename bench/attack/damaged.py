@@ -199,7 +199,7 @@ class suppress_into(suppress):  # noqa: N801
 def _seen(bag: BagReader, item: Any) -> tuple[Any, ...]:
     header = item.message.header
     image = decode_image(item.message)
-    info = bag.infos.find(header)
+    info = bag.info_of(header, item.recorded)
     numbers = () if info is None else (
         info.height, info.width, info.distortion_model,
         *(zlib.crc32(bytes(np.asarray(part))) for part in (info.d, info.k, info.r, info.p)))
