@@ -241,6 +241,16 @@ def test_names_of_letters_that_the_terminal_does_not_know(tmp_path, tiny_weights
     assert (output / 'latest' / f'{path.name}.depth.npy').is_file()
 
 
+def test_messages_that_do_not_fit_on_a_disk(tmp_path, tiny_weights, bag):
+    with open('/dev/full', 'wb') as full:
+        code, _, err = finished(command(tiny_weights, bag, '--output', tmp_path / 'results',
+                                        stdout=full))
+    assert (code, err) == (0, 'zoe: stdout cannot be written: No space left on device; files '
+                              'are written all the same\n')
+    summary = json.loads((tmp_path / 'results' / 'latest' / 'summary.json').read_text())
+    assert summary['complete'] is True and summary['frames'] == 3
+
+
 def test_a_reader_that_leaves(tmp_path, tiny_weights, bag):
     process = command(tiny_weights, bag, '--output', tmp_path / 'results')
     assert b'is a bag' in process.stdout.readline()
