@@ -31,7 +31,7 @@ def attacks(part: str, folder: Path, seed: int) -> Iterator[tuple[str, str, str,
         from bench.attack import live  # here: it needs ROS
 
         yield from stamps.attack(folder, 50, seed)
-        yield from live.attack(folder, 200, seed)
+        yield from live.attack(folder, 100, seed)
     else:
         for found in infos.measure(folder, INFOS):
             yield (f'{found.count} CameraInfo, {found.order} stamps',

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -174,26 +173,13 @@ def read(path: Path) -> Found:
         said = list(bag.notes)
         try:
             for item in bag:
-                with suppress_into(said):
+                try:
                     images[_seen(bag, item)] += 1
+                except MessageError as error:
+                    said.append(str(error))
         except BagError as error:
             said.append(str(error))
         return Found(images, said)
-
-
-class suppress_into(suppress):  # noqa: N801
-    """Suppress a MessageError, and keep what it says."""
-
-    def __init__(self, said: list[str]) -> None:
-        """Keep it in ``said``."""
-        super().__init__(MessageError)
-        self._said = said
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        """Keep the text."""
-        if isinstance(error, MessageError):
-            self._said.append(str(error))
-        return bool(super().__exit__(kind, error, trace))
 
 
 def _seen(bag: BagReader, item: Any) -> tuple[Any, ...]:

@@ -85,7 +85,8 @@ def _fill(name: str, command: Callable[[Path], int], folder: Path, steps: int) -
             kept.write_text('whole\n')
             end = child.call(command, disk, log=folder / 'log.txt')
             said = (folder / 'log.txt').read_text(errors='replace')
-            yield (name, option, *_judge(end, said, disk))
+            yield (name, option, *(_judge(end, said, disk) if kept.read_text() == 'whole\n'
+                                   else ('wrong', 'a file from before is damaged')))
 
 
 def _judge(end: child.End, said: str, disk: Path) -> tuple[str, str]:
