@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+import shutil
 import signal
 from threading import current_thread, main_thread
 from typing import Any
@@ -147,7 +148,9 @@ class BagReader:
         given = 0
         for image in self._messages(self.topic):
             given += 1
+            self.infos.now = image.recorded
             yield image
+        self._recording.verify()
         defects = self._recording.defects()
         if defects or given < self.count:
             reason = f' ({"; ".join(defects)})' if defects else ''
@@ -177,6 +180,11 @@ class BagReader:
                 return item.message
         raise BagError(f'{self._path} has no image of {topic} stamped {stamp} any more')
 
+    def info_of(self, header: Any, recorded: int) -> Any | None:
+        """Return the CameraInfo of an image by its header and its time of recording [ns]."""
+        self.infos.now = recorded
+        return self.infos.find(header)
+
     def depth_topics(self) -> dict[str, Any]:
         """Return the first message of each topic of raw depth images."""
         found = {}
@@ -199,14 +207,19 @@ class BagReader:
         return None
 
     def _read_infos(self) -> CameraInfoBuffer:
-        """Read ahead; what is damaged is left out, the images will meet the damage, too."""
+        """Read ahead; what is damaged is left out."""
         # Beside the images it is of their camera; elsewhere it might be of another one.
         infos = CameraInfoBuffer(
             capacity=None, other_frames=self.info_topic in _siblings(self.topic))
         if self.info_topic:
+            held, given = self._recording.count(self.info_topic, (INFO_TYPE,)), 0
             for item in self._messages(self.info_topic):
                 with suppress(MessageError):
-                    infos.add(item.message)
+                    infos.add(item.message, item.recorded)
+                    given += 1
+            if given < held:
+                self.notes.append(f'{held - given} of {held} CameraInfo on {self.info_topic} '
+                                  'cannot be read: that before is used')
         return infos
 
     def _choose(self, topic: str | None) -> str:
@@ -326,17 +339,30 @@ class BagWriter:
     """
     Writes a rosbag2 folder with MCAP storage; a context manager.
 
-    However it is left, what was written so far is a complete, readable bag; unless the disk is
-    full, which an OSError tells.
+    The folder takes its name when the bag is finished, until then ``.part`` is behind the name.
+    However the context is left, what was written so far is a complete, readable bag; unless the
+    disk is full, which an OSError tells.
     """
 
     def __init__(self, path: Path) -> None:
-        """Create the folder ``path``, which must not exist."""
-        # Version 8 of the metadata is the last that Iron reads; newer ROS read it as well.
-        self._path = path
-        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
-        self._writer.open()
+        """
+        Create the folder ``path``, which must not exist.
+
+        :raises FileExistsError: it exists.
+        """
+        if path.exists():
+            raise FileExistsError(f'{path} exists, and a bag is never overwritten')
+        self._path, self._part = path, path.with_name(path.name + '.part')
         self._connections: dict[str, Any] = {}
+        self._failed = False
+        with self._named_errors():
+            if self._part.exists():     # of a process that was killed
+                shutil.rmtree(self._part)
+            # A folder within a folder, because the files in it bear its name. Version 8 of the
+            # metadata is the last that Iron reads; newer ROS read it as well.
+            self._writer = Writer(
+                self._part / path.name, version=8, storage_plugin=StoragePlugin.MCAP)
+            self._writer.open()
 
     def __enter__(self) -> BagWriter:
         """Return self; the bag is open already."""
@@ -344,8 +370,15 @@ class BagWriter:
 
     def __exit__(self, *error: object) -> None:
         """Finish the bag, also after an error: rosbags' own context manager would abandon it."""
-        with _uninterrupted(), self._named_errors():
-            self._writer.close()
+        with _uninterrupted():
+            if self._failed:    # what follows half of a record could not be read
+                with suppress(OSError):
+                    self._writer.abort()
+                return
+            with self._named_errors():
+                self._writer.close()
+                (self._part / self._path.name).rename(self._path)
+                self._part.rmdir()
 
     def write(self, topic: str, message: Any, recorded: int) -> None:
         """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
@@ -362,8 +395,9 @@ class BagWriter:
         try:
             yield
         except OSError as error:
-            raise OSError(f'{self._path} cannot be written: {error.strerror or error}; the bag is '
-                          'not finished, "mcap recover" saves what its .mcap file holds') from None
+            self._failed = True
+            raise OSError(f'{self._path} cannot be written: {error.strerror or error}; '
+                          f'"mcap recover" saves what is in {self._part}') from None
 
 
 @contextmanager

@@ -169,23 +169,31 @@ class _Stdout(logging.StreamHandler[Any]):
         super().__init__(sys.stdout)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Go on quietly after ``zoe run ... | head``: the results are written all the same."""
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
-            _discard_stdout()
+        """Go on without stdout: the results are written all the same."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            _discard_stdout(error)
         else:
             super().handleError(record)
 
 
 def _print(text: str = '') -> None:
-    """Print at once, unless the reader has left."""
+    """Print at once, unless nobody reads."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        _discard_stdout()
+    except OSError as error:
+        _discard_stdout(error)
 
 
-def _discard_stdout() -> None:
-    """Send stdout nowhere from now on; also what Python would flush when it ends."""
+def _discard_stdout(error: OSError) -> None:
+    """
+    Send stdout nowhere from now on; also what Python would flush when it ends.
+
+    Quietly after ``zoe run ... | head``, whose reader has left.
+    """
+    if not isinstance(error, BrokenPipeError):
+        print(f'zoe: stdout cannot be written: {error.strerror}; files are written all the same',
+              file=sys.stderr)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

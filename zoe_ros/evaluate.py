@@ -15,6 +15,7 @@ from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.datasets.folders import RgbdFolder
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluation_picture import draw, Row
+from zoe_ros.files import whole_file
 from zoe_ros.inference.engine import DepthEstimator, DepthPrediction
 from zoe_ros.metrics import (
     depth_metrics,
@@ -82,7 +83,8 @@ def run_evaluation(settings: EvalSettings) -> Path:
     taken = replace(settings, variant=estimator.model.config.variant,
                     precision=estimator.precision)
     write_results(results, asdict(taken), folder)
-    (folder / 'table.txt').write_text(text + '\n')
+    with whole_file(folder / 'table.txt') as part:
+        part.write_text(text + '\n')
     link_latest(folder)
     return folder
 
@@ -157,9 +159,11 @@ def write_results(results: Sequence[Evaluation], settings: dict[str, Any], folde
         {'dataset': result.dataset, 'domain': result.domain, 'figures': result.figures,
          **({'group': result.group, 'baselines': result.baselines} if result.group else {}),
          'images': result.rows} for result in results], 'groups': group_figures(results)}
-    (folder / TABLE).write_text(json.dumps(content, indent=1) + '\n')
+    with whole_file(folder / TABLE) as part:
+        part.write_text(json.dumps(content, indent=1) + '\n')
     for result in results:
-        draw(result.pictures).save(folder / f'{result.dataset.replace("/", "_")}.png')
+        with whole_file(folder / f'{result.dataset.replace("/", "_")}.png') as part:
+            draw(result.pictures).save(part, 'PNG')
 
 
 def table(results: Sequence[Evaluation], reference: Path | None = None) -> str:

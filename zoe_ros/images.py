@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -36,6 +37,7 @@ IMAGE_ENCODINGS = (*_COLORS, *_MOSAICS, *PACKED_YUV, *SEMIPLANAR_YUV)
 # encoding of a depth image: kind of a sample, and metres of its unit (REP-118)
 _DEPTHS = {'32FC1': ('f4', 1.0), '16UC1': ('u2', 1e-3), '64FC1': ('f8', 1.0)}
 DEPTH_ENCODINGS = tuple(_DEPTHS)
+_PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 
 
 class MessageError(ValueError):
@@ -186,6 +188,7 @@ def _decode_compressed(message: Any) -> np.ndarray:
     if not data:
         raise MessageError('data', 'a compressed image without data')
     try:
+        _check_png(data)
         # Of the formats of Pillow only these two: what comes from outside meets little code.
         with Image.open(io.BytesIO(data), formats=('JPEG', 'PNG')) as picture:
             pattern = _mosaic_in(message.format)
@@ -198,6 +201,22 @@ def _decode_compressed(message: Any) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MessageError('corrupt', f'a damaged {message.format} image: '
                                       f'{first_line(error)}') from None
+
+
+def _check_png(data: bytes) -> None:
+    """
+    Compare the checksums of the pixels of a PNG file, which Pillow skips.
+
+    :raises ValueError: one is wrong. All other defects are left to Pillow.
+    """
+    at = len(_PNG_MAGIC)
+    while data.startswith(_PNG_MAGIC) and at + 12 <= len(data):
+        kind, end = data[at + 4:at + 8], at + 8 + int.from_bytes(data[at:at + 4], 'big')
+        if kind == b'IEND' or end + 4 > len(data):
+            return
+        if kind == b'IDAT' and crc32(data[at + 4:end]) != int.from_bytes(data[end:end + 4], 'big'):
+            raise ValueError('the checksum of its pixels is wrong')
+        at = end + 4
 
 
 def _split_format(text: str) -> tuple[str, str]:

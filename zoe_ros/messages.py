@@ -6,10 +6,11 @@ Messages are duck-typed: the same code serves rclpy's classes and those of rosba
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 import re
 from threading import Lock
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import numpy as np
 
 from zoe_ros.camera import Camera
 
+_recorded = itemgetter(0)
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
 
 
@@ -160,6 +162,8 @@ class CameraInfoBuffer:
     :param capacity: how many to remember; None for all, in a bag that is read ahead.
     :param tolerance: how far the other stamp may be from the image's [s]; 0 for any.
     :param other_frames: CameraInfo of another frame than the image's holds as well.
+    :ivar now: when the image was recorded [ns]. Of several CameraInfo of one stamp, the one that
+        was recorded nearest to it is used: some drivers stamp nothing, some clocks jump.
     """
 
     def __init__(self, capacity: int | None = 30, tolerance: float = 0.0,
@@ -168,13 +172,19 @@ class CameraInfoBuffer:
         self._capacity = capacity
         self._tolerance = tolerance * 1e9
         self._other_frames = other_frames
+        self.now = 0
         self._lock = Lock()     # a subscription adds while a worker looks up
-        self._by_key: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        # frame, stamp -> time of recording and CameraInfo
+        self._by_key: OrderedDict[tuple[str, int], list[tuple[int, Any]]] = OrderedDict()
         self._stamps: dict[str, list[int]] = {}     # of each frame
         self._unsorted: set[str] = set()
 
-    def add(self, info: Any) -> None:
-        """Remember a CameraInfo; it is never changed."""
+    def add(self, info: Any, recorded: int | None = None) -> None:
+        """
+        Remember a CameraInfo; it is never changed.
+
+        :param recorded: time of recording [ns]. Without one, it replaces others of its stamp.
+        """
         frame, stamp = key = (frame_name(info.header), nanoseconds(info.header.stamp))
         with self._lock:
             if key not in self._by_key:
@@ -183,7 +193,10 @@ class CameraInfoBuffer:
                     # Sorted once, when one is looked up: a bag may hold a million in any order.
                     self._unsorted.add(frame)
                 stamps.append(stamp)
-            self._by_key[key] = info
+            if recorded is None:
+                self._by_key[key] = [(0, info)]
+            else:
+                insort(self._by_key.setdefault(key, []), (recorded, info), key=_recorded)
             self._by_key.move_to_end(key)
             if self._capacity is not None and len(self._by_key) > self._capacity:
                 self._forget_oldest()
@@ -203,7 +216,10 @@ class CameraInfoBuffer:
             nearest = stamps[max(bisect_right(stamps, stamp) - 1, 0)]
             if 0 < self._tolerance < abs(stamp - nearest):
                 return None
-            return self._by_key[frame, nearest]
+            entries = self._by_key[frame, nearest]
+            after = bisect_right(entries, self.now, key=_recorded)
+            return min(entries[max(after - 1, 0):after + 1],
+                       key=lambda entry: abs(entry[0] - self.now))[1]
 
     def frames(self) -> list[str]:
         """Return the frames of the CameraInfo that are remembered."""

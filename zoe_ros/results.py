@@ -42,6 +42,7 @@ def link_latest(folder: Path) -> None:
     No link is made if the disk does not support links, or if a file has that name.
     """
     new = folder.parent / f'.latest-{os.getpid()}'
+    new.unlink(missing_ok=True)     # of a process with this number that was killed
     with suppress(OSError):
         new.symlink_to(folder.name)
         new.replace(folder.parent / 'latest')

@@ -273,6 +273,17 @@ def test_the_bag_is_whole_after_an_exception(tmp_path, error):
         raise error
     assert (tmp_path / 'bag' / 'metadata.yaml').is_file()
     assert len(bags.read_bag(tmp_path / 'bag')['/b/image']) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['bag']
+
+
+def test_a_bag_has_its_name_when_it_is_finished(tmp_path):
+    for _ in 'as it is', 'after a process that was killed':
+        unfinished = BagWriter(tmp_path / 'bag')
+        unfinished.write('/b/image', depth_image(), bags.START)
+        assert [path.name for path in tmp_path.iterdir()] == ['bag.part']
+    with unfinished:
+        pass
+    assert len(bags.read_bag(tmp_path / 'bag')['/b/image']) == 1
 
 
 def test_a_bag_is_never_overwritten(tmp_path):

@@ -199,10 +199,12 @@ def test_a_disk_that_is_full_in_the_middle_of_a_bag(tmp_path, tiny_weights):
     folder = tmp_path / 'results' / 'latest'
     assert code == 2
     assert err.startswith(f'zoe: {tmp_path}/results/') and err.count('\n') == 1
-    assert '/bag cannot be written: File too large; the bag is not finished, "mcap rec' in err
+    assert '/bag cannot be written: File too large; "mcap recover" saves what is in /' in err
+    assert sorted(path.name for path in folder.iterdir()) == [
+        'bag.part', 'config.yaml', 'overview.png', 'summary.json']
     assert json.loads((folder / 'summary.json').read_text())['complete'] is False
     # What was written can still be read.
-    path, = (folder / 'bag').glob('*.mcap')
+    path, = folder.glob('bag.part/bag/*.mcap')
     with BagReader(path, DEPTH) as bag:
         depth = []
         with pytest.raises(ValueError, match='to its end'):
@@ -255,6 +257,16 @@ def test_names_of_letters_that_the_terminal_does_not_know(tmp_path, tiny_weights
     assert (code, err) == (0, '')
     assert 'is an image' in out and 'results in' in out
     assert (output / 'latest' / f'{path.name}.depth.npy').is_file()
+
+
+def test_messages_that_do_not_fit_on_a_disk(tmp_path, tiny_weights, bag):
+    with open('/dev/full', 'wb') as full:
+        code, _, err = finished(command(tiny_weights, bag, '--output', tmp_path / 'results',
+                                        stdout=full))
+    assert (code, err) == (0, 'zoe: stdout cannot be written: No space left on device; files '
+                              'are written all the same\n')
+    summary = json.loads((tmp_path / 'results' / 'latest' / 'summary.json').read_text())
+    assert summary['complete'] is True and summary['frames'] == 3
 
 
 def test_a_reader_that_leaves(tmp_path, tiny_weights, bag):

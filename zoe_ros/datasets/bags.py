@@ -56,7 +56,7 @@ class RgbdBag:
             self._depth_topic = _choose_depth(self._path, bag, depth_topic)
             images, depths = (_in_order(bag, name) for name in (self._topic, self._depth_topic))
             self._pairs = pair(images, depths, tolerance)
-            infos: list[Any] = [bag.infos.find(headers[image.recorded])
+            infos: list[Any] = [bag.info_of(headers[image.recorded], image.recorded)
                                 for image, _ in self._pairs]
         if not self._pairs:
             raise DatasetError(

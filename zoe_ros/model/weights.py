@@ -150,17 +150,21 @@ def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
 
     :param half: store matrices and kernels in float16, half the size. Vectors keep their type:
         statistics of a normalisation can be too small for float16, and need little space.
+    :raises OSError: the file cannot be written; the text names it.
     """
     path = Path(path)
-    part = path.with_name(path.name + '.part')
     tensors = {name: t.detach().to('cpu', torch.float16 if half and t.ndim > 1 else t.dtype)
                .contiguous() for name, t in model.state_dict().items()}
+    part = path.with_name(path.name + '.part')
     try:
         part.touch()
         usual = part.stat().st_mode
         save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
         part.chmod(usual)   # safetensors sets 0600, but other users run nodes
         part.replace(path)
+    except (OSError, SafetensorError) as error:     # either may report a full disk
+        reason = getattr(error, 'strerror', None) or error
+        raise OSError(f'{path} cannot be written: {reason}') from None
     finally:
         part.unlink(missing_ok=True)
 

@@ -48,6 +48,9 @@ class Storage(Protocol):
         :return: when each was recorded [ns], and its bytes.
         """
 
+    def verify(self) -> None:
+        """Look for damage that reading does not show; this may read the whole file."""
+
     def close(self) -> None:
         """Close the file."""
 

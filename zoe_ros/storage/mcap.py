@@ -21,11 +21,15 @@ from zoe_ros.storage import Channel, EVER, ros_type, StorageError, zstd
 
 MAGIC = b'\x89MCAP0\r\n'
 # Kinds of records.
-_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _MESSAGE_INDEX, _CHUNK_INDEX = range(2, 9)
-_STATISTICS, _DATA_END = 0x0B, 0x0F
+_FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = range(2, 7)
+_CHUNK_INDEX, _STATISTICS, _DATA_END = 0x08, 0x0B, 0x0F
 _PREFIX = struct.Struct('<BQ')          # of a record: its kind and its length
 _MESSAGE_HEAD = struct.Struct('<HIQQ')  # channel, sequence, times of recording and publishing [ns]
 _CHUNK_HEAD = struct.Struct('<QQQI')    # first and last time [ns], size and CRC-32 uncompressed
+_FOOTER_SIZE = 37                       # with the magic behind it [bytes]
+_DATA_END_SIZE = 13
+_LZ4_RATIO = 255                        # of sizes; no LZ4 is packed more tightly
+_BLOCK = 1 << 20                        # [bytes] that are read at once
 _CUT = 'the end of the file is missing'
 
 
@@ -40,7 +44,7 @@ class _Chunk:
 
     :param start: time of its first message [ns].
     :param offset: of its content in the file, ``length`` bytes.
-    :param counts: channel -> messages in it, as the message indexes behind it say.
+    :param counts: channel -> messages in it, or 1 where only its presence is known.
     """
 
     start: int
@@ -66,6 +70,8 @@ class McapFile:
         self._chunks: list[_Chunk] = []
         self._loose: list[tuple[int, int, int, int]] = []   # time, offset, length, channel
         self._counts: Counter[int] = Counter()
+        self._data_end = 0, 0       # where the messages end, and the CRC-32 of all before or 0
+        self._unchecked = False     # messages were given that no other checksum covers
         self._file = path.open('rb')
         try:
             self._size = os.fstat(self._file.fileno()).st_size
@@ -83,10 +89,19 @@ class McapFile:
         """Close the file."""
         self._file.close()
 
+    def verify(self) -> None:
+        """Compare the checksum of the file, where it alone covers messages."""
+        end, expected = self._data_end
+        if not (expected and self._unchecked):
+            return
+        if self._checksum(0, end) != expected:
+            self._add_defect('its checksum is wrong, any message may be damaged')
+
     def messages(self, channels: Collection[int], start: int = 0,
                  stop: int = EVER) -> Iterator[tuple[int, bytes]]:
         """Give messages in the order of recording; see :class:`zoe_ros.storage.Storage`."""
         wanted = frozenset(channels)
+        self._unchecked |= bool(self._loose)
         loose = ((time, self._read(offset, length)) for time, offset, length, channel
                  in sorted(self._loose) if channel in wanted and start <= time < stop)
         yield from heapq.merge(self._chunked(wanted, start, stop), loose,
@@ -124,6 +139,13 @@ class McapFile:
         self._file.seek(offset)
         return self._file.read(min(length, max(self._size - offset, 0)))
 
+    def _checksum(self, start: int, end: int) -> int:
+        """Return the CRC-32 of a part of the file."""
+        found = 0
+        for at in range(start, end, _BLOCK):
+            found = crc32(self._read(at, min(_BLOCK, end - at)), found)
+        return found
+
     def _walk(self, offset: int) -> Iterator[tuple[int, int, int]]:
         """
         Give kind, offset and length of the content of each record from ``offset`` to the footer.
@@ -147,15 +169,19 @@ class McapFile:
 
     def _read_summary(self) -> bool:
         """Read the index at the end of the file; tell whether it is there and complete."""
-        footer = self._read(self._size - 37, 37)
-        if (len(footer) < 37 or footer[-len(MAGIC):] != MAGIC
+        footer = self._read(self._size - _FOOTER_SIZE, _FOOTER_SIZE)
+        if (len(footer) < _FOOTER_SIZE or footer[-len(MAGIC):] != MAGIC
                 or footer[:_PREFIX.size] != _PREFIX.pack(_FOOTER, 20)):
             return False
-        start, = struct.unpack_from('<Q', footer, _PREFIX.size)
-        if not len(MAGIC) < start < self._size - 37:
+        start, _, checksum = struct.unpack_from('<QQI', footer, _PREFIX.size)
+        if not len(MAGIC) < start < self._size - _FOOTER_SIZE:
+            return False
+        # The checksum covers the footer, too, as far as itself.
+        if checksum and self._checksum(start, self._size - len(MAGIC) - 4) != checksum:
             return False
         statistics = None
         try:
+            self._note_data_end(start - _DATA_END_SIZE)
             for kind, offset, length in self._walk(start):
                 if kind in (_SCHEMA, _CHANNEL):
                     self._note(kind, self._read(offset, length))
@@ -201,21 +227,19 @@ class McapFile:
                 elif kind == _CHUNK and offset + _CHUNK_HEAD.size < self._size:
                     start, _, _, _ = _CHUNK_HEAD.unpack(self._read(offset, _CHUNK_HEAD.size))
                     self._chunks.append(_Chunk(start, offset, length, Counter()))
-                elif kind == _MESSAGE_INDEX and self._chunks:
-                    channel, size = struct.unpack('<HI', self._read(offset, 6))
-                    self._chunks[-1].counts[channel] += size // 16
                 elif kind == _DATA_END:
+                    self._note_data_end(offset - _PREFIX.size)
                     break
         except (_DamagedError, struct.error) as error:
             self._add_defect(first_line(error))
         for chunk in self._chunks:
-            if not chunk.counts or not chunk.counts.keys() <= self._names.keys():
-                self._look_into(chunk)
+            # The message indexes behind it have no checksum: one that is damaged would hide it.
+            self._look_into(chunk)
             self._counts += chunk.counts
 
     def _look_into(self, chunk: _Chunk) -> None:
-        """Learn the channels of a chunk, and count its messages."""
-        chunk.counts = Counter()
+        """Learn the channels of a chunk and its first time, and count its messages."""
+        first = EVER
         for kind, content in self._records_in(chunk):
             if kind in (_SCHEMA, _CHANNEL):
                 try:
@@ -223,7 +247,16 @@ class McapFile:
                 except (_DamagedError, struct.error) as error:
                     self._add_defect(first_line(error))
             elif kind == _MESSAGE and len(content) >= _MESSAGE_HEAD.size:
-                chunk.counts[_MESSAGE_HEAD.unpack_from(content)[0]] += 1
+                channel, _, time, _ = _MESSAGE_HEAD.unpack_from(content)
+                chunk.counts[channel] += 1
+                first = min(first, time)
+        chunk.start = first
+
+    def _note_data_end(self, offset: int) -> None:
+        """Keep the checksum of all records before ``offset``."""
+        kind, length, checksum = struct.unpack('<BQI', self._read(offset, _DATA_END_SIZE))
+        if (kind, length) == (_DATA_END, 4):
+            self._data_end = offset, checksum
 
     def _note(self, kind: int, content: bytes) -> None:
         """Keep a schema or a channel."""
@@ -276,6 +309,7 @@ class McapFile:
             return records, False
         if len(records) != size:
             raise _DamagedError(f'{len(records)} bytes instead of {size}')
+        self._unchecked |= not checksum
         if checksum and crc32(records) != checksum:
             raise _DamagedError('its checksum is wrong')
         return records, True
@@ -300,7 +334,8 @@ def _decompress(data: bytes, compression: str, size: int) -> bytes:
     if not compression or not data:
         return data
     if compression == 'lz4':
-        return bytes(LZ4FrameDecompressor().decompress(data, size))
+        # It reserves all that it may return, and the size may be damaged.
+        return bytes(LZ4FrameDecompressor().decompress(data, min(size, _LZ4_RATIO * len(data))))
     if compression == 'zstd':
         return zstd.unpack(data, size)
     raise _DamagedError(f"compression '{compression}' is not one of lz4, zstd")

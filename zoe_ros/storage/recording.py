@@ -40,6 +40,7 @@ class Recording:
         self._missing: list[str] = []
         self._announced: dict[str, int] = {}
         self._unpacked: TemporaryDirectory[str] | None = None
+        self._verified = False
         try:
             for file in self._files():
                 try:
@@ -81,6 +82,13 @@ class Recording:
     def defects(self) -> list[str]:
         """Return what is known by now to be missing."""
         return self._missing + [text for storage in self._storages for text in storage.defects]
+
+    def verify(self) -> None:
+        """Look once for damage that reading does not show; this may read all files."""
+        if not self._verified:
+            self._verified = True
+            for storage in self._storages:
+                storage.verify()
 
     def messages(self, topic: str, kinds: Collection[str], start: int = 0,
                  stop: int = EVER) -> Iterator[tuple[str, int, bytes]]:

@@ -41,6 +41,16 @@ class SqliteFile:
         if self._copy is not None:
             self._copy.cleanup()
 
+    def verify(self) -> None:
+        """Look for pages that are damaged or used twice; SQLite has no checksum of contents."""
+        try:
+            found, = self._database.execute('PRAGMA quick_check(1)').fetchone()
+        except sqlite3.Error as error:
+            self._add_defect(error)
+        else:
+            if found != 'ok':
+                self._add_defect(sqlite3.DatabaseError(str(found).splitlines()[-1]))
+
     def messages(self, channels: Collection[int], start: int = 0,
                  stop: int = EVER) -> Iterator[tuple[int, bytes]]:
         """Give messages in the order of recording; see :class:`zoe_ros.storage.Storage`."""

@@ -20,6 +20,7 @@ import yaml
 
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.open import open_datasets
+from zoe_ros.errors import first_line
 from zoe_ros.evaluate import evaluate
 from zoe_ros.files import replacing
 from zoe_ros.inference.engine import DepthEstimator, resolve_device
@@ -200,7 +201,7 @@ class _Run:
                     f'{self.folder} holds a run with another {" and ".join(other)} '
                     f'({", ".join(f"{name}: {theirs.get(name)}" for name in other)}): choose '
                     'another folder, or the same settings to continue it')
-        elif any(self.folder.iterdir()):
+        elif any(item.name != f'{SETTINGS}.part' for item in self.folder.iterdir()):
             raise TrainingError(f'{self.folder} holds something else than a training run: choose '
                                 'another folder')
         else:
@@ -217,11 +218,13 @@ class _Run:
                  'optimizer': self.optimizer.state_dict(),
                  'schedule': self.schedule.state_dict(),
                  'mean': None if self.mean is None else self.mean.state_dict()}
-        write_whole(self.folder / STATE, lambda part: torch.save(state, part))
         save_model(self.result, self.folder / MODEL)
         lines = ''.join(json.dumps(row) + '\n' for row in self.history)
         write_whole(self.folder / LOG, lambda part: part.write_text(lines))
         write_whole(self.folder / CURVES, lambda part: draw_curves(self.history, part))
+        # The last: a process that is killed before continues from the previous state, and writes
+        # the other files again.
+        write_whole(self.folder / STATE, lambda part: torch.save(state, part))
 
     def _measure(self) -> dict[str, float]:
         """Return the main metrics of the held-out data, averaged over the datasets."""
@@ -319,8 +322,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with replacing(path) as part:
             write(part)
     except (OSError, RuntimeError) as error:    # torch.save reports a full disk by a RuntimeError
-        raise TrainingError(f'{path} could not be written ({error}): make room; the previous file '
-                            'is still complete') from None
+        raise TrainingError(f'{path} could not be written ({first_line(error)}): make room; the '
+                            'previous file is still complete') from None
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+import io
 import json
 from pathlib import Path
 import shutil
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -57,27 +59,44 @@ def _describe(settings: WorldSettings, split: str, domain: str) -> dict[str, obj
 def _make_part(part: Path, description: dict[str, object], settings: WorldSettings) -> None:
     unfinished = part.with_name(part.name + '.part')
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    try:
+        unfinished.mkdir(parents=True)
+        _fill_part(unfinished, description, settings)
+        unfinished.replace(part)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise OSError(f'{part} cannot be written: {error.strerror or error}') from None
+
+
+def _fill_part(folder: Path, description: dict[str, object], settings: WorldSettings) -> None:
     split, domain = description['split'], description['domain']
     scenes = int(str(description['scenes']))
     shape = (scenes * settings.frames, settings.height, settings.width)
-    images = np.lib.format.open_memmap(
-        unfinished / 'images.npy', 'w+', np.uint8, (*shape, 3))
-    depths = np.lib.format.open_memmap(
-        unfinished / 'depths.npy', 'w+', np.float16, shape)
-    cameras = np.empty((len(images), 4), np.float64)
+    cameras = np.empty((shape[0], 4), np.float64)
     jobs = [(settings, split, domain, scene) for scene in range(scenes)]
-    with ProcessPoolExecutor(settings.workers) as pool:
+    # Not memory-mapped: without room on the disk, a write to memory would end the process.
+    with (folder / 'images.npy').open('wb') as images, \
+            (folder / 'depths.npy').open('wb') as depths, \
+            ProcessPoolExecutor(settings.workers) as pool:
+        _begin_array(images, np.uint8, (*shape, 3))
+        _begin_array(depths, np.float16, shape)
         for scene, (image, depth, camera) in enumerate(tqdm(
                 pool.map(_render_scene, jobs), total=scenes, desc=f'{split} {domain}',
                 unit='scene')):
-            rows = slice(scene * settings.frames, (scene + 1) * settings.frames)
-            images[rows], depths[rows], cameras[rows] = image, depth, camera
-    images.flush()
-    depths.flush()
-    np.save(unfinished / 'cameras.npy', cameras)
-    (unfinished / DESCRIPTION).write_text(json.dumps(description, indent=1) + '\n')
-    unfinished.replace(part)
+            images.write(image.tobytes())
+            depths.write(depth.tobytes())
+            cameras[scene * settings.frames:(scene + 1) * settings.frames] = camera
+    array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
+    np.save(array, cameras)
+    (folder / 'cameras.npy').write_bytes(array.getbuffer())
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + '\n')
+
+
+def _begin_array(file: BinaryIO, kind: type, shape: tuple[int, ...]) -> None:
+    """Write the header of an .npy file."""
+    np.lib.format.write_array_header_1_0(file, {
+        'descr': np.lib.format.dtype_to_descr(np.dtype(kind)), 'fortran_order': False,
+        'shape': shape})
 
 
 def build_scene(rng: np.random.Generator, domain: str, poses: int, size: tuple[int, int]
