@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 import json
 from pathlib import Path
 import shutil
@@ -13,6 +14,8 @@ from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError, DOMAINS
 from zoe_ros.datasets.world import DESCRIPTION, read_description, SPLITS, VERSION
 from zoe_ros.settings import WorldSettings
+from zoe_ros.world.dress import dress
+from zoe_ros.world.photos import Photos
 from zoe_ros.world.render import Renderer, Response
 from zoe_ros.world.rooms import corridor, room
 from zoe_ros.world.streets import street
@@ -49,9 +52,14 @@ def make_world(settings: WorldSettings) -> Path:
 
 def _describe(settings: WorldSettings, split: str, domain: str) -> dict[str, object]:
     scenes = settings.scenes if split == 'train' else settings.held_out
-    return {'version': VERSION, 'split': split, 'domain': domain, 'scenes': scenes,
-            'frames': settings.frames, 'height': settings.height, 'width': settings.width,
-            'seed': settings.seed}
+    about: dict[str, object] = {
+        'version': VERSION, 'split': split, 'domain': domain, 'scenes': scenes,
+        'frames': settings.frames, 'height': settings.height, 'width': settings.width,
+        'seed': settings.seed}
+    # A world without textures keeps the description that it always had.
+    if settings.textures:
+        about['textures'] = _photos(settings.textures).fingerprint
+    return about
 
 
 def _make_part(part: Path, description: dict[str, object], settings: WorldSettings) -> None:
@@ -80,15 +88,25 @@ def _make_part(part: Path, description: dict[str, object], settings: WorldSettin
     unfinished.replace(part)
 
 
-def build_scene(rng: np.random.Generator, domain: str, poses: int, size: tuple[int, int]
+def build_scene(rng: np.random.Generator, settings: WorldSettings, domain: str, poses: int
                 ) -> tuple[Renderer, Camera, Response]:
-    """Return a random scene with ``poses`` poses, and a camera of ``size`` (height, width)."""
+    """Return a random scene with ``poses`` poses, and a camera."""
     build = street if domain == 'outdoor' else room if rng.random() < 0.65 else corridor
-    renderer = Renderer(build(rng, poses))
-    height, width = size
+    scene = build(rng, poses)
+    if settings.textures:
+        # A generator of its own, so that textures change no other draw.
+        scene = dress(scene, _photos(settings.textures), rng.spawn(1)[0])
+    renderer = Renderer(scene)
+    height, width = settings.height, settings.width
     focal = float(width / 2 / np.tan(np.radians(rng.uniform(*FIELDS[domain])) / 2))
     camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
     return renderer, camera, Response.draw(rng)
+
+
+@cache
+def _photos(folder: str) -> Photos:
+    """Return the images of a folder, listed once in each process."""
+    return Photos(folder)
 
 
 def _render_scene(job: tuple[WorldSettings, str, str, int]
@@ -98,8 +116,8 @@ def _render_scene(job: tuple[WorldSettings, str, str, int]
     for attempt in range(100):
         rng = np.random.default_rng((settings.seed, SPLITS.index(split), DOMAINS.index(domain),
                                      scene, attempt))
-        renderer, camera, response = build_scene(rng, domain, _CANDIDATES * settings.frames,
-                                                 (settings.height, settings.width))
+        renderer, camera, response = build_scene(rng, settings, domain,
+                                                 _CANDIDATES * settings.frames)
         poses = [pose for pose in renderer.scene.walk if renderer.clear(pose, camera)]
         if len(poses) < settings.frames:
             continue    # too many poses are close to an obstacle

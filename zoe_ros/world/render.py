@@ -10,6 +10,7 @@ from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.world import RANGES
 from zoe_ros.world.mesh import MeshArrays, turn
+from zoe_ros.world.photos import Photo
 from zoe_ros.world.textures import albedo, Color, noise
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
@@ -70,6 +71,7 @@ class Scene:
     :param haze: fraction of light that the air absorbs [1/m].
     :param sky: colours at the horizon and above, or None indoors.
     :param walk: poses along a plausible path of the camera.
+    :param panorama: takes the place of the sky; its width is a whole turn [rad].
     """
 
     domain: str
@@ -80,6 +82,7 @@ class Scene:
     haze: float = 0.0
     sky: tuple[Color, Color] | None = None
     clouds: float = 0.0
+    panorama: Photo | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class Renderer:
         corners = Camera(w + 1, h + 1, camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5)
         rays = np.concatenate([camera.rays.reshape(-1, 2), corners.rays.reshape(-1, 2)])
         hits = self._cast(pose, rays)
-        light = self._sky(pose, rays, rng)
+        light = self._sky(pose, rays, camera.fx)
         light[hits.at] = self._shade(hits, camera, rng, light[hits.at])
         center, corner = light[:h * w].reshape(h, w, 3), light[h * w:].reshape(h + 1, w + 1, 3)
         light = center / 2 + (corner[:-1, :-1] + corner[1:, :-1] + corner[:-1, 1:]
@@ -244,12 +247,15 @@ class Renderer:
                                  query='OCCLUDED')
         return (found >= 0).astype(np.float32)
 
-    def _sky(self, pose: Pose, rays: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _sky(self, pose: Pose, rays: np.ndarray, focal: float) -> np.ndarray:
         """Return the light of the sky along each ray, (n, 3); black indoors."""
         if self.scene.sky is None:
             return np.zeros((len(rays), 3), np.float32)
         way = _directions(pose, rays)
         way /= np.linalg.norm(way, axis=-1, keepdims=True)
+        if self.scene.panorama is not None:
+            azimuth, elevation = np.arctan2(way[:, 0], way[:, 1]), np.arcsin(way[:, 2])
+            return self.scene.panorama.color(azimuth, elevation, np.full(len(way), 1 / focal))
         height = way[:, 2].clip(0.0)
         low, high = (np.asarray(c, np.float32) for c in self.scene.sky)
         color = low + (high - low) * (1 - np.exp(-4 * height))[:, None]

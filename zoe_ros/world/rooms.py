@@ -105,33 +105,35 @@ def _floor(rng: Rng) -> Material:
     if kind == 0:
         return Material('bond', pick(rng, f.WOODS[:5]), (0.06, 0.04, 0.02),
                         (1.2, float(rng.choice([0.09, 0.14, 0.19]))), 0.25, -1, 0.004,
-                        seed=seed(rng))
+                        seed=seed(rng), use='floor')
     if kind == 1:
         side = float(rng.choice([0.2, 0.3, 0.45, 0.6]))
         tiles: list[Color] = [(0.55, 0.52, 0.47), (0.6, 0.45, 0.35), (0.3, 0.3, 0.3)]
-        return Material('bond', pick(rng, tiles),
-                        (0.3, 0.3, 0.28), (side, side), 0.12, 0, 0.006, seed=seed(rng))
+        return Material('bond', pick(rng, tiles), (0.3, 0.3, 0.28), (side, side), 0.12, 0, 0.006,
+                        seed=seed(rng), use='floor')
     if kind == 2:
         color = pick(rng, f.FABRICS)
         r, g, b = (0.7 * c for c in color)
-        return Material('mottled', color, (r, g, b), (1.5, 0.25), 0.2, seed=seed(rng))
+        return Material('mottled', color, (r, g, b), (1.5, 0.25), 0.2, seed=seed(rng),
+                        use='floor')
     side = float(rng.choice([0.3, 0.5]))
     one = pick(rng, f.FABRICS[2:])
     return Material('checker', one, pick(rng, [one, one, (0.6, 0.58, 0.54)]), (side, side), 0.08,
-                    seed=seed(rng))
+                    seed=seed(rng), use='floor')
 
 
 def _wall(rng: Rng) -> Material:
     color = pick(rng, _PAINTS)
     kind = rng.random()
     if kind < 0.7:
-        return paint(color, 0.035, seed(rng))
+        return paint(color, 0.035, seed(rng), 'wall')
     if kind < 0.85:
         r, g, b = (0.85 * c for c in color)
         period = float(rng.choice([0.1, 0.2, 0.3]))
-        return Material('stripes', color, (r, g, b), (period, period / 2), 0.03, seed=seed(rng))
+        return Material('stripes', color, (r, g, b), (period, period / 2), 0.03, seed=seed(rng),
+                        use='wall')
     return Material('bond', pick(rng, [(0.45, 0.2, 0.13), (0.65, 0.63, 0.6)]), (0.5, 0.48, 0.45),
-                    (0.25, 0.075), 0.18, 0.5, 0.01, seed=seed(rng))
+                    (0.25, 0.075), 0.18, 0.5, 0.01, seed=seed(rng), use='wall')
 
 
 def _shell(rng: Rng, mesh: Mesh, plan: _Plan) -> None:
@@ -142,7 +144,8 @@ def _shell(rng: Rng, mesh: Mesh, plan: _Plan) -> None:
         mesh.quad((0, 0, 0), (w, 0, 0), (0, n, 0), floor)
     else:
         mesh.quad((w, 0, 0), (0, n, 0), (-w, 0, 0), floor)
-    mesh.quad((0, n, h), (w, 0, 0), (0, -n, 0), paint((0.75, 0.75, 0.73), 0.03, seed(rng)))
+    ceiling = paint((0.75, 0.75, 0.73), 0.03, seed(rng), 'ceiling')
+    mesh.quad((0, n, h), (w, 0, 0), (0, -n, 0), ceiling)
     wall, other = _wall(rng), _wall(rng)
     skirting = paint((0.65, 0.63, 0.6)) if rng.random() < 0.6 else f.wood(rng)
     one = int(rng.integers(8))      # one wall has another colour, in half of the rooms
@@ -219,7 +222,7 @@ def _windows(rng: Rng, mesh: Mesh, plan: _Plan, count: int,
         used.append(x)
         part = Mesh()
         view = Material('picture', (0.2, 0.28, 0.2), (0.75, 0.85, 1.0), (width, height), 0.15,
-                        glow=1.4 * day, seed=seed(rng))
+                        glow=1.4 * day, seed=seed(rng), use='view')
         part.quad((-width / 2, -0.005, sill), (width, 0, 0), (0, 0, height), view)
         for a in (-width / 2 - 0.05, -0.025, width / 2):
             part.box((a, -0.05, sill), (a + 0.05, -0.002, sill + height), frame)
