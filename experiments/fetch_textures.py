@@ -64,13 +64,14 @@ PACKAGES = (
     Package('apt', '0ad-data', r'art/textures/terrain/types/.*\.dds$', 'CC-BY-SA-3.0',
             r'public\.zip$'),
 )
-# The first pattern that is found in a name decides.
+# The first pattern that is found in a name decides; panoramas of rooms are no sky.
 USES = (
     ('', r'norm|_nm|_n\.|_nor|spec|gloss|alpha|_sm\.|_gm\.|glow|anim|mask|caustic|water|sea|lava|'
          r'nebula|noise|displace|ao\.|lens|flare|particle|flag|skybox|earth\.|_pls|slime|logo|'
          r'crowd|kiki|sara|tux|nolok|konqi|charact|grating|vent|palm|decal|ghost|chrome|blackness|'
          r'wheel|lightbeam|ocean|corral|glass|shell|fire|candle|mushroom|smoke|gfx|icon|lensdust'),
-    ('sky', r'\.(exr|hdr)'),
+    ('', r'(apartment|hall|lab|lobby|studio|warehouse|workshop|interior)\.exr|racetrack|cottage'),
+    ('sky', r'\.exr'),
     ('picture', r'art_|poster|portrait|books|screen|picture|stkflag|cereal|soda|can\.|traktor|'
                 r'dragon|dashboard|pc_'),
     ('roof', r'roof|thatch'),

@@ -36,6 +36,13 @@ def street(rng: Rng, poses: int) -> Scene:
     _traffic(rng, mesh, half, lane, lanes, parking)
     if rng.random() < 0.5:
         _end(rng, mesh, half)
+    lights, ambient, sky, clouds = daylight(rng)
+    return Scene('outdoor', mesh.arrays, lights, ambient, _walk(rng, half, walk, lane, poses),
+                 haze=float(rng.uniform(0, 0.003)), sky=sky, clouds=clouds, clearance=0.9)
+
+
+def daylight(rng: Rng) -> tuple[list[Light], Color, tuple[Color, Color], float]:
+    """Return lights, ambient light, sky and clouds of a scene: overcast up to a clear day."""
     elevation, azimuth = math.radians(rng.uniform(15, 65)), rng.uniform(0, 2 * math.pi)
     sun = np.array([math.cos(elevation) * math.cos(azimuth),
                     math.cos(elevation) * math.sin(azimuth), math.sin(elevation)])
@@ -45,25 +52,32 @@ def street(rng: Rng, poses: int) -> Scene:
                   (power, 0.94 * power, 0.82 * power), sun=True)
     ambient = 0.9 - 0.35 * bright
     blue = 0.35 * bright
-    return Scene('outdoor', mesh.arrays, [light] if bright > 0.1 else [],
-                 (ambient * (1 - 0.3 * blue), ambient, ambient * (1 + 0.5 * blue)),
-                 _walk(rng, half, walk, lane, poses), haze=float(rng.uniform(0, 0.003)),
-                 sky=((1.3 - 0.2 * blue, 1.35, 1.4), (1.2 - 2.4 * blue, 1.25 - 1.4 * blue, 1.35)),
-                 clouds=float(1 - 0.8 * bright))
+    return ([light] if bright > 0.1 else [],
+            (ambient * (1 - 0.3 * blue), ambient, ambient * (1 + 0.5 * blue)),
+            ((1.3 - 0.2 * blue, 1.35, 1.4), (1.2 - 2.4 * blue, 1.25 - 1.4 * blue, 1.35)),
+            float(1 - 0.8 * bright))
+
+
+def asphalt(rng: Rng) -> Material:
+    """Return the surface of a road."""
+    tone = rng.uniform(0.06, 0.16)
+    return Material('mottled', (tone, tone, tone), (0.8 * tone,) * 3, (6.0, 0.05), 0.15,
+                    seed=seed(rng), use='road')
+
+
+def meadow(rng: Rng) -> Material:
+    """Return grass, or other ground."""
+    return Material('mottled', (0.07, 0.13, 0.03), (0.14, 0.17, 0.06), (4.0, 0.1), 0.25,
+                    seed=seed(rng), use='ground')
 
 
 def _ground(rng: Rng, mesh: Mesh, half: float, walk: float, lane: float, lanes: int) -> None:
-    tone = rng.uniform(0.06, 0.16)
-    asphalt = Material('mottled', (tone, tone, tone), (0.8 * tone,) * 3, (6.0, 0.05), 0.15,
-                       seed=seed(rng), use='road')
-    mesh.quad((-half, -20, 0), (2 * half, 0, 0), (0, LENGTH + 20, 0), asphalt)
+    mesh.quad((-half, -20, 0), (2 * half, 0, 0), (0, LENGTH + 20, 0), asphalt(rng))
     paving = Material('bond', pick(rng, [(0.4, 0.38, 0.36), (0.3, 0.3, 0.3), (0.42, 0.3, 0.24)]),
                       (0.2, 0.2, 0.2), (rng.choice([0.3, 0.5]), 0.3), 0.12, 0.5, 0.01,
                       seed=seed(rng), use='paving')
     curb = paint((0.42, 0.42, 0.4), 0.1, seed(rng))
-    green = Material('mottled', (0.07, 0.13, 0.03), (0.14, 0.17, 0.06), (4.0, 0.1), 0.25,
-                     seed=seed(rng), use='ground')
-    mesh.quad((-300, -20, -0.02), (600, 0, 0), (0, 500, 0), green)
+    mesh.quad((-300, -20, -0.02), (600, 0, 0), (0, 500, 0), meadow(rng))
     for side in (-1, 1):
         a, b = sorted((side * half, side * (half + walk)))
         mesh.box((a, -20, -0.01), (b, LENGTH, 0.13), paving)
