@@ -8,6 +8,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 SAMPLE := zoe_ros/data/sample
+# Test files side by side, the longest first: nearly all tests use one processor.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo check test lint sample bench soak docs clean
 
@@ -17,14 +19,11 @@ help:                     ## list the targets
 demo: $(READY)            ## depth and clouds of the sample bag
 	$(BIN)/zoe run $(SAMPLE) --variant mobile
 
-# Style beside the tests: each keeps one processor busy.
 check: $(READY)           ## style, types and the fast tests, in three minutes
-	@$(BIN)/python -m pytest -q test/test_style.py & style=$$!; \
-	$(BIN)/python -m pytest -m 'not slow and not full' --ignore=test/test_style.py; tests=$$?; \
-	wait $$style && exit $$tests
+	$(PYTEST) -m 'not slow and not full'
 
 test: $(READY)            ## the whole test suite, style and types included
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(READY)            ## style and types only
 	$(BIN)/ruff check .

@@ -18,9 +18,13 @@ import torch
 
 from zoe_ros import DepthEstimator
 
-# Before anything joins DDS: stay on this machine, and out of the way of other runs.
+WORKER = os.environ.get('PYTEST_XDIST_WORKER', '')
+# Before anything joins DDS: stay on this machine, and out of the way of other runs. Each worker of
+# pytest-xdist ('gw0', ...) has a domain of its own, next to that of the process that started it.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 100)))
+os.environ.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(1, 90)))
+if WORKER:
+    os.environ['ROS_DOMAIN_ID'] = str(int(os.environ['ROS_DOMAIN_ID']) + 1 + int(WORKER[2:]))
 
 THREADS = torch.get_num_threads()
 HAS_ROS = find_spec('rclpy') is not None
@@ -31,6 +35,13 @@ def pytest_report_header():
     """Say what is left out, and where DDS meets."""
     return (f'ROS_DOMAIN_ID {os.environ["ROS_DOMAIN_ID"]}' if HAS_ROS else
             'without rclpy (pip install .[ros]): the tests of the node, test/node, are left out')
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Let workers begin with the long files, so that they end at about the same time."""
+    if WORKER:
+        items.sort(key=lambda item: not {'slow', 'full'} & {m.name for m in item.iter_markers()})
 
 
 @pytest.hookimpl(tryfirst=True)

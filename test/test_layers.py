@@ -28,7 +28,7 @@ LAYERS = [
     ['bag', 'results', 'cloud_picture'],
     ['picture'],
     ['datasets.'],
-    ['world.'],
+    ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],
     ['run', 'evaluate', 'benchmark'],
     ['training.'],

@@ -218,13 +218,13 @@ class BagReader:
                 raise BagError(f'{self._path} has no images on {topic}; it has '
                                f'{_listing(topics)}')
             return topic
-        photographs = sorted(name for name in topics if not self._is_depth(name))
-        if len(photographs) > 1:
-            raise SeveralTopicsError(self._path, photographs)
-        if not photographs:
-            raise BagError(f'{self._path} has no photographs to work on; it has '
+        colored = sorted(name for name in topics if not self._is_depth(name))
+        if len(colored) > 1:
+            raise SeveralTopicsError(self._path, colored)
+        if not colored:
+            raise BagError(f'{self._path} has no images to work on; it has '
                            f'{_listing(topics)} with depth')
-        return photographs[0]
+        return colored[0]
 
     def _refuse_without_images(self, topic: str | None) -> None:
         channels = self._recording.channels
@@ -236,11 +236,11 @@ class BagReader:
         others = _listing({
             channel.topic + ('' if channel.encoding == 'cdr' else f' ({channel.encoding})')
             for channel in channels if channel.count}) or 'nothing'
-        what = 'photographs to work on' if topic is None else f'images on {topic}'
+        what = 'images to work on' if topic is None else f'images on {topic}'
         raise BagError(f'{self._path} has no {what}: no images at all; it has {others}')
 
     def _is_depth(self, topic: str) -> bool:
-        """Look at the first message: an RGB-D bag has one photograph topic, not two."""
+        """Look at the first message: an RGB-D bag has one topic of color images, not two."""
         first = self._first(topic)
         return first is not None and is_depth(first)
 

@@ -102,11 +102,14 @@ def _parser() -> argparse.ArgumentParser:
 
     data: dict[str, Any] = {
         'metavar': 'DATA', 'nargs': '+',
-        'help': 'folder of a dataset or of zoe world, or an RGB-D bag'}
+        'help': 'folder of a dataset or of zoe world, RGB-D folder or folder of such folders, or '
+                'RGB-D bag'}
     command = commands.add_parser(
         'eval', help='metrics of a model on data with known depth',
         description='Compute REL, RMSE, log10, SILog, deltas and the accuracy of the router with '
-                    'the protocol of each dataset, and draw pictures.')
+                    'the protocol of each dataset, and draw pictures. For RGB-D folders also '
+                    'REL after scaling by medians, REL after alignment in disparity and the '
+                    'rank correlation, for each source and group, beside baselines.')
     command.set_defaults(command=_eval)
     command.add_argument('data', **data)
     _add_settings(command, EvalSettings)
@@ -149,7 +152,7 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
         choices = item.metadata['choices']
         if isinstance(item.default, tuple):
             command.add_argument(flag, dest=item.name, help=text, default=item.default, nargs='+',
-                                 metavar='DATA')
+                                 metavar=item.metadata['metavar'])
             continue
         command.add_argument(
             flag, dest=item.name, type=type(item.default), default=item.default,

@@ -2,27 +2,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from zoe_ros.colormap import colorize, INK, PAPER
-from zoe_ros.datasets import Dataset, DatasetError, Sample
+from zoe_ros.baselines import measure_baselines
+from zoe_ros.datasets import Dataset, DatasetError
+from zoe_ros.datasets.folders import RgbdFolder
 from zoe_ros.datasets.open import open_datasets
+from zoe_ros.evaluation_picture import draw, Row
 from zoe_ros.inference.engine import DepthEstimator, DepthPrediction
-from zoe_ros.metrics import depth_metrics, mean_metrics, METRICS, relative_improvement
+from zoe_ros.metrics import (
+    depth_metrics,
+    mean_metrics,
+    METRICS,
+    relative_improvement,
+    SHAPE_METRICS,
+    shape_metrics,
+)
 from zoe_ros.results import link_latest, new_folder
 from zoe_ros.settings import EvalSettings
 
 ROUTING = 'router accuracy'
 TABLE = 'evaluation.json'
+MODEL = 'model'     # the name of the model beside those of the baselines
+# Columns of the table of sources: heading -> metric.
+_COLUMNS = {'REL': 'REL', 'delta1': 'delta1', 'scaled': 'REL scaled', 'aligned': 'REL aligned',
+            'rank': 'Spearman', 'router': ROUTING}
 _SHOWN = 6          # number of samples in the picture of a dataset
-_WORST = 0.3        # relative error at the end of the scale of the pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +42,22 @@ class Evaluation:
     The metrics of a dataset.
 
     :param figures: the means of ``METRICS`` over the images, and the fraction of images that the
-        router sent to the head of their domain, if the model has a router.
+        router sent to the head of their domain, if the model has a router; of an RGB-D folder
+        also the means of ``SHAPE_METRICS``.
     :param rows: the metrics of each image, with the name of the image.
-    :param pictures: (sample, prediction) of some images, spread over the dataset.
+    :param pictures: some images, spread over the dataset; the worst and the median image of an
+        RGB-D folder.
+    :param group: of an RGB-D folder.
+    :param baselines: name of a baseline -> its figures.
     """
 
     dataset: str
     domain: str
     figures: dict[str, float]
     rows: list[dict[str, Any]]
-    pictures: list[tuple[Sample, np.ndarray]]
+    pictures: list[Row]
+    group: str = ''
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def run_evaluation(settings: EvalSettings) -> Path:
@@ -54,8 +71,13 @@ def run_evaluation(settings: EvalSettings) -> Path:
     estimator = DepthEstimator.load(
         settings.variant, settings.weights or None, settings.device, settings.precision,
         settings.aspect, flip=settings.flip, router=settings.router)
-    results = [evaluate(estimator, dataset, progress=True) for dataset in datasets]
+    baselines = measure_baselines([data for data in datasets if isinstance(data, RgbdFolder)])
+    results = [replace(evaluate(estimator, dataset, progress=True,
+                                intrinsics=settings.intrinsics),
+                       baselines=baselines.get(dataset.name, {})) for dataset in datasets]
     text = table(results, reference)
+    if baselines:
+        text += '\n\n' + source_table(results)
     folder = new_folder(Path(settings.output))
     taken = replace(settings, variant=estimator.model.config.variant,
                     precision=estimator.precision)
@@ -65,39 +87,60 @@ def run_evaluation(settings: EvalSettings) -> Path:
     return folder
 
 
-def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False) -> Evaluation:
+def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False,
+             intrinsics: bool = True) -> Evaluation:
     """
     Compare predictions with the true depth of a dataset, each image at the size of its depth.
 
-    Predictions are clamped to the range of the dataset's protocol; only true depths within the
-    range and the crop of the protocol count.
+    The dataset's protocol says which pixels count, and whether predictions are clamped.
 
+    :param intrinsics: give the estimator the camera of each image.
     :raises DatasetError: no image has such depth.
     """
-    protocol = dataset.protocol
+    protocol, folder = dataset.protocol, isinstance(dataset, RgbdFolder)
     rows: list[dict[str, Any]] = []
-    pictures = []
-    shown = set(np.linspace(0, len(dataset) - 1, _SHOWN).astype(int).tolist())
+    counted, pictures = [], []
+    shown = set() if folder else set(
+        np.linspace(0, len(dataset) - 1, _SHOWN).astype(int).tolist())
+    far = {'indoor': 10.0, 'outdoor': 80.0}[dataset.domain]
     for index in tqdm(range(len(dataset)), desc=dataset.name, disable=not progress, unit='image'):
         sample = dataset[index]
-        prediction = estimator.predict(sample.image)
-        valid = sample.valid & protocol.mask(sample.depth)
+        prediction = estimator.predict(sample.image, sample.camera if intrinsics else None)
         if index in shown:
-            pictures.append((sample, prediction.depth))
-        if not valid.any():
+            pictures.append(Row(sample, prediction.depth, 0.5, far, sample.name))
+        where = protocol.pick(sample.depth)
+        if not where.size:
             continue
-        # Invalid predictions count as wrong, not as missing.
-        depth = np.nan_to_num(prediction.depth[valid], nan=protocol.min_depth)
-        depth = depth.clip(protocol.min_depth, protocol.max_depth)
-        rows.append({'name': sample.name, **depth_metrics(depth, sample.depth[valid]),
+        depth = protocol.clamp(prediction.depth.ravel()[where])
+        truth = sample.depth.ravel()[where]
+        rows.append({'name': sample.name, **depth_metrics(depth, truth),
+                     **(shape_metrics(depth, truth) if folder else {}),
                      **_routing(estimator, prediction, sample.domain)})
+        counted.append(index)
     if not rows:
         raise DatasetError(f'{dataset.name}: no image has depth between {protocol.min_depth:g} '
                            f'and {protocol.max_depth:g} m within the crop of its protocol')
-    figures = mean_metrics(rows)
-    if ROUTING in rows[0]:
-        figures[ROUTING] = float(np.mean([row[ROUTING] for row in rows]))
-    return Evaluation(dataset.name, dataset.domain, figures, rows, pictures)
+    names = [name for name in (*METRICS, *SHAPE_METRICS, ROUTING) if name in rows[0]]
+    figures, group = mean_metrics(rows, names), ''
+    if isinstance(dataset, RgbdFolder):
+        group = dataset.group
+        pictures = _extremes(estimator, dataset, counted, rows, intrinsics)
+    return Evaluation(dataset.name, dataset.domain, figures, rows, pictures, group)
+
+
+def _extremes(estimator: DepthEstimator, dataset: RgbdFolder, counted: Sequence[int],
+              rows: Sequence[dict[str, Any]], intrinsics: bool) -> list[Row]:
+    """Return the image with the worst and the one with the median REL, each on its own scale."""
+    order = np.argsort([row['REL'] for row in rows])
+    chosen = []
+    for title, place in (('worst', order[-1]), ('median', order[(len(order) - 1) // 2])):
+        sample = dataset[counted[place]]
+        prediction = estimator.predict(sample.image, sample.camera if intrinsics else None)
+        ends = [np.nanpercentile(depth, (2, 98)) for depth in (sample.depth, prediction.depth)]
+        chosen.append(Row(
+            sample, prediction.depth, float(np.min(ends)), float(np.max(ends)),
+            f'{title}: {sample.name}, REL {rows[place]["REL"]:.2f}, {prediction.head} head'))
+    return chosen
 
 
 def _routing(estimator: DepthEstimator, prediction: DepthPrediction,
@@ -112,10 +155,11 @@ def write_results(results: Sequence[Evaluation], settings: dict[str, Any], folde
     """Write the metrics, also of each image, as JSON, and a picture for each dataset."""
     content = {'settings': settings, 'results': [
         {'dataset': result.dataset, 'domain': result.domain, 'figures': result.figures,
-         'images': result.rows} for result in results]}
+         **({'group': result.group, 'baselines': result.baselines} if result.group else {}),
+         'images': result.rows} for result in results], 'groups': group_figures(results)}
     (folder / TABLE).write_text(json.dumps(content, indent=1) + '\n')
     for result in results:
-        picture(result).save(folder / f'{result.dataset.replace("/", "_")}.png')
+        draw(result.pictures).save(folder / f'{result.dataset.replace("/", "_")}.png')
 
 
 def table(results: Sequence[Evaluation], reference: Path | None = None) -> str:
@@ -141,6 +185,47 @@ def table(results: Sequence[Evaluation], reference: Path | None = None) -> str:
     return '\n'.join(lines)
 
 
+def group_figures(results: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, float]]]:
+    """
+    Return the figures of the model and of the baselines for each group of RGB-D folders.
+
+    Each source has the same weight, except in the router's accuracy: each image counts there.
+
+    :return: group -> ``MODEL`` or name of a baseline -> figures.
+    """
+    groups: dict[str, dict[str, dict[str, float]]] = {}
+    for group in dict.fromkeys(result.group for result in results if result.group):
+        inside = [result for result in results if result.group == group]
+        ways = [{MODEL: result.figures, **result.baselines} for result in inside]
+        groups[group] = {
+            way: mean_metrics([figures[way] for figures in ways if way in figures],
+                              (*METRICS, *SHAPE_METRICS))
+            for way in dict.fromkeys(name for figures in ways for name in figures)}
+        routed = [row[ROUTING] for result in inside for row in result.rows if ROUTING in row]
+        if routed:
+            groups[group][MODEL][ROUTING] = float(np.mean(routed))
+    return groups
+
+
+def source_table(results: Sequence[Evaluation]) -> str:
+    """Return the figures of RGB-D folders beside the baselines: sources, then their groups."""
+    sources = [result for result in results if result.group]
+    blocks = [(result.dataset, len(result.rows), {MODEL: result.figures, **result.baselines})
+              for result in sources]
+    for group, ways in group_figures(sources).items():
+        count = sum(len(result.rows) for result in sources if result.group == group)
+        blocks.append((f'group {group}', count, ways))
+    width = max(len('source'), *(len(name) for name, _, _ in blocks))
+    lines = [f'{"source":{width}} images          ' + ' '.join(f'{key:>7}' for key in _COLUMNS)]
+    for name, count, ways in blocks:
+        for way, figures in ways.items():
+            cells = ' '.join(f'{figures[key]:7.3f}' if key in figures else f'{"-":>7}'
+                             for key in _COLUMNS.values())
+            start = f'{name:{width}} {count:6}' if way == MODEL else ' ' * (width + 7)
+            lines.append(f'{start} {way:8} {cells}')
+    return '\n'.join(lines)
+
+
 def _read(path: Path, datasets: list[str]) -> dict[str, dict[str, float]]:
     try:
         results = {r['dataset']: r['figures'] for r in json.loads(path.read_text())['results']}
@@ -151,31 +236,3 @@ def _read(path: Path, datasets: list[str]) -> dict[str, dict[str, float]]:
         raise ValueError(f'{path} holds no metrics of {", ".join(missing)}, only of '
                          f'{", ".join(results)}')
     return results
-
-
-def picture(result: Evaluation) -> Image.Image:
-    """Draw image, truth, prediction and relative error of some samples, on shared scales."""
-    far = {'indoor': 10.0, 'outdoor': 80.0}[result.domain]
-    height, width, gap, top = 150, 200, 6, 22
-    sheet = Image.new('RGB', (4 * (width + gap) + gap,
-                              top + len(result.pictures) * (height + gap) + gap), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    for column, title in enumerate((
-            'image', f'truth, 0.5 ... {far:g} m', 'prediction',
-            f'error / truth, 0 ... {_WORST:.0%}')):
-        draw.text((gap + column * (width + gap), 5), title, INK, font)
-    for row, (sample, depth) in enumerate(result.pictures):
-        error = np.abs(depth - sample.depth) / sample.depth
-        for column, pixels in enumerate((
-                sample.image, colorize(sample.depth, 0.5, far), colorize(depth, 0.5, far),
-                _grey(error / _WORST))):
-            tile = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-            sheet.paste(tile, (gap + column * (width + gap), top + row * (height + gap)))
-    return sheet
-
-
-def _grey(values: np.ndarray) -> np.ndarray:
-    """Return (h, w, 3) uint8, white at 0 and black at 1; grey-blue for NaN."""
-    shade = (255 * (1 - np.clip(np.nan_to_num(values), 0, 1))).astype(np.uint8)
-    return np.where(np.isfinite(values)[..., None], shade[..., None],
-                    np.array((190, 200, 215), np.uint8))

@@ -53,7 +53,7 @@ class MessageError(ValueError):
 
 def decode_image(message: Any) -> np.ndarray:
     """
-    Return the photograph in a sensor_msgs/Image or CompressedImage.
+    Return the color image in a sensor_msgs/Image or CompressedImage.
 
     :return: (height, width, 3) uint8 RGB.
     :raises MessageError: it is damaged, empty, or of an encoding that is not known.
@@ -113,7 +113,7 @@ def _decode_raw(message: Any) -> np.ndarray:
         return packed_yuv_to_rgb(_pixel_rows(message, data, 2), encoding)
     if encoding in SEMIPLANAR_YUV:
         return _decode_semiplanar(message, data)
-    kind = ' (a depth image, not a photograph)' if encoding in _DEPTHS else ''
+    kind = ' (a depth image)' if encoding in _DEPTHS else ''
     raise MessageError('encoding', f"encoding '{encoding}'{kind} is not one of "
                                    f'{", ".join(IMAGE_ENCODINGS)}')
 

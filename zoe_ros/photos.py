@@ -1,7 +1,8 @@
-"""Photographs from disk: the files of a folder that are some, and their pixels upright."""
+"""Image files: those of a folder, their pixels turned upright, and the camera in their EXIF."""
 from __future__ import annotations
 
 from collections import Counter
+import math
 from pathlib import Path
 import re
 import warnings
@@ -9,13 +10,18 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from zoe_ros.camera import Camera
 from zoe_ros.errors import first_line
 from zoe_ros.images import photo_to_rgb
 
-# Formats of photographs, by Pillow's names. Which of them are read depends on how Pillow was made.
+# Image formats, by Pillow's names. Which of them are read depends on how Pillow was made.
 _FORMATS = ('AVIF', 'BMP', 'DIB', 'GIF', 'HEIF', 'JPEG', 'JPEG2000', 'MPO', 'PNG', 'PPM', 'TGA',
             'TIFF', 'WEBP')
-# The EXIF tag of a photograph's orientation, and how each value is turned upright.
+# The tags of EXIF's own directory, and of the focal length [mm] on film of 36 mm x 24 mm.
+_EXIF, _FOCAL_LENGTH = 0x8769, 0xA405
+_FILM_DIAGONAL = math.hypot(36, 24)
+_FOCALS = (5, 2000)
+# The EXIF tag of an image's orientation, and how each value is turned upright.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -25,7 +31,7 @@ _UPRIGHT = {
 
 def find_photos(folder: Path) -> tuple[list[Path], str]:
     """
-    Return the photographs in a folder, and a sentence on what else is there, or nothing.
+    Return the images in a folder, and a sentence on what else is there, or nothing.
 
     Hidden files and folders in it do not count.
     """
@@ -38,13 +44,13 @@ def find_photos(folder: Path) -> tuple[list[Path], str]:
     others = Counter(path.suffix.lower() or 'without a suffix' for path in files
                      if path.suffix.lower() not in suffixes)
     listed = ', '.join(f'{count} {suffix}' for suffix, count in sorted(others.items()))
-    return photos, f'left out: {listed} (not read here: convert photographs to JPEG)' if (
+    return photos, f'left out: {listed} (not read here: convert images to JPEG)' if (
         listed) else ''
 
 
 def read_photo(path: Path) -> np.ndarray:
     """
-    Read a photograph, turned upright as its camera noted.
+    Read an image, turned upright as its camera noted.
 
     :return: (height, width, 3) uint8 RGB.
     :raises ValueError: it is no picture, too large, or damaged.
@@ -58,7 +64,7 @@ def read_photo(path: Path) -> np.ndarray:
                 turn = _UPRIGHT.get(_orientation(picture) or 0)
                 return photo_to_rgb(picture if turn is None else picture.transpose(turn))
     except UnidentifiedImageError:
-        raise ValueError(f'{path} is no picture that can be read: convert photographs to JPEG or '
+        raise ValueError(f'{path} is no picture that can be read: convert images to JPEG or '
                          'PNG') from None
     except Image.DecompressionBombError as error:
         pixels = re.search(r'\d+', str(error))
@@ -68,6 +74,25 @@ def read_photo(path: Path) -> np.ndarray:
                          'a million') from None
     except Exception as error:  # decoders let errors of every kind through
         raise ValueError(f'{path} is damaged ({first_line(error)})') from None
+
+
+def photo_camera(path: Path, size: tuple[int, int]) -> Camera | None:
+    """
+    Return the camera of an image file by its EXIF focal length, or None where there is none.
+
+    :param size: (height, width) of the image [px].
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter('ignore')
+            focal = float(picture.getexif().get_ifd(_EXIF)[_FOCAL_LENGTH])
+        height, width = size
+        pixels = focal / _FILM_DIAGONAL * math.hypot(height, width)
+        # EXIF writes 0 for unknown; what no lens has, another program has written.
+        return Camera(width, height, pixels, pixels, (width - 1) / 2, (height - 1) / 2) if (
+            _FOCALS[0] <= focal <= _FOCALS[1]) else None
+    except Exception:   # damaged notes of every kind
+        return None
 
 
 def _orientation(picture: Image.Image) -> int | None:

@@ -159,9 +159,10 @@ class Pipeline:
         with clock('images'):
             info = self._infos.find(header)
             tables, no_cloud = self._find_tables(info, image)
-            factor = self._focal_factor(prepared, net, tables)
-            remarks = self._remarks.about(header, info, no_cloud, factor, settings)
-            scale = settings.depth_scale * (factor if settings.focal_correction else 1.0)
+            factor = self._focal_factor(
+                prepared, net, None if tables is None else tables.camera)
+            remarks = self._remarks.about(header, info, no_cloud, factor, settings, self._config)
+            scale = self._scale(factor, settings)
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
         found = self._to_camera(prepared, net, scale, unprojection)
@@ -177,11 +178,13 @@ class Pipeline:
         return Frame(image, found.depth, net.head, net.head_probabilities, messages,
                      None if tables is None else tables.camera, no_cloud, remarks, clock.seconds)
 
-    def predict_image(self, image: np.ndarray) -> tuple[np.ndarray, str]:
+    def predict_image(self, image: np.ndarray,
+                      camera: Camera | None = None) -> tuple[np.ndarray, str]:
         """
         Estimate the depth of an image that belongs to no video.
 
         :param image: (height, width, 3) uint8 RGB.
+        :param camera: for the correction by its focal length; None if unknown.
         :return: (height, width) depth [m], and the head.
         :raises MessageError: the image cannot be used.
         """
@@ -190,7 +193,8 @@ class Pipeline:
         prepared = Prepared(
             None, image, None, image, self._chooser(0.0, settings), settings, (), Clock())
         net = infer_together(self._estimator, [prepared])[0]
-        return self._to_camera(prepared, net, settings.depth_scale, None).depth, net.head
+        scale = self._scale(self._focal_factor(prepared, net, camera), settings)
+        return self._to_camera(prepared, net, scale, None).depth, net.head
 
     def _to_camera(self, prepared: Prepared, net: NetworkDepth, scale: float,
                    unprojection: Unprojection | None) -> CameraDepth:
@@ -227,13 +231,18 @@ class Pipeline:
             time_constant=settings.router_time_constant)
 
     def _focal_factor(self, prepared: Prepared, net: NetworkDepth,
-                      tables: CameraTables | None) -> float:
+                      camera: Camera | None) -> float:
         """Return the factor on depth for the lens of the camera; 1 where it is unknown."""
         # The view of the training camera has the training camera's focal length.
-        if tables is None or prepared.view is not None:
+        if camera is None or prepared.view is not None:
             return 1.0
         return focal_factor(
-            tables.camera, net.plan, self._config.head(net.head), self._config.image_size)
+            camera, net.plan, self._config.head(net.head), self._config.image_size)
+
+    def _scale(self, factor: float, settings: FrameSettings) -> float:
+        """Return the factor on depth of the network, of which ``factor`` is that of the lens."""
+        corrected = settings.focal_correction or self._config.canonical_focal
+        return settings.depth_scale * (factor if corrected else 1.0)
 
 
 def infer_together(estimator: DepthEstimator, prepared: Sequence[Prepared]) -> list[NetworkDepth]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from zoe_ros.messages import frame_name
+from zoe_ros.model.config import ZoeConfig
 from zoe_ros.settings import FrameSettings
 
 # Focal lengths that differ by less than this share are as good as equal.
@@ -19,7 +20,7 @@ class Remarks:
         self._said: set[str] = set()
 
     def about(self, header: Any, info: Any | None, no_camera: str, focal_factor: float,
-              settings: FrameSettings) -> tuple[str, ...]:
+              settings: FrameSettings, config: ZoeConfig) -> tuple[str, ...]:
         """
         Return what is to be said for the first time.
 
@@ -28,14 +29,14 @@ class Remarks:
         :param no_camera: why the image has no usable CameraInfo, or empty.
         :param focal_factor: see :func:`.training_camera.focal_factor`; 1 without a camera.
         """
-        found = dict(_all_about(header, info, no_camera, focal_factor, settings))
+        found = dict(_all_about(header, info, no_camera, focal_factor, settings, config))
         new = [kind for kind in found if kind not in self._said]
         self._said.update(new)
         return tuple(found[kind] for kind in new)
 
 
 def _all_about(header: Any, info: Any | None, no_camera: str, focal_factor: float,
-               settings: FrameSettings) -> Iterator[tuple[str, str]]:
+               settings: FrameSettings, config: ZoeConfig) -> Iterator[tuple[str, str]]:
     """Give the kind and the text of each remark."""
     if info is not None and frame_name(info.header) != frame_name(header):
         yield 'frame', (f"CameraInfo has frame '{info.header.frame_id}', the images have "
@@ -43,11 +44,20 @@ def _all_about(header: Any, info: Any | None, no_camera: str, focal_factor: floa
                         'the image')
     if no_camera and settings.focal_correction:
         yield 'focal_correction', f'no focal correction: {no_camera}'
+    if no_camera and config.canonical_focal:
+        yield 'canonical_focal', only_for_training_cameras(config, no_camera)
     if no_camera and settings.camera_view == 'training':
         yield 'camera_view', f"camera_view 'training' has no effect: {no_camera}"
     if (abs(focal_factor - 1) > _FOCAL_TOLERANCE and not settings.focal_correction
-            and settings.camera_view != 'training'):
+            and settings.camera_view != 'training' and not config.canonical_focal):
         yield 'focal_factor', (
             f'the focal length of this camera is {focal_factor:.2f} times that of the training '
             'camera, and depth may be wrong by this factor: parameter focal_correction corrects '
             'it, or camera_view')
+
+
+def only_for_training_cameras(config: ZoeConfig, reason: str) -> str:
+    """Return the warning that a model which needs the focal length does not know it."""
+    views = ', '.join(f'{head.field_of_view:.0f} degrees ({head.name})'
+                      for head in config.metric.heads)
+    return f'depth is in metres for a horizontal field of view of {views} only: {reason}'

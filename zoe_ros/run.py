@@ -1,4 +1,4 @@
-"""``zoe run``: a photograph, a folder of them or a bag in; a folder of results out."""
+"""``zoe run``: an image, a folder of images or a bag in; a folder of results out."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -21,10 +21,12 @@ from zoe_ros.files import whole_file
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.messages import CameraInfoBuffer, is_rectified
+from zoe_ros.model.config import ZoeConfig
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
-from zoe_ros.photos import find_photos, read_photo
+from zoe_ros.photos import find_photos, photo_camera, read_photo
 from zoe_ros.picture import RunPicture, View
 from zoe_ros.pipeline import Pipeline
+from zoe_ros.remarks import only_for_training_cameras
 from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
@@ -44,7 +46,7 @@ def run(settings: RunSettings) -> Path:
     """
     data = Path(settings.data).expanduser()
     if not data.exists():
-        raise FileNotFoundError(f'nothing at {data}: give a photograph, a folder of them, or a '
+        raise FileNotFoundError(f'nothing at {data}: give an image, a folder of images, or a '
                                 'rosbag2 (its folder, an .mcap or a .db3 file)')
     return _run_bag(data, settings) if is_bag(data) else _run_photos(data, settings)
 
@@ -90,35 +92,50 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
         photos, others = find_photos(path)
         if not photos:
             raise ValueError(f'{path} is neither a bag (no metadata.yaml, .mcap or .db3) nor a '
-                             'folder of photographs' + (f'; {others}' if others else ''))
-        log.info('%s is a folder of %d photographs', path, len(photos))
+                             'folder of images' + (f'; {others}' if others else ''))
+        log.info('%s is a folder of %d images', path, len(photos))
         if others:
             log.warning('%s', others)
     else:
         photos = [path]
         read_photo(path)    # fail before the model is loaded
-        log.info('%s is a photograph', path)
+        log.info('%s is an image', path)
     for option in _idle_options(settings):
         log.warning('%s', option)
     estimator, settings = _load(settings)
     pipeline = Pipeline(estimator, BAG_TYPES, settings, CameraInfoBuffer(), rectified=False)
     folder = new_folder(Path(settings.output))
+    unknown: list[Path] = []
     with _reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
             start = perf_counter()
             try:
                 image = read_photo(photo)
-                depth, head = pipeline.predict_image(image)
+                camera = photo_camera(photo, image.shape[:2])
+                depth, head = pipeline.predict_image(image, camera)
             except ValueError as error:
                 report.drop('corrupt', f'dropped: {error}')
                 continue
+            if camera is None:
+                unknown.append(photo)
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
             with whole_file(folder / f'{photo.name}.depth.npy') as part:
                 array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
                 np.save(array, depth)
                 part.write_bytes(array.getbuffer())
             report.add(View(image, depth), head, perf_counter() - start)
+    if unknown:
+        _warn_of_unknown_focal(unknown, settings, estimator.model.config)
     return folder
+
+
+def _warn_of_unknown_focal(photos: list[Path], settings: RunSettings, config: ZoeConfig) -> None:
+    """Tell of which image files the focal length is not known, where that matters."""
+    no_focal = f'no focal length in the EXIF of {len(photos)} image(s), the first is {photos[0]}'
+    if config.canonical_focal:
+        log.warning('%s', only_for_training_cameras(config, no_focal))
+    elif settings.focal_correction:
+        log.warning('no focal correction: %s', no_focal)
 
 
 def _load(settings: RunSettings) -> tuple[DepthEstimator, RunSettings]:
@@ -142,14 +159,12 @@ def _without_info(others: list[str]) -> str:
 
 
 def _idle_options(settings: RunSettings) -> list[str]:
-    """Tell which options can do nothing for photographs."""
+    """Tell which options can do nothing for images."""
     options = []
-    if settings.focal_correction:
-        options.append('no focal correction: photographs have no CameraInfo')
     if settings.camera_view == 'training':
-        options.append("camera_view 'training' changes nothing: photographs have no CameraInfo")
+        options.append("camera_view 'training' changes nothing: image files have no CameraInfo")
     if settings.topic:
-        options.append(f'topic {settings.topic} is not used: photographs have no topics')
+        options.append(f'topic {settings.topic} is not used: image files have no topics')
     return options
 
 

@@ -16,7 +16,7 @@ ROUTERS = ('auto', 'indoor', 'outdoor')
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
             high: float | None = None, runtime: bool = False, live: bool = False,
-            flag: str = '') -> Any:
+            flag: str = '', metavar: str = '') -> Any:
     """
     Describe a field of a dataclass of settings.
 
@@ -26,10 +26,11 @@ def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float |
     :param runtime: the node accepts a new value while it runs.
     :param live: the setting concerns the node only, not ``zoe run``.
     :param flag: command-line flag, where it differs from the field name.
+    :param metavar: name of each value of a list in the help.
     """
     return field(default=default, metadata={
         'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime,
-        'live': live, 'flag': flag})
+        'live': live, 'flag': flag, 'metavar': metavar})
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,9 @@ class EvalSettings(DataSettings, ModelSettings):
         choices=ROUTERS)
     flip: bool = setting(
         True, 'Average with the depth of the mirrored image, as the published evaluation does.')
+    intrinsics: bool = setting(
+        True, "Give the camera of each image to a model that needs its focal length (the model's "
+              'canonical_focal). False: as on an image file without CameraInfo.')
     against: str = setting(
         '', 'The evaluation.json of another run; adds the mean relative improvement (mRI) over '
             'that run.')

@@ -118,7 +118,7 @@ def test_rgbd_bag_has_one_photograph_topic(tmp_path, encoding):
 
 def test_a_bag_of_depth_images_has_no_photographs(tmp_path):
     text = refused(bags.write_bag(tmp_path / 'bag', [('/depth/image', depth_image())]))
-    assert 'no photographs' in text and '/depth/image' in text
+    assert 'no images' in text and '/depth/image' in text
 
 
 @pytest.mark.parametrize('image, infos, expected', [
@@ -203,7 +203,7 @@ def test_the_storage_file_is_gone(bag_path):
 @pytest.mark.parametrize('storage', STORAGES)
 def test_bag_without_messages(tmp_path, storage):
     path = bags.write_bag(tmp_path / 'bag', [], storage)
-    assert 'no photographs' in refused(path) and 'nothing' in refused(path)
+    assert 'no images' in refused(path) and 'nothing' in refused(path)
     assert 'no images at all' in refused(path, RAW)
 
 
@@ -225,7 +225,7 @@ def test_topic_that_was_announced_but_never_used(tmp_path):
 def test_bag_without_images(tmp_path, storage):
     path = bags.write_bag(tmp_path / 'bag', [(INFO, bags.ROSBAGS.info(4, 4))], storage)
     text = refused(path)
-    assert 'no photographs' in text and INFO in text
+    assert 'no images' in text and INFO in text
 
 
 def test_damage_in_the_middle_comes_after_all_good_images(tmp_path):

@@ -111,7 +111,7 @@ def test_a_bag_of_another_encoding_says_which(tmp_path):
         raw_mcap.schema(1, 'foxglove.CompressedImage', 'protobuf'),
         raw_mcap.channel(1, 1, '/eye', 'protobuf'), raw_mcap.message(1, bags.START, b'1'),
         raw_mcap.end())
-    with pytest.raises(BagError, match=r'no photographs to work on.* it has /eye \(protobuf\)'):
+    with pytest.raises(BagError, match=r'no images to work on.* it has /eye \(protobuf\)'):
         BagReader(path)
 
 
@@ -376,5 +376,5 @@ def test_the_colour_topic_of_an_rgbd_bag_whose_depth_is_a_picture(tmp_path, form
     with BagReader(path) as bag:
         assert bag.topic == '/c/color/image_raw/compressed'
     path = bags.write_bag(tmp_path / 'depth', [('/c/depth/image_raw/compressed', depth)])
-    with pytest.raises(BagError, match='no photographs to work on'):
+    with pytest.raises(BagError, match='no images to work on'):
         BagReader(path)

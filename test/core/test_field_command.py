@@ -7,6 +7,7 @@ import sys
 
 import bags
 import numpy as np
+from PIL import Image
 import pytest
 import raw_mcap
 from runs import DEPTH, INFO, POINTS, ROOT, SINGLE
@@ -103,7 +104,8 @@ def test_a_folder_of_photographs_names_what_is_left_out(zoe, refused, tmp_path):
 
 
 @pytest.mark.parametrize('options, said', [
-    (['--focal-correction'], 'no focal correction: photographs have no CameraInfo'),
+    (['--focal-correction'], 'no focal correction: no focal length in the EXIF of 2 image(s), the '
+                             'first is '),
     (['--camera-view', 'training'], "camera_view 'training' changes nothing"),
     (['--topic', '/eye'], 'topic /eye is not used'), ([], None)])
 def test_options_that_do_nothing_for_photographs(zoe, tmp_path, options, said):
@@ -117,6 +119,22 @@ def test_options_that_do_nothing_for_photographs(zoe, tmp_path, options, said):
         assert ran.out.count(said) == 1
     else:
         assert 'no CameraInfo' not in ran.out and 'not used' not in ran.out
+
+
+def test_the_focal_length_of_an_image_file_corrects_depth(zoe, tmp_path):
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 26
+    Image.fromarray(bags.picture(48, 64)).save(folder / 'a.jpg', exif=exif, quality=100)
+    found = [zoe(folder, '--router', 'indoor', *options, to=tmp_path / name)
+             for name, options in (('plain', ()), ('corrected', ('--focal-correction',)))]
+    plain, corrected = (np.load(run.folder / 'a.jpg.depth.npy') for run in found)
+    # The tiny model's indoor camera has 0.8 widths and 1.1 heights.
+    focal = 26 * 80 / np.hypot(36, 24)
+    factor = np.sqrt(focal / 64 * focal / 48 / (0.8 * 1.1))
+    np.testing.assert_allclose(corrected, factor * plain, rtol=1e-4)
+    assert 'no focal' not in found[1].out
 
 
 def test_options_that_do_nothing_for_a_bag_without_camera_info(zoe, tmp_path):
@@ -235,7 +253,7 @@ def test_names_of_letters_that_the_terminal_does_not_know(tmp_path, tiny_weights
     code, out, err = finished(command(tiny_weights, path, '--output', output,
                                       PYTHONIOENCODING=encoding))
     assert (code, err) == (0, '')
-    assert 'is a photograph' in out and 'results in' in out
+    assert 'is an image' in out and 'results in' in out
     assert (output / 'latest' / f'{path.name}.depth.npy').is_file()
 
 

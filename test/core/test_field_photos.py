@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from zoe_ros.photos import find_photos, read_photo
+from zoe_ros.photos import find_photos, photo_camera, read_photo
 
 # Where the first row and column of the stored picture are seen: rows and columns of the picture
 # swapped, rows from below, columns from the right (EXIF 2.3, tag 0x0112).
@@ -136,6 +136,44 @@ def test_a_cut_picture_is_damaged_whatever_its_decoder_raises(tmp_path, form):
             assert image.shape == (64, 64, 3)       # some decoders make do with less
 
 
+def with_focal_length(path, focal, orientation=1):
+    """Save an image of 48 x 64 pixels with a focal length [mm of 35 mm film]."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif.get_ifd(0x8769)[0xA405] = focal
+    Image.fromarray(bags.picture(48, 64)).save(path, 'JPEG', exif=exif)
+    return path
+
+
+@pytest.mark.parametrize('orientation, size', [(1, (48, 64)), (6, (64, 48))])
+def test_the_focal_length_of_exif(tmp_path, orientation, size):
+    path = with_focal_length(tmp_path / 'a.jpg', 26, orientation)
+    height, width = read_photo(path).shape[:2]
+    assert (height, width) == size
+    camera = photo_camera(path, size)
+    # The diagonal of film is 43.27 mm, that of the image 80 pixels.
+    assert camera.fx == camera.fy == pytest.approx(26 * 80 / 43.2666, rel=1e-5)
+    assert (camera.cx, camera.cy) == ((width - 1) / 2, (height - 1) / 2)
+    assert (camera.width, camera.height) == (width, height)
+
+
+@pytest.mark.parametrize('focal', [0, 1, 60000])
+def test_no_focal_length_that_is_none(tmp_path, focal):
+    assert photo_camera(with_focal_length(tmp_path / 'a.jpg', focal), (48, 64)) is None
+
+
+def test_no_exif_no_camera(tmp_path):
+    for form in ('JPEG', 'PNG', 'GIF', 'PPM'):
+        (tmp_path / 'a').write_bytes(bags.encoded(bags.picture(48, 64), form))
+        assert photo_camera(tmp_path / 'a', (48, 64)) is None
+    data = with_focal_length(tmp_path / 'b.jpg', 26).read_bytes()
+    for place in range(20, 90):         # the EXIF block, damaged
+        (tmp_path / 'c.jpg').write_bytes(data[:place] + bytes([data[place] ^ 255])
+                                         + data[place + 1:])
+        camera = photo_camera(tmp_path / 'c.jpg', (48, 64))
+        assert camera is None or camera.fx > 0
+
+
 # --- folders --------------------------------------------------------------------------------
 
 
@@ -154,7 +192,7 @@ def test_a_folder_gives_all_that_can_be_read(tmp_path):
     photos, others = find_photos(tmp_path)
     assert [path.name for path in photos] == sorted(forms)
     assert others == ('left out: 1 .cr2, 2 .heic, 1 .pdf, 1 without a suffix (not read here: '
-                      'convert photographs to JPEG)')
+                      'convert images to JPEG)')
 
 
 def test_the_first_picture_of_an_animation(tmp_path):

@@ -21,17 +21,24 @@ def disparity(depth):
 
 
 def test_silog_by_hand():
-    # g = ln 2, 0, -ln 2: variance (of a sample) ln 2 ^ 2, mean 0.
-    value = silog(torch.tensor([2.0, 2.0, 2.0]), torch.tensor([1.0, 2.0, 4.0]))
-    assert value.item() == pytest.approx(10 * math.log(2), rel=1e-5)
+    # g = ln 2, 0, -ln 2: variance 2 / 3 ln 2 ^ 2, mean 0.
+    value = silog([torch.tensor([2.0, 2.0, 2.0])], [torch.tensor([1.0, 2.0, 4.0])])
+    assert value.item() == pytest.approx(10 * math.sqrt(2 / 3) * math.log(2), rel=1e-5)
     # A wrong scale alone: variance 0, mean ln 3.
-    value = silog(torch.tensor([3.0, 6.0, 9.0]), torch.tensor([1.0, 2.0, 3.0]))
+    value = silog([torch.tensor([3.0, 6.0, 9.0])], [torch.tensor([1.0, 2.0, 3.0])])
     assert value.item() == pytest.approx(10 * math.sqrt(0.15) * math.log(3), rel=1e-4)
+
+
+def test_a_sparse_image_counts_as_much_as_a_dense_one():
+    # g = ln 2 in one pixel of one image, -ln 2 in all nine of the other: the mean is 0.
+    targets = [torch.ones(1), torch.ones(9)]
+    value = silog([2 * targets[0], targets[1] / 2], targets)
+    assert value.item() == pytest.approx(10 * math.log(2), rel=1e-5)
 
 
 def test_silog_is_in_float32_whatever_comes():
     narrow = torch.tensor([2.0, 2.0, 2.1], dtype=torch.bfloat16)
-    assert silog(narrow, torch.tensor([1.0, 2.0, 4.0])).dtype == torch.float32
+    assert silog([narrow], [torch.tensor([1.0, 2.0, 4.0])]).dtype == torch.float32
 
 
 def test_scale_loss_by_hand():

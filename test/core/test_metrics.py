@@ -4,7 +4,14 @@ import math
 import numpy as np
 import pytest
 
-from zoe_ros.metrics import depth_metrics, mean_metrics, METRICS, relative_improvement
+from zoe_ros.metrics import (
+    depth_metrics,
+    mean_metrics,
+    METRICS,
+    relative_improvement,
+    SHAPE_METRICS,
+    shape_metrics,
+)
 
 
 def test_a_case_by_hand():
@@ -68,3 +75,43 @@ def test_relative_improvement_against_the_paper():
     pairs = [(.077, .109), (.057, .076), (.186, .189), (.105, .190)]
     gains = [relative_improvement({'REL': t}, {'REL': r}, ('REL',)) for t, r in pairs]
     assert np.mean(gains) == pytest.approx(0.252, abs=2e-3)
+
+
+def test_shape_metrics_forgive_scale_and_shift():
+    truth = np.array([1.0, 1.5, 2.0, 5.0])
+    assert shape_metrics(3 * truth, truth) == pytest.approx(
+        {'REL scaled': 0, 'REL aligned': 0, 'Spearman': 1}, abs=1e-9)
+    # Disparity up to scale and shift; the scale of depth alone does not repair that.
+    shifted = shape_metrics(1 / (0.5 / truth + 0.3), truth)
+    assert shifted['REL aligned'] == pytest.approx(0, abs=1e-9)
+    assert shifted['REL scaled'] > 0.05 and shifted['Spearman'] == pytest.approx(1)
+
+
+def test_shape_metrics_by_hand():
+    figures = shape_metrics(np.array([2.0, 4.0, 3.0]), np.array([1.0, 2.0, 4.0]))
+    # Medians 3 and 2: scaled to 4/3, 8/3, 2.
+    assert figures['REL scaled'] == pytest.approx((1 / 3 + 1 / 3 + 1 / 2) / 3)
+    assert figures['Spearman'] == pytest.approx(0.5)        # 1 - 6 * (0 + 1 + 1) / (3 * 8)
+    slope, offset = np.polyfit([1 / 2, 1 / 4, 1 / 3], [1, 1 / 2, 1 / 4], 1)
+    fitted = 1 / (slope * np.array([1 / 2, 1 / 4, 1 / 3]) + offset)
+    assert figures['REL aligned'] == pytest.approx(
+        np.mean(np.abs(fitted - [1, 2, 4]) / [1, 2, 4]))
+
+
+def test_shape_metrics_of_constant_and_of_unrelated_depth():
+    truth = np.array([1.0, 2.0, 4.0])
+    constant = shape_metrics(np.full(3, 7.0), truth)
+    assert constant['REL scaled'] == pytest.approx((1 + 0 + 0.5) / 3)
+    assert constant['Spearman'] == 0 and set(constant) == set(SHAPE_METRICS)
+    # A fit whose disparity is negative somewhere is cut at 80 m.
+    depth = np.array([1, 1.01, 1.02, 30.0])
+    far = shape_metrics(depth, np.array([1.0, 3.0, 20.0, 60.0]))
+    assert np.isfinite(far['REL aligned'])
+    assert shape_metrics(truth[::-1], truth)['Spearman'] == pytest.approx(-1)
+
+
+def test_equal_depths_share_a_rank():
+    spearman = pytest.importorskip('scipy.stats').spearmanr
+    random = np.random.default_rng(0)
+    a, b = random.integers(1, 9, 300), random.integers(1, 40, 300)
+    assert shape_metrics(a, b)['Spearman'] == pytest.approx(spearman(a, b).statistic)

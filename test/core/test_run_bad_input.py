@@ -25,7 +25,7 @@ def test_truncated_or_empty_bag(refused, tmp_path, storage, share):
 
 def test_bag_without_images(refused, tmp_path):
     path = bags.write_bag(tmp_path / 'bag', [('/info', bags.ROSBAGS.info(4, 4))])
-    assert 'no photographs' in refused(path)
+    assert 'no images' in refused(path)
     assert 'nothing' in refused(bags.write_bag(tmp_path / 'empty', []))
 
 
@@ -224,7 +224,7 @@ def test_a_bag_of_bad_images_only(zoe, tmp_path, name):
 
 def test_a_first_image_of_depth_makes_no_photograph_topic(refused, tmp_path):
     path = bags.write_bag(tmp_path / 'bag', [(RAW, BAD['depth'][1])])
-    assert f'no photographs to work on; it has {RAW}' in refused(path)
+    assert f'no images to work on; it has {RAW}' in refused(path)
 
 
 @pytest.mark.parametrize('info', [None, '/camera/camera_info'])

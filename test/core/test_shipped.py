@@ -45,7 +45,7 @@ def test_the_file_is_small_and_says_what_it_is(estimator):
     assert FILE.stat().st_size <= 25e6
     assert open_checkpoint(FILE).config == VARIANTS['mobile'] == estimator.model.config
     assert estimator.weights == FILE
-    assert 'no real photograph' in (SHIPPED / 'README.md').read_text()
+    assert 'no real image' in (SHIPPED / 'README.md').read_text()
 
 
 def test_it_measures_scenes_that_were_held_out(estimator, held_out):
@@ -86,7 +86,7 @@ def test_depth_of_the_sample_without_a_network(tmp_path):
          'cpu', '--output', tmp_path / 'results'], cwd=ROOT, capture_output=True, text=True,
         timeout=300, env={**os.environ, 'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path / 'no')})
     assert done.returncode == 0, done.stderr
-    assert 'has seen no real photograph' in done.stdout
+    assert 'has seen no real image' in done.stdout
     assert "variant 'mobile': " in done.stdout
     config = yaml.safe_load((tmp_path / 'results/latest/config.yaml').read_text())
     assert config['variant'] == 'mobile'

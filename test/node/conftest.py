@@ -3,6 +3,15 @@ from node_messages import DEFAULTS
 import pytest
 from ros_support import Client, OUTPUTS, READY, running_node, tiny
 
+STARTERS = {'running_node', 'NodeProcess', 'node', 'raw_node'}
+
+
+def pytest_collection_modifyitems(items):
+    """A test is slow if it, or its module, starts a node or uses one of those below."""
+    for item in items:
+        if STARTERS & {*item.fixturenames, *vars(item.module)}:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope='session')
 def node(tiny_weights):

@@ -17,8 +17,6 @@ from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.run import run
 from zoe_ros.settings import RunSettings
 
-pytestmark = pytest.mark.slow
-
 
 def offline(bag, tiny_weights, output):
     """Run the bag offline; return what is on each topic of the results, in order."""

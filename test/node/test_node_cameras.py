@@ -1,11 +1,8 @@
 """Several cameras on one model, over DDS."""
 import numpy as np
-import pytest
 from ros_support import bag_frames, Client, NodeProcess, of_camera, ROOT, running_node
 
 from zoe_ros.images import decode_image
-
-pytestmark = pytest.mark.slow
 
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
 

@@ -20,8 +20,6 @@ from ros_support import (
     tiny,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def test_every_image_comes_out_once_and_in_order(tiny_weights):
     count = 150

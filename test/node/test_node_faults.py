@@ -22,8 +22,6 @@ from ros_support import (
     tiny,
 )
 
-pytestmark = pytest.mark.slow
-
 FAULTY = (str(ROOT / 'test' / 'support' / 'faulty_node.py'),)
 ERROR = DiagnosticStatus.ERROR
 

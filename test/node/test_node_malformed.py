@@ -29,8 +29,6 @@ from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
-pytestmark = pytest.mark.slow
-
 IMAGES = tuple(name for name in OUTPUTS if name != 'depth/head')
 CAUSES = {'size', 'data', 'encoding', 'corrupt'}
 # Together at least 5,000.

@@ -4,14 +4,11 @@ from dataclasses import fields
 from bags import cloud_points
 from node_messages import array_of, DEFAULTS, info_for, JUMP, raw_image
 import numpy as np
-import pytest
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import parameter_value_to_python
 from ros_support import Client, OUTPUTS, seconds_of
 
 from zoe_ros.ros.parameters import DepthParameters
-
-pytestmark = pytest.mark.slow
 
 
 class Look:

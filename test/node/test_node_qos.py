@@ -12,9 +12,6 @@ import pytest
 from ros_support import BEST_EFFORT, Client, QOS, READY, running_node, seconds_of, tiny
 from sensor_msgs.msg import Image
 
-pytestmark = pytest.mark.slow
-
-
 # --- quality of service and order -----------------------------------------------------------
 
 

@@ -18,8 +18,6 @@ import torch
 from zoe_ros.inference.defaults import default_precision, describe
 from zoe_ros.ros import main
 
-pytestmark = pytest.mark.slow
-
 REFUSED = [
     ({'precision': 'fp64'},
      "parameter 'precision' is 'fp64', not one of auto, fp32, fp16, bf16"),

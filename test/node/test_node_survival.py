@@ -25,8 +25,6 @@ from ros_support import (
     tiny,
 )
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope='module')
 def node(tiny_weights):

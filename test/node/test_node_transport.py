@@ -14,8 +14,6 @@ from ros_support import (
 
 from zoe_ros.ros.transport import PROFILE, transport
 
-pytestmark = pytest.mark.slow
-
 MIB = 2 ** 20
 # Names that a shell may have set.
 NAMES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE',

@@ -12,8 +12,6 @@ from zoe_ros.messages import nanoseconds
 from zoe_ros.run import run
 from zoe_ros.settings import RunSettings
 
-pytestmark = pytest.mark.slow
-
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
 
 

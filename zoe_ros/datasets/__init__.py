@@ -22,14 +22,15 @@ class Sample:
 
     :param image: (h, w, 3) uint8 RGB.
     :param depth: (h, w) float32 [m] along the optical axis, NaN where there is none.
-    :param camera: of this image, at this resolution.
+    :param camera: of this image, at this resolution; None if it is not known, which only the
+        data of an evaluation may be.
     :param domain: one of ``DOMAINS``.
     :param name: used in messages and file names, unique within a dataset.
     """
 
     image: np.ndarray
     depth: np.ndarray
-    camera: Camera
+    camera: Camera | None
     domain: str
     name: str
 
@@ -44,14 +45,21 @@ class EvalProtocol:
     """
     The pixels that count in an evaluation (specification, section 6.3).
 
-    :param min_depth, max_depth: [m]; predictions are clamped to them.
+    :param min_depth, max_depth: [m]; true depth outside of them does not count.
     :param crop: 'eigen' (rows 45 to 471, columns 41 to 601 whatever the size, trap T16), 'garg'
         (shares of the size), or '' for the whole image.
+    :param clamps: whether predictions are clamped to the range.
+    :param min_pixels: an image with fewer such pixels does not count.
+    :param max_pixels: at most so many pixels of an image count, drawn at random, always the same
+        ones; 0: all.
     """
 
     min_depth: float
     max_depth: float
     crop: str = ''
+    clamps: bool = True
+    min_pixels: int = 1
+    max_pixels: int = 0
 
     def mask(self, depth: np.ndarray) -> np.ndarray:
         """Return which pixels of true depth (h, w) [m] count."""
@@ -65,6 +73,20 @@ class EvalProtocol:
         inside[rows, columns] = True
         with np.errstate(invalid='ignore'):
             return inside & (depth > self.min_depth) & (depth < self.max_depth)
+
+    def pick(self, depth: np.ndarray) -> np.ndarray:
+        """Return the indices of the pixels of true depth (h, w) [m] that count, flattened."""
+        where = np.flatnonzero(self.mask(depth))
+        if len(where) < self.min_pixels:
+            return where[:0]
+        if 0 < self.max_pixels < len(where):
+            where = where[np.random.default_rng(0).permutation(len(where))[:self.max_pixels]]
+        return where
+
+    def clamp(self, depth: np.ndarray) -> np.ndarray:
+        """Return predicted depth [m] as it is compared; NaN counts as wrong, not as missing."""
+        known = np.nan_to_num(depth, nan=self.min_depth)
+        return known.clip(self.min_depth, self.max_depth) if self.clamps else known
 
 
 class Dataset(Protocol):

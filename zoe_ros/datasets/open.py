@@ -1,4 +1,4 @@
-"""Opens the data that a user names: a rendered world, a bag with depth, or a dataset."""
+"""Opens the data that a user names: a world, a bag, RGB-D folders, or a published dataset."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 from zoe_ros.bag import is_bag
 from zoe_ros.datasets import Dataset, DatasetError, DOMAINS
 from zoe_ros.datasets.bags import RgbdBag
+from zoe_ros.datasets.folders import find_folders, RgbdFolder
 from zoe_ros.datasets.published import PublishedDataset, recognise, SOURCES
 from zoe_ros.datasets.world import is_world, WorldDataset
 from zoe_ros.settings import DataSettings
@@ -17,9 +18,9 @@ def open_datasets(data: Sequence[str], split: str,
     """
     Open the data that a user names.
 
-    :param data: the folder of ``zoe world`` (both domains), a bag with depth, or the root of a
-        published dataset.
-    :param split: 'train' or 'test'; bags have no splits.
+    :param data: the folder of ``zoe world`` (both domains), a bag with depth, an RGB-D folder or
+        a folder of such folders, or the root of a published dataset.
+    :param split: 'train' or 'test'; bags and RGB-D folders have no splits.
     :param settings: domain and topics, where the data alone does not determine them.
     :raises DatasetError: the path holds no data of a known kind.
     :raises BagError: a bag cannot be read, or a topic must be chosen.
@@ -43,13 +44,35 @@ def open_datasets(data: Sequence[str], split: str,
             datasets += [WorldDataset(path, split, name) for name in DOMAINS
                          if not domain or name == domain]
             continue
+        folders = find_folders(path)
+        if folders:
+            datasets += _open_folders(folders, domain, split)
+            continue
         found = [name for name in recognise(path)
                  if not domain or SOURCES[name].domain == domain]
         if not found:
             kinds = ', '.join(f'{source.title} ({source.markers[0]})'
                               for source in SOURCES.values())
             raise DatasetError(f'{path} holds no data of a known kind{domain and " " + domain}: '
-                               'give the folder of zoe world, a bag, or the root of a dataset, '
-                               f'recognised by these files: {kinds}')
+                               'give the folder of zoe world, a bag, an RGB-D folder '
+                               '(source.json), or the root of a dataset, recognised by these '
+                               f'files: {kinds}')
         datasets += [PublishedDataset(name, path, split) for name in found]
+    names = [dataset.name for dataset in datasets if isinstance(dataset, RgbdFolder)]
+    for name in names:
+        if names.count(name) > 1:
+            raise DatasetError(f"several RGB-D folders have the source name '{name}': name each "
+                               'folder once, and give each source its own name in source.json')
     return datasets
+
+
+def _open_folders(folders: Sequence[Path], domain: str, split: str) -> list[RgbdFolder]:
+    """Open the RGB-D folders of a domain, of any if it is ''."""
+    opened = [RgbdFolder(folder) for folder in folders]
+    chosen = [source for source in opened if not domain or source.domain == domain]
+    if not chosen:
+        raise DatasetError(f'{folders[0].parent} holds RGB-D folders, but none is {domain}')
+    if split == 'train':
+        for source in chosen:
+            source.check_cameras()
+    return chosen

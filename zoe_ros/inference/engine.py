@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 import logging
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from zoe_ros.camera import Camera
 from zoe_ros.inference.defaults import default_precision, default_variant, describe, Hardware
 from zoe_ros.inference.malloc import trim_freed_memory
 from zoe_ros.inference.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
@@ -30,6 +31,7 @@ from zoe_ros.model.hub import find_weights, SHIPPED
 from zoe_ros.model.weights import load_model, open_checkpoint, weights_file, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ASPECTS, check_choice, PRECISIONS, ROUTERS
+from zoe_ros.training_camera import focal_factor
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +137,7 @@ class DepthEstimator:
         config = find_config(variant, weights, hardware)
         path = weights_file(weights) if weights else find_weights(config.variant)
         if path.parent == SHIPPED:
-            log.warning('%s comes with the package and has seen no real photograph: for metres '
+            log.warning('%s comes with the package and has seen no real image: for metres '
                         "in the real world take variant 'nk', or fine-tune it", config.title)
         dtype = DTYPES[find_precision(precision, hardware)]
         model = load_model(config, path, target, dtype).pack()
@@ -197,32 +199,42 @@ class DepthEstimator:
             raise ValueError(f'{self.model.config.title} has no {router} head, only '
                              f'{" and ".join(names)}')
 
-    def predict(self, image: np.ndarray) -> DepthPrediction:
+    def predict(self, image: np.ndarray, camera: Camera | None = None) -> DepthPrediction:
         """
         Estimate the depth of one image.
 
         :param image: (h, w, 3) uint8 RGB.
-        :raises TypeError, ValueError: the array is of another kind.
+        :param camera: of this image. A model with ``canonical_focal`` needs its focal length for
+            the metres, and takes that of its training camera without one. Other models ignore it.
+        :raises TypeError, ValueError: the array or the size of the camera is of another kind.
         """
-        return self.predict_batch([image])[0]
+        return self.predict_batch([image], [camera])[0]
 
     @torch.inference_mode()
-    def predict_batch(self, images: Sequence[np.ndarray]) -> list[DepthPrediction]:
+    def predict_batch(self, images: Sequence[np.ndarray],
+                      cameras: Sequence[Camera | None] = ()) -> list[DepthPrediction]:
         """
         Estimate the depth of several images, which may differ in size and go to different heads.
 
         Images of equal network size go through the network together.
 
         :param images: each (h, w, 3) uint8 RGB.
-        :raises TypeError, ValueError: an array is of another kind.
+        :param cameras: of each image, see :meth:`predict`; empty for none.
+        :raises TypeError, ValueError: an array or the size of a camera is of another kind.
         """
-        for image in images:
+        cameras = cameras or [None] * len(images)
+        for image, camera in zip(images, cameras, strict=True):
             _check_image(image)
+            if camera is not None and (camera.height, camera.width) != image.shape[:2]:
+                raise ValueError(f'the camera has {camera.width} x {camera.height} pixels, the '
+                                 f'image {image.shape[1]} x {image.shape[0]}')
         with self.threads.frame():
-            return self._predict_batch(images)
+            return self._predict_batch(images, cameras)
 
-    def _predict_batch(self, images: Sequence[np.ndarray]) -> list[DepthPrediction]:
-        nets = self.infer(images)
+    def _predict_batch(self, images: Sequence[np.ndarray],
+                       cameras: Sequence[Camera | None]) -> list[DepthPrediction]:
+        nets = [self._in_metres(net, camera)
+                for net, camera in zip(self.infer(images), cameras)]
         found: dict[int, torch.Tensor | None] = {}
         for plan in dict.fromkeys(net.plan for net in nets):
             rows = [i for i, net in enumerate(nets) if net.plan == plan]
@@ -237,12 +249,22 @@ class DepthEstimator:
         return [DepthPrediction(array, net.head, net.head_probabilities)
                 for array, net in zip(arrays, nets)]
 
+    def _in_metres(self, net: NetworkDepth, camera: Camera | None) -> NetworkDepth:
+        """Apply the focal length of a camera where the model leaves that to us."""
+        config = self.model.config
+        if camera is None or not config.canonical_focal:
+            return net
+        return replace(net, depth=net.depth * focal_factor(
+            camera, net.plan, config.head(net.head), config.image_size))
+
     @torch.inference_mode()
     def infer(self, images: Sequence[np.ndarray | torch.Tensor],
               choosers: Sequence[Chooser] | None = None,
               deviation: bool = False) -> list[NetworkDepth]:
         """
         Run the network and leave depth on its device, at its size; see :meth:`predict_batch`.
+
+        Depth is that of the training camera where the model has ``canonical_focal``.
 
         :param images: each (h, w, 3) uint8 RGB, an array or a tensor on the estimator's device.
         :param choosers: what picks the head of each image; by default :meth:`chooser`.

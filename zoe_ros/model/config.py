@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+import math
 from typing import Any
 
 
@@ -72,6 +73,11 @@ class HeadConfig:
     training_camera: tuple[float, float, float, float] = (
         518.8579 / 640, 519.4696 / 480, 325.5824 / 640, 253.7362 / 480)
 
+    @property
+    def field_of_view(self) -> float:
+        """Return the horizontal field of view of the training camera [degrees]."""
+        return 2 * math.degrees(math.atan(0.5 / self.training_camera[0]))
+
 
 @dataclass(frozen=True)
 class MetricConfig:
@@ -135,6 +141,8 @@ class ZoeConfig:
     :param variant: the name that users ask for: 'n', 'k', 'nk'.
     :param title: the name in the paper, for messages.
     :param image_size: (height, width) [px] of the training images; multiples of 32.
+    :param canonical_focal: the network predicts the depth that its training camera would see, as
+        in Metric3D (arXiv 2307.10984); the focal length of the camera turns it into metres.
     """
 
     variant: str
@@ -144,6 +152,7 @@ class ZoeConfig:
     backbone: BackboneConfig | PyramidConfig = BackboneConfig()
     decoder: DecoderConfig = DecoderConfig()
     router: RouterConfig | None = None
+    canonical_focal: bool = False
 
     @property
     def head_names(self) -> tuple[str, ...]:

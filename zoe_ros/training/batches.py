@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
+from zoe_ros.model.config import ZoeConfig
 from zoe_ros.training.augment import augment
+from zoe_ros.training.canonical import canonical_depth, crop
+from zoe_ros.training.mixture import Mixture
 
 _TRIES = 20     # samples in a row without depth before the data count as useless
 
@@ -25,18 +28,20 @@ class Batch:
     :param depths: (h, w) [m] of each image at its own size, NaN where there is none.
     :param domains: of each image.
     :param names: of the samples, for messages.
+    :param metric: of each image, whether its metres are used; else its depth is true up to a
+        factor only.
     """
 
     pixels: torch.Tensor
     depths: list[torch.Tensor]
     domains: list[str]
     names: list[str]
+    metric: list[bool]
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch(self.pixels.to(device, non_blocking=True),
-                     [depth.to(device, non_blocking=True) for depth in self.depths],
-                     self.domains, self.names)
+        return replace(self, pixels=self.pixels.to(device, non_blocking=True),
+                       depths=[depth.to(device, non_blocking=True) for depth in self.depths])
 
 
 class Batches(TorchDataset):
@@ -48,11 +53,14 @@ class Batches(TorchDataset):
     """
 
     def __init__(self, datasets: Sequence[Dataset], size: tuple[int, int], batch: int, seed: int,
-                 *, mixed: bool = False, rank: int = 0, world: int = 1) -> None:
+                 *, mixed: bool = False, rank: int = 0, world: int = 1,
+                 mixture: Mixture | None = None, canonical: ZoeConfig | None = None) -> None:
         """
         Prepare batches of ``batch`` images over ``world`` processes; this one has number ``rank``.
 
         :param size: (H, W) of the network.
+        :param mixture: by default, the images of a domain all count alike, with their metres.
+        :param canonical: the model, if it learns the depth that its training camera would see.
         :raises ValueError: there is no data, or the batch cannot be divided evenly.
         """
         if batch % world:
@@ -63,7 +71,9 @@ class Batches(TorchDataset):
         domains = sorted({dataset.domain for dataset in datasets if len(dataset)})
         if not domains:
             raise ValueError('there is nothing to learn from: the data contains no sample')
-        self._turns = [[(d, i) for d in datasets if d.domain == domain for i in range(len(d))]
+        self._mixture, self._canonical = mixture or Mixture(), canonical
+        self._turns = [[(d, i) for d in datasets if d.domain == domain
+                        for _ in range(self._mixture.repeats_of(d)) for i in range(len(d))]
                        for domain in domains]
         self._mixed = mixed
 
@@ -80,23 +90,26 @@ class Batches(TorchDataset):
         random = [np.random.default_rng((self._seed, step, slot)) for slot in slots]
         rows = [self._draw(turn, place, generator)
                 for (turn, place), generator in zip(chosen, random)]
-        return Batch(torch.cat([row[0] for row in rows]), [row[1] for row in rows],
-                     [row[2] for row in rows], [row[3] for row in rows])
+        pixels, depths, domains, names, metric = map(list, zip(*rows))
+        return Batch(torch.cat(pixels), depths, domains, names, metric)
 
     def _draw(self, turn: int, place: int, random: np.random.Generator
-              ) -> tuple[torch.Tensor, torch.Tensor, str, str]:
-        """Return pixels, depth, domain and name of the ``place``-th sample of a domain."""
+              ) -> tuple[torch.Tensor, torch.Tensor, str, str, bool]:
+        """Return the ``place``-th sample of a domain, as the fields of a batch."""
         items = self._turns[turn]
         for attempt in range(_TRIES):
             epoch, offset = divmod(place + attempt, len(items))
             dataset, index = items[int(_order(self._seed, turn, epoch, len(items))[offset])]
             sample = dataset[index]
+            if self._canonical is not None:
+                sample = crop(sample, random)
+                sample = replace(sample, depth=canonical_depth(sample, self._canonical))
             image, depth = augment(sample.image, sample.depth, sample.domain, random)
             if np.isfinite(depth).sum() >= 2:
                 plan = plan_sizes(image.shape[:2], self._size, 'stretch', False)
                 pixels = to_pixels(torch.from_numpy(image)[None], plan)
                 return (pixels, torch.from_numpy(depth), sample.domain,
-                        f'{dataset.name}/{sample.name}')
+                        f'{dataset.name}/{sample.name}', self._mixture.is_metric(dataset))
         raise DatasetError(f'{dataset.name}: no depth in {_TRIES} samples in a row, up to '
                            f'{sample.name}: check the depth files')
 

@@ -1,6 +1,8 @@
 """Training losses, computed in float32 for any precision of the network."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
@@ -14,16 +16,23 @@ GRADIENT_WEIGHT = 0.5
 SCALE_WEIGHT = 0.05
 
 
-def silog(depth: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def silog(depths: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> torch.Tensor:
     """
-    Scale-invariant logarithmic loss over all valid pixels of a batch (section 6.2).
+    Scale-invariant logarithmic loss of a batch (section 6.2).
 
-    :param depth: (n,) or of any shape, positive [m].
-    :param target: of the same shape [m], all valid.
+    Each image counts alike, however many valid pixels it has, so that a lidar's sparse depth
+    teaches as much as dense depth. With equally many pixels this is the published loss.
+
+    :param depths: of each image, (n,) or of any shape, positive [m].
+    :param targets: of the same shapes [m], all valid.
     :return: 10 sqrt(var(g) + 0.15 mean(g)^2), g the difference of the logarithms.
     """
-    difference = (depth.float() + EPSILON).log() - (target.float() + EPSILON).log()
-    return SILOG_SCALE * (difference.var() + SILOG_MEAN * difference.mean().square()).sqrt()
+    differences = [(depth.float() + EPSILON).log() - (target.float() + EPSILON).log()
+                   for depth, target in zip(depths, targets, strict=True)]
+    mean = torch.stack([difference.mean() for difference in differences]).mean()
+    variance = torch.stack([(difference - mean).square().mean()
+                            for difference in differences]).mean()
+    return SILOG_SCALE * (variance + SILOG_MEAN * mean.square()).sqrt()
 
 
 def relative_loss(relative: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """From a batch to a loss: the two stages and the three ways to teach a router."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,14 @@ from torch.nn import functional as F
 
 from zoe_ros.model.zoedepth import SharedFeatures, ZoeDepth
 from zoe_ros.training.batches import Batch
-from zoe_ros.training.losses import relative_loss, routing_loss, scale_loss, SCALE_WEIGHT, silog
+from zoe_ros.training.losses import (
+    EPSILON,
+    relative_loss,
+    routing_loss,
+    scale_loss,
+    SCALE_WEIGHT,
+    silog,
+)
 
 
 class Objective(nn.Module):
@@ -24,13 +32,13 @@ class Objective(nn.Module):
     """
 
     def __init__(self, model: ZoeDepth, stage: str, routing: str, routing_weight: float,
-                 precision: str) -> None:
+                 precision: str, shape_weight: float = 0.0) -> None:
         """Wrap a model; see :class:`TrainSettings` for the choices."""
         super().__init__()
         self.model = model
         self._relative = stage == 'relative'
         self._routing = routing
-        self._weight = routing_weight
+        self._routing_weight, self._shape_weight = routing_weight, shape_weight
         self._narrow = precision == 'bf16'
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -44,14 +52,25 @@ class Objective(nn.Module):
         shared = model.embed(features)
         logits = shared.logits
         if logits is not None and self._routing == 'auto':
-            return {'loss': _silog(self._mixture(shared, logits), batch)}
+            return self._depth_loss(self._mixture(shared, logits), batch)
         names = model.config.head_names
         heads = [domain if domain in names else names[0] for domain in batch.domains]
-        parts = {'silog': _silog(model.predict_depth(shared, heads)[0], batch)}
+        parts = self._depth_loss(model.predict_depth(shared, heads)[0], batch)
         if logits is not None and self._routing == 'trained':
             labels = torch.tensor([names.index(head) for head in heads], device=logits.device)
             parts['routing'] = routing_loss(logits, labels)
-        return {**parts, 'loss': parts['silog'] + self._weight * parts.get('routing', 0.0)}
+            parts['loss'] = parts['loss'] + self._routing_weight * parts['routing']
+        return parts
+
+    def _depth_loss(self, depths: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the loss of metric depth (b, H, W) and its parts."""
+        parts = {'silog': _silog(depths, batch)}
+        parts['loss'] = parts['silog']
+        if self._shape_weight:
+            parts['shape'] = _mean_loss(
+                relative_loss, depths.clamp(min=EPSILON).reciprocal()[:, None], batch)
+            parts['loss'] = parts['loss'] + self._shape_weight * parts['shape']
+        return parts
 
     def _mixture(self, shared: SharedFeatures, logits: torch.Tensor) -> torch.Tensor:
         """Mix the depths of all heads by the router's probabilities, (b, H, W) [m]."""
@@ -66,22 +85,30 @@ def _widen(part: Any) -> Any:
 
 
 def _relative(relative: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-    """Return the mean loss of the images, each at the size of its true depth."""
-    pairs = [(_resize(row, depth)[None], depth[None])
-             for row, depth in zip(relative, batch.depths)]
-    shape = torch.stack([relative_loss(*pair) for pair in pairs]).mean()
-    scale = torch.stack([scale_loss(*pair) for pair in pairs]).mean()
+    shape = _mean_loss(relative_loss, relative, batch)
+    scale = _mean_loss(scale_loss, relative, batch)
     return {'relative': shape, 'scale': scale, 'loss': shape + SCALE_WEIGHT * scale}
 
 
+def _mean_loss(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+               relative: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the mean of a loss over the images, each at the size of its true depth."""
+    return torch.stack([loss(_resize(row, depth)[None], depth[None])
+                        for row, depth in zip(relative, batch.depths)]).mean()
+
+
 def _silog(depths: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Compare at the size and at the pixels of the true depth."""
+    """Compare at the size and at the pixels of the true depth, up to scale where it is unsure."""
     predicted, true = [], []
-    for row, depth in zip(depths, batch.depths):
+    for row, depth, metric in zip(depths, batch.depths, batch.metric):
         valid = torch.isfinite(depth)
-        predicted.append(_resize(row[None], depth)[valid])
-        true.append(depth[valid])
-    return silog(torch.cat(predicted), torch.cat(true))
+        guess, truth = _resize(row[None], depth)[valid], depth[valid]
+        if not metric:
+            # Equal means of the logarithms: a factor on the guess changes nothing.
+            guess = guess * (truth.log() - guess.log()).mean().exp()
+        predicted.append(guess)
+        true.append(truth)
+    return silog(predicted, true)
 
 
 def _resize(row: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,15 @@ class TrainSettings(DataSettings):
     """
 
     data: tuple[str, ...] = ()
-    held_out: tuple[str, ...] = setting((), 'Held-out data, evaluated at each checkpoint.')
+    held_out: tuple[str, ...] = setting((), 'Held-out data, evaluated at each checkpoint.',
+                                        metavar='DATA')
+    repeat: tuple[str, ...] = setting(
+        (), 'How often the images of a dataset, or of a group of RGB-D folders, are used in an '
+            'epoch, so that few images count beside many; like street=20 room=10.',
+        metavar='NAME=TIMES')
+    up_to_scale: tuple[str, ...] = setting(
+        (), 'Datasets, or groups of RGB-D folders, whose metres are not used: their depth is '
+            'true up to a factor for each image.', metavar='NAME')
     variant: str = setting('mobile', 'Model to train.')
     start: str = setting(
         '', 'Initial weights: the model of a previous stage, a released ZoeDepth, a MiDaS '
@@ -55,6 +63,9 @@ class TrainSettings(DataSettings):
     clip: float = setting(0.1, 'Maximum norm of the gradient (clipping).', low=1e-6, high=1e6)
     routing_weight: float = setting(
         0.0, "Weight of the router's loss. 0: the default of the variant.", low=0, high=1e6)
+    shape_weight: float = setting(
+        0.0, 'Weight of the loss of the relative stage on metric depth: the shape of disparity up '
+             'to scale and shift, with its edges. 0: the published loss.', low=0, high=1e6)
     precision: str = setting(
         'fp32', 'Precision of encoder and decoder; heads and losses stay in fp32.',
         choices=('fp32', 'bf16'))

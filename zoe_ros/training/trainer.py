@@ -28,6 +28,7 @@ from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import check_choice, parse_size
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
+from zoe_ros.training.mixture import Mixture
 from zoe_ros.training.objective import Objective
 from zoe_ros.training.recipe import make_recipe, Recipe, TrainSettings
 from zoe_ros.training.start import begin_with
@@ -104,8 +105,11 @@ class _Run:
         mixed = settings.stage == 'relative' or normalised
         lone = len({dataset.domain for dataset in datasets}) == 1 and bool(settings.start)
         self.still = still_modules(self.model, settings.parts, normalisations=lone)
+        mixture = Mixture.parse(settings.repeat, settings.up_to_scale, datasets)
         self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
-                               mixed=mixed, rank=rank, world=world)
+                               mixed=mixed, rank=rank, world=world,
+                               mixture=mixture,
+                               canonical=config if config.canonical_focal else None)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, recipe), weight_decay=settings.weight_decay,
             fused=True)
@@ -114,7 +118,8 @@ class _Run:
             total_steps=settings.steps, pct_start=settings.warm_share, div_factor=1,
             final_div_factor=1e4, base_momentum=0.85, max_momentum=0.95)
         objective: nn.Module = Objective(self.model, settings.stage, settings.routing,
-                                         recipe.routing_weight, settings.precision)
+                                         recipe.routing_weight, settings.precision,
+                                         settings.shape_weight)
         if world > 1:
             if device.type == 'cuda':
                 objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
