@@ -242,6 +242,13 @@ class WorldSettings(Settings):
     width: int = setting(256, 'Image width [px].', low=32, high=4096)
     seed: int = setting(0, 'Random seed.', low=0, high=2 ** 31 - 1)
     workers: int = setting(2, 'Rendering processes.', low=1, high=1024)
+    recipe: str = setting(
+        'plain', "Scenes. 'plain': rooms, corridors and streets by day, seen by robots and cars. "
+                 "'varied': also table tops, shelves, people, foliage, halls, parks and country "
+                 'roads, at all hours, seen by all kinds of cameras.',
+        choices=('plain', 'varied'))
+    textures: str = setting(
+        '', 'Folder of images that become the surfaces (see docs/training.md). Empty: patterns.')
     bag: str = setting('', 'Write one scene of this domain as an RGB-D bag of --frames frames '
                            'instead of a dataset.', choices=('', 'indoor', 'outdoor'))
 

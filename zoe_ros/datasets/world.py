@@ -14,6 +14,7 @@ VERSION = 1
 SPLITS = ('train', 'test')
 RANGES = {'indoor': (0.3, 10.0), 'outdoor': (0.3, 80.0)}    # of depth [m]
 DESCRIPTION = 'world.json'
+KINDS_FILE = 'kinds.txt'      # of the scenes, one a line
 
 
 class WorldDataset:
@@ -36,6 +37,9 @@ class WorldDataset:
             self._images = np.load(part / 'images.npy', mmap_mode='r')
             self._depths = np.load(part / 'depths.npy', mmap_mode='r')
             self._cameras = np.load(part / 'cameras.npy')
+            # Worlds of former releases have no kinds, and need none.
+            names = part / KINDS_FILE
+            self._kinds = names.read_text().split() if names.is_file() else []
         except (OSError, ValueError) as error:
             raise DatasetError(f'{part} is damaged ({error}): remove it and make it again'
                                ) from None
@@ -46,12 +50,14 @@ class WorldDataset:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return a frame, named after scene and number."""
+        """Return a frame, named after scene, number and the kind of the scene."""
         height, width = self._depths.shape[1:]
         scene, frame = divmod(range(len(self))[index], self._frames)
+        kind = f'-{self._kinds[scene]}' if self._kinds else ''
         return Sample(
             np.array(self._images[index]), self._depths[index].astype(np.float32),
-            Camera(width, height, *self._cameras[index]), self.domain, f'{scene:04}-{frame:02}')
+            Camera(width, height, *self._cameras[index]), self.domain,
+            f'{scene:04}-{frame:02}{kind}')
 
 
 def is_world(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.training.augment import augment
 from zoe_ros.training.canonical import canonical_depth, crop
+from zoe_ros.training.faults import add_faults
 from zoe_ros.training.mixture import Mixture
 
 _TRIES = 20     # samples in a row without depth before the data count as useless
@@ -54,12 +55,14 @@ class Batches(TorchDataset):
 
     def __init__(self, datasets: Sequence[Dataset], size: tuple[int, int], batch: int, seed: int,
                  *, mixed: bool = False, rank: int = 0, world: int = 1,
-                 mixture: Mixture | None = None, canonical: ZoeConfig | None = None) -> None:
+                 mixture: Mixture | None = None, canonical: ZoeConfig | None = None,
+                 faults: float = 0.0) -> None:
         """
         Prepare batches of ``batch`` images over ``world`` processes; this one has number ``rank``.
 
         :param size: (H, W) of the network.
         :param mixture: by default, the images of a domain all count alike, with their metres.
+        :param faults: fraction of the images that get faults of cameras.
         :param canonical: the model, if it learns the depth that its training camera would see.
         :raises ValueError: there is no data, or the batch cannot be divided evenly.
         """
@@ -75,7 +78,7 @@ class Batches(TorchDataset):
         self._turns = [[(d, i) for d in datasets if d.domain == domain
                         for _ in range(self._mixture.repeats_of(d)) for i in range(len(d))]
                        for domain in domains]
-        self._mixed = mixed
+        self._mixed, self._faults = mixed, faults
 
     def __getitem__(self, step: int) -> Batch:
         """Return this process's share of the batch of a step."""
@@ -105,6 +108,8 @@ class Batches(TorchDataset):
                 sample = crop(sample, random)
                 sample = replace(sample, depth=canonical_depth(sample, self._canonical))
             image, depth = augment(sample.image, sample.depth, sample.domain, random)
+            if self._faults and random.random() < self._faults:
+                image, depth = add_faults(image, depth, sample.domain, random)
             if np.isfinite(depth).sum() >= 2:
                 plan = plan_sizes(image.shape[:2], self._size, 'stretch', False)
                 pixels = to_pixels(torch.from_numpy(image)[None], plan)

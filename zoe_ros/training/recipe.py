@@ -78,6 +78,10 @@ class TrainSettings(DataSettings):
     shape_weight: float = setting(
         0.0, 'Weight of the loss of the relative stage on metric depth: the shape of disparity up '
              'to scale and shift, with its edges. 0: the published loss.', low=0, high=1e6)
+    faults: float = setting(
+        0.0, 'Fraction of the training images that get faults of real cameras: exposure, white '
+             'balance, vignetting, lens distortion, motion blur, noise, JPEG, haze.', low=0,
+        high=1)
     precision: str = setting(
         'fp32', 'Precision of encoder and decoder; heads and losses stay in fp32.',
         choices=('fp32', 'bf16'))

@@ -108,7 +108,7 @@ class _Run:
         mixture = Mixture.parse(settings.repeat, settings.up_to_scale, datasets)
         self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
                                mixed=mixed, rank=rank, world=world,
-                               mixture=mixture,
+                               mixture=mixture, faults=settings.faults,
                                canonical=config if config.canonical_focal else None)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, recipe), weight_decay=settings.weight_decay,

@@ -44,7 +44,7 @@ def seed(rng: Rng) -> int:
 def wood(rng: Rng) -> Material:
     """Return a board with grain."""
     return Material('bond', pick(rng, WOODS), (0.1, 0.06, 0.03), (2.5, 0.4), 0.12, -1, 0.0,
-                    seed=seed(rng))
+                    seed=seed(rng), use='wood')
 
 
 def fabric(rng: Rng) -> Material:
@@ -53,23 +53,24 @@ def fabric(rng: Rng) -> Material:
     color, second = pick(rng, FABRICS), pick(rng, FABRICS)
     if kind == 'mottled':
         r, g, b = (0.8 * c for c in color)
-        return Material('mottled', color, (r, g, b), (1.0, 0.3), 0.1, seed=seed(rng))
+        return Material('mottled', color, (r, g, b), (1.0, 0.3), 0.1, seed=seed(rng),
+                        use='fabric')
     period = float(rng.uniform(0.08, 0.25))
     size = (period, period / 2) if kind == 'stripes' else (period, period)
-    return Material(str(kind), color, second, size, 0.08, seed=seed(rng))
+    return Material(str(kind), color, second, size, 0.08, seed=seed(rng), use='fabric')
 
 
 def metal(rng: Rng) -> Material:
     """Return dark or bright metal or plastic."""
     gray = float(rng.choice([0.04, 0.1, 0.35, 0.6]))
-    return paint((gray, gray, gray * 1.03), 0.04, seed(rng))
+    return paint((gray, gray, gray * 1.03), 0.04, seed(rng), 'metal')
 
 
 def motif(rng: Rng, width: float, height: float, glow: float = 0.0) -> Material:
     """Return a picture."""
     one, two = (tuple(float(x) for x in rng.uniform(0.05, 0.7, 3)) for _ in range(2))
     return Material('picture', one, two, (width, height), 0.45, glow=glow,  # type: ignore
-                    seed=seed(rng))
+                    seed=seed(rng), use='picture')
 
 
 def _legs(mesh: Mesh, width: float, depth: float, height: float, thick: float,
@@ -227,7 +228,7 @@ def _fill_board(rng: Rng, mesh: Mesh, width: float, depth: float, z: float, gap:
         if rng.random() < 0.65:
             height = rng.uniform(0.6, 0.85) * gap
             spines = Material('spines', (0, 0, 0), size=(float(rng.uniform(0.025, 0.045)), height),
-                              seed=seed(rng))
+                              seed=seed(rng), use='spines')
             y = -depth / 2 + rng.uniform(0.02, 0.08)
             mesh.box((x, y, z), (x + piece, depth / 2 - 0.01, z + height), spines,
                      paint((0.6, 0.57, 0.5)))
@@ -309,7 +310,7 @@ def plant(rng: Rng) -> Prop:
     mesh.cylinder((0, 0, 0), 0.3, 0.13, paint(pick(rng, WOODS)), 0.17)
     mesh.cylinder((0, 0, 0.3), height - 0.5, 0.02, paint((0.2, 0.14, 0.08)))
     leaves = Material('mottled', (0.03, 0.1, 0.02), (0.12, 0.25, 0.06), (0.3, 0.2), 0.3,
-                      seed=seed(rng))
+                      seed=seed(rng), use='leaves')
     for _ in range(int(rng.integers(5, 10))):
         at = rng.normal(0, 0.12, 3) * (1, 1, 1.2) + (0, 0, height - 0.25)
         mesh.ellipsoid(at, rng.uniform((0.1, 0.1, 0.06), (0.2, 0.2, 0.14)), leaves)
@@ -367,7 +368,8 @@ def person(rng: Rng) -> Prop:
     """Return a person, standing or walking, 1.5 to 1.9 m tall."""
     mesh = Mesh()
     k = rng.uniform(1.5, 1.9) / 1.75
-    skin, shirt, trousers = (paint(pick(rng, c)) for c in (SKINS, FABRICS, FABRICS))
+    skin, shirt, trousers = (paint(pick(rng, c), use=use) for c, use in (
+        (SKINS, 'skin'), (FABRICS, 'fabric'), (FABRICS, 'fabric')))
     shoes, hair = paint((0.05, 0.04, 0.04)), paint(pick(rng, WOODS[:4]))
     stride = rng.uniform(0, 0.18)
     for x, y in ((-0.1, stride), (0.1, -stride)):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 import io
 import json
 from pathlib import Path
@@ -13,14 +14,13 @@ from tqdm import tqdm
 
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError, DOMAINS
-from zoe_ros.datasets.world import DESCRIPTION, read_description, SPLITS, VERSION
+from zoe_ros.datasets.world import DESCRIPTION, KINDS_FILE, read_description, SPLITS, VERSION
 from zoe_ros.settings import WorldSettings
+from zoe_ros.world.dress import dress
+from zoe_ros.world.kinds import draw_scene
+from zoe_ros.world.photos import Photos
 from zoe_ros.world.render import Renderer, Response
-from zoe_ros.world.rooms import corridor, room
-from zoe_ros.world.streets import street
 
-# Horizontal field of view [degrees], similar to the cameras of NYU and KITTI.
-FIELDS = {'indoor': (60.0, 66.0), 'outdoor': (74.0, 84.0)}
 _CANDIDATES = 3     # candidate poses for each frame
 
 
@@ -51,9 +51,16 @@ def make_world(settings: WorldSettings) -> Path:
 
 def _describe(settings: WorldSettings, split: str, domain: str) -> dict[str, object]:
     scenes = settings.scenes if split == 'train' else settings.held_out
-    return {'version': VERSION, 'split': split, 'domain': domain, 'scenes': scenes,
-            'frames': settings.frames, 'height': settings.height, 'width': settings.width,
-            'seed': settings.seed}
+    about: dict[str, object] = {
+        'version': VERSION, 'split': split, 'domain': domain, 'scenes': scenes,
+        'frames': settings.frames, 'height': settings.height, 'width': settings.width,
+        'seed': settings.seed}
+    # A plain world without textures keeps the description that it always had.
+    if settings.recipe != 'plain':
+        about['recipe'] = settings.recipe
+    if settings.textures:
+        about['textures'] = _photos(settings.textures).fingerprint
+    return about
 
 
 def _make_part(part: Path, description: dict[str, object], settings: WorldSettings) -> None:
@@ -73,6 +80,7 @@ def _fill_part(folder: Path, description: dict[str, object], settings: WorldSett
     scenes = int(str(description['scenes']))
     shape = (scenes * settings.frames, settings.height, settings.width)
     cameras = np.empty((shape[0], 4), np.float64)
+    kinds: list[str] = []
     jobs = [(settings, split, domain, scene) for scene in range(scenes)]
     # Not memory-mapped: without room on the disk, a write to memory would end the process.
     with (folder / 'images.npy').open('wb') as images, \
@@ -80,15 +88,17 @@ def _fill_part(folder: Path, description: dict[str, object], settings: WorldSett
             ProcessPoolExecutor(settings.workers) as pool:
         _begin_array(images, np.uint8, (*shape, 3))
         _begin_array(depths, np.float16, shape)
-        for scene, (image, depth, camera) in enumerate(tqdm(
+        for scene, (kind, image, depth, camera) in enumerate(tqdm(
                 pool.map(_render_scene, jobs), total=scenes, desc=f'{split} {domain}',
                 unit='scene')):
             images.write(image.tobytes())
             depths.write(depth.tobytes())
             cameras[scene * settings.frames:(scene + 1) * settings.frames] = camera
+            kinds.append(kind)
     array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
     np.save(array, cameras)
     (folder / 'cameras.npy').write_bytes(array.getbuffer())
+    (folder / KINDS_FILE).write_text('\n'.join(kinds) + '\n')
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + '\n')
 
 
@@ -99,32 +109,38 @@ def _begin_array(file: BinaryIO, kind: type, shape: tuple[int, ...]) -> None:
         'shape': shape})
 
 
-def build_scene(rng: np.random.Generator, domain: str, poses: int, size: tuple[int, int]
-                ) -> tuple[Renderer, Camera, Response]:
-    """Return a random scene with ``poses`` poses, and a camera of ``size`` (height, width)."""
-    build = street if domain == 'outdoor' else room if rng.random() < 0.65 else corridor
-    renderer = Renderer(build(rng, poses))
-    height, width = size
-    focal = float(width / 2 / np.tan(np.radians(rng.uniform(*FIELDS[domain])) / 2))
-    camera = Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
-    return renderer, camera, Response.draw(rng)
+def build_scene(rng: np.random.Generator, settings: WorldSettings, domain: str, poses: int
+                ) -> tuple[str, Renderer, Camera, Response]:
+    """Return the kind of a random scene, the scene with ``poses`` poses, and a camera."""
+    kind, scene, camera, response = draw_scene(
+        rng, settings.recipe, domain, poses, (settings.height, settings.width))
+    if settings.textures:
+        # A generator of its own, so that textures change no other draw.
+        scene = dress(scene, _photos(settings.textures), rng.spawn(1)[0])
+    return kind, Renderer(scene), camera, response
+
+
+@cache
+def _photos(folder: str) -> Photos:
+    """Return the images of a folder, listed once in each process."""
+    return Photos(folder)
 
 
 def _render_scene(job: tuple[WorldSettings, str, str, int]
-                  ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float, float]]:
-    """Return images (n, h, w, 3), depths (n, h, w) and the camera (fx, fy, cx, cy) of a scene."""
+                  ) -> tuple[str, np.ndarray, np.ndarray, tuple[float, float, float, float]]:
+    """Return kind, images (n, h, w, 3), depths (n, h, w), camera (fx, fy, cx, cy) of a scene."""
     settings, split, domain, scene = job
     for attempt in range(100):
         rng = np.random.default_rng((settings.seed, SPLITS.index(split), DOMAINS.index(domain),
                                      scene, attempt))
-        renderer, camera, response = build_scene(rng, domain, _CANDIDATES * settings.frames,
-                                                 (settings.height, settings.width))
+        kind, renderer, camera, response = build_scene(
+            rng, settings, domain, _CANDIDATES * settings.frames)
         poses = [pose for pose in renderer.scene.walk if renderer.clear(pose, camera)]
         if len(poses) < settings.frames:
             continue    # too many poses are close to an obstacle
         chosen = np.linspace(0, len(poses) - 1, settings.frames).astype(int)
         frames = [renderer.frame(poses[i], camera, response, rng) for i in chosen]
-        return (np.stack([image for image, _ in frames]),
+        return (kind, np.stack([image for image, _ in frames]),
                 np.stack([depth for _, depth in frames]).astype(np.float16),
                 (camera.fx, camera.fy, camera.cx, camera.cy))
     raise DatasetError(f'scene {scene} of {split} {domain} has no {settings.frames} free places')

@@ -71,6 +71,17 @@ class Mesh:
         v = np.cross(np.cross(u, c - a), u)
         self._add_flat(np.array([[a, b, c]]), u, v, a, material)
 
+    def soup(self, corners: np.ndarray, material: Material) -> None:
+        """Add single triangles (n, 3, 3), such as leaves; the texture of each has its own axes."""
+        u = corners[:, 1] - corners[:, 0]
+        normal = np.cross(u, corners[:, 2] - corners[:, 0])
+        axes = np.stack([u, np.cross(normal, u)], axis=1)
+        axes /= np.linalg.norm(axes, axis=-1, keepdims=True)
+        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+        self._patches.append(Patch(
+            corners, np.repeat(normal[:, None], 3, axis=1), axes,
+            np.zeros((len(corners), 2)), material))
+
     def _add_flat(self, corners: np.ndarray, u: np.ndarray, v: np.ndarray, origin: np.ndarray,
                   material: Material) -> None:
         normal = np.cross(u, v)

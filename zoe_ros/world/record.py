@@ -39,8 +39,7 @@ def record_world(settings: WorldSettings) -> Path:
         raise DatasetError(f'{path} exists: a bag needs a new folder')
     for attempt in range(100):
         rng = np.random.default_rng((settings.seed, _THIRD, DOMAINS.index(settings.bag), attempt))
-        renderer, camera, response = build_scene(
-            rng, settings.bag, 30, (settings.height, settings.width))
+        _, renderer, camera, response = build_scene(rng, settings, settings.bag, 30)
         way = smooth(renderer.scene.walk, _STEP[settings.bag])
         poses = _longest([pose if renderer.clear(pose, camera) else None for pose in way])
         if len(poses) >= settings.frames:

@@ -10,6 +10,7 @@ from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.world import RANGES
 from zoe_ros.world.mesh import MeshArrays, turn
+from zoe_ros.world.photos import Photo
 from zoe_ros.world.textures import albedo, Color, noise
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
@@ -70,6 +71,9 @@ class Scene:
     :param haze: fraction of light that the air absorbs [1/m].
     :param sky: colours at the horizon and above, or None indoors.
     :param walk: poses along a plausible path of the camera.
+    :param clearance: of a camera from the nearest object in front [m].
+    :param glare: brightness of the sky around the sun, which is the first light.
+    :param panorama: takes the place of the sky; its width is a whole turn [rad].
     """
 
     domain: str
@@ -80,6 +84,9 @@ class Scene:
     haze: float = 0.0
     sky: tuple[Color, Color] | None = None
     clouds: float = 0.0
+    panorama: Photo | None = None
+    clearance: float = 0.45
+    glare: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,15 @@ class Response:
             exposure=float(0.17 * np.exp(rng.normal(0, 0.22))), red=float(rng.uniform(0.9, 1.12)),
             blue=float(rng.uniform(0.88, 1.12)), noise=float(rng.uniform(0.003, 0.02)),
             blur=float(rng.uniform(0, 0.6)), vignette=float(rng.uniform(0, 0.25)))
+
+    @staticmethod
+    def draw_any(rng: np.random.Generator, dark: bool) -> Response:
+        """Return a random camera of a wider range; ``dark``: with the noise of little light."""
+        return Response(
+            exposure=float((0.1 if dark else 0.17) * np.exp(rng.normal(0, 0.35))),
+            red=float(rng.uniform(0.8, 1.25)), blue=float(rng.uniform(0.75, 1.25)),
+            noise=float(rng.uniform(0.015, 0.05) if dark else rng.uniform(0.002, 0.03)),
+            blur=float(rng.uniform(0, 0.9)), vignette=float(rng.uniform(0, 0.5)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +145,7 @@ class Renderer:
 
     def clear(self, pose: Pose, camera: Camera) -> bool:
         """Tell whether no object right in front of the camera blocks the view."""
-        nearest = 0.45 if self.scene.domain == 'indoor' else 0.9
+        nearest = self.scene.clearance
         step = max(1, camera.height // 12)
         hits = self._cast(pose, camera.rays[step // 4::step, step // 4::step].reshape(-1, 2))
         return len(hits.depth) > 20 and float(hits.depth.min()) > nearest and (
@@ -151,7 +167,7 @@ class Renderer:
         corners = Camera(w + 1, h + 1, camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5)
         rays = np.concatenate([camera.rays.reshape(-1, 2), corners.rays.reshape(-1, 2)])
         hits = self._cast(pose, rays)
-        light = self._sky(pose, rays, rng)
+        light = self._sky(pose, rays, camera.fx)
         light[hits.at] = self._shade(hits, camera, rng, light[hits.at])
         center, corner = light[:h * w].reshape(h, w, 3), light[h * w:].reshape(h + 1, w + 1, 3)
         light = center / 2 + (corner[:-1, :-1] + corner[1:, :-1] + corner[:-1, 1:]
@@ -244,12 +260,16 @@ class Renderer:
                                  query='OCCLUDED')
         return (found >= 0).astype(np.float32)
 
-    def _sky(self, pose: Pose, rays: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _sky(self, pose: Pose, rays: np.ndarray, focal: float) -> np.ndarray:
         """Return the light of the sky along each ray, (n, 3); black indoors."""
         if self.scene.sky is None:
             return np.zeros((len(rays), 3), np.float32)
         way = _directions(pose, rays)
         way /= np.linalg.norm(way, axis=-1, keepdims=True)
+        if self.scene.panorama is not None:
+            azimuth, elevation = np.arctan2(way[:, 0], way[:, 1]), np.arcsin(way[:, 2])
+            sky = self.scene.panorama.color(azimuth, elevation, np.full(len(way), 1 / focal))
+            return sky + self._glare(way)
         height = way[:, 2].clip(0.0)
         low, high = (np.asarray(c, np.float32) for c in self.scene.sky)
         color = low + (high - low) * (1 - np.exp(-4 * height))[:, None]
@@ -258,7 +278,17 @@ class Renderer:
         cloud = noise(plane[:, 0], plane[:, 1], 9.0, fine, int(1000 * self.scene.clouds))
         cover = ((cloud + 2 * self.scene.clouds - 1) * 0.7).clip(0, 1)[:, None]
         white = np.float32(1.15) * low.max() * (1 - 0.25 * cover)
-        return color + (white - color) * cover * np.minimum(1, 6 * height)[:, None]
+        return color + (white - color) * cover * np.minimum(1, 6 * height)[:, None] + (
+            self._glare(way))
+
+    def _glare(self, way: np.ndarray) -> np.ndarray | float:
+        """Return the light around the sun along unit vectors, (n, 3)."""
+        if not self.scene.glare:
+            return 0.0
+        sun = self.scene.lights[0]
+        cosine = (way @ (sun.position / np.linalg.norm(sun.position))).clip(0)
+        halo = self.scene.glare * (cosine ** 12 + 8 * cosine ** 600)
+        return halo[:, None].astype(np.float32) * np.asarray(sun.color, np.float32)
 
 
 def expose(light: np.ndarray, response: Response, rng: np.random.Generator) -> np.ndarray:

@@ -34,7 +34,7 @@ _ROOMS: dict[str, tuple[list[Callable[[Rng], Prop]], list[Callable[[Rng], Prop]]
 
 
 @dataclass(eq=False)
-class _Plan:
+class Plan:
     """A floor of width x length [m], and the rectangles on it that are taken."""
 
     width: float
@@ -61,89 +61,94 @@ class _Plan:
 def room(rng: Rng, poses: int) -> Scene:
     """Return a furnished room with ``poses`` poses of a camera."""
     kind = str(rng.choice(list(_ROOMS)))
-    plan = _Plan(rng.uniform(2.8, 5.5), rng.uniform(3.4, 8.5), rng.uniform(2.4, 2.9))
+    plan = Plan(rng.uniform(2.8, 5.5), rng.uniform(3.4, 8.5), rng.uniform(2.4, 2.9))
     mesh = Mesh()
-    _shell(rng, mesh, plan)
+    shell(rng, mesh, plan)
     doors = _doors(rng, mesh, plan, int(rng.integers(1, 3)))
-    lights = _windows(rng, mesh, plan, int(rng.integers(0, 4)), doors)
+    lights = windows(rng, mesh, plan, int(rng.integers(0, 4)), doors)
     along, inside = _ROOMS[kind]
     for make in inside:
         for _ in range(2 if plan.length > 6 else 1):
             _in_the_middle(rng, mesh, plan, make(rng))
     for index in rng.permutation(len(along)):
-        _at_a_wall(rng, mesh, plan, along[index](rng))
+        at_a_wall(rng, mesh, plan, along[index](rng))
     for _ in range(int(plan.width * plan.length / 12)):
-        _at_a_wall(rng, mesh, plan, along[int(rng.integers(len(along)))](rng))
+        at_a_wall(rng, mesh, plan, along[int(rng.integers(len(along)))](rng))
     if rng.random() < 0.3:
-        _somewhere(rng, mesh, plan, f.person(rng))
-    _pictures(rng, mesh, plan, int(rng.integers(1, 5)))
-    lights += _ceiling_lamps(rng, mesh, plan, 1 if plan.length < 5 else 2)
+        somewhere(rng, mesh, plan, f.person(rng))
+    pictures(rng, mesh, plan, int(rng.integers(1, 5)))
+    lights += ceiling_lamps(rng, mesh, plan, 1 if plan.length < 5 else 2)
     return _scene(rng, mesh, plan, lights, poses)
 
 
 def corridor(rng: Rng, poses: int) -> Scene:
     """Return a corridor with doors along it and ``poses`` poses of a camera."""
-    plan = _Plan(rng.uniform(1.7, 2.8), rng.uniform(9, 22), rng.uniform(2.4, 3.0))
+    plan = Plan(rng.uniform(1.7, 2.8), rng.uniform(9, 22), rng.uniform(2.4, 3.0))
     mesh = Mesh()
-    _shell(rng, mesh, plan)
+    shell(rng, mesh, plan)
     doors = _doors(rng, mesh, plan, int(plan.length / 2.2))
-    lights = _windows(rng, mesh, plan, int(rng.integers(0, 2)), doors)
+    lights = windows(rng, mesh, plan, int(rng.integers(0, 2)), doors)
     for _ in range(int(rng.integers(1, 6))):
         make = (f.cupboard, f.plant, f.bin_, f.carton, f.chair, f.shelf)[int(rng.integers(6))]
         prop = make(rng)
         if prop.depth < plan.width - 1.2:
-            _at_a_wall(rng, mesh, plan, prop)
+            at_a_wall(rng, mesh, plan, prop)
     for _ in range(int(rng.integers(0, 3))):
-        _somewhere(rng, mesh, plan, f.person(rng))
-    _pictures(rng, mesh, plan, int(rng.integers(2, 7)))
-    lights += _ceiling_lamps(rng, mesh, plan, int(plan.length / 4))
+        somewhere(rng, mesh, plan, f.person(rng))
+    pictures(rng, mesh, plan, int(rng.integers(2, 7)))
+    lights += ceiling_lamps(rng, mesh, plan, int(plan.length / 4))
     return _scene(rng, mesh, plan, lights, poses)
 
 
-def _floor(rng: Rng) -> Material:
+def flooring(rng: Rng) -> Material:
+    """Return planks, tiles, carpet or a checked floor."""
     kind = rng.integers(4)
     if kind == 0:
         return Material('bond', pick(rng, f.WOODS[:5]), (0.06, 0.04, 0.02),
                         (1.2, float(rng.choice([0.09, 0.14, 0.19]))), 0.25, -1, 0.004,
-                        seed=seed(rng))
+                        seed=seed(rng), use='floor')
     if kind == 1:
         side = float(rng.choice([0.2, 0.3, 0.45, 0.6]))
         tiles: list[Color] = [(0.55, 0.52, 0.47), (0.6, 0.45, 0.35), (0.3, 0.3, 0.3)]
-        return Material('bond', pick(rng, tiles),
-                        (0.3, 0.3, 0.28), (side, side), 0.12, 0, 0.006, seed=seed(rng))
+        return Material('bond', pick(rng, tiles), (0.3, 0.3, 0.28), (side, side), 0.12, 0, 0.006,
+                        seed=seed(rng), use='floor')
     if kind == 2:
         color = pick(rng, f.FABRICS)
         r, g, b = (0.7 * c for c in color)
-        return Material('mottled', color, (r, g, b), (1.5, 0.25), 0.2, seed=seed(rng))
+        return Material('mottled', color, (r, g, b), (1.5, 0.25), 0.2, seed=seed(rng),
+                        use='floor')
     side = float(rng.choice([0.3, 0.5]))
     one = pick(rng, f.FABRICS[2:])
     return Material('checker', one, pick(rng, [one, one, (0.6, 0.58, 0.54)]), (side, side), 0.08,
-                    seed=seed(rng))
+                    seed=seed(rng), use='floor')
 
 
-def _wall(rng: Rng) -> Material:
+def walling(rng: Rng) -> Material:
+    """Return paint, wallpaper or bricks."""
     color = pick(rng, _PAINTS)
     kind = rng.random()
     if kind < 0.7:
-        return paint(color, 0.035, seed(rng))
+        return paint(color, 0.035, seed(rng), 'wall')
     if kind < 0.85:
         r, g, b = (0.85 * c for c in color)
         period = float(rng.choice([0.1, 0.2, 0.3]))
-        return Material('stripes', color, (r, g, b), (period, period / 2), 0.03, seed=seed(rng))
+        return Material('stripes', color, (r, g, b), (period, period / 2), 0.03, seed=seed(rng),
+                        use='wall')
     return Material('bond', pick(rng, [(0.45, 0.2, 0.13), (0.65, 0.63, 0.6)]), (0.5, 0.48, 0.45),
-                    (0.25, 0.075), 0.18, 0.5, 0.01, seed=seed(rng))
+                    (0.25, 0.075), 0.18, 0.5, 0.01, seed=seed(rng), use='wall')
 
 
-def _shell(rng: Rng, mesh: Mesh, plan: _Plan) -> None:
+def shell(rng: Rng, mesh: Mesh, plan: Plan) -> None:
     """Add floor, ceiling, walls and skirting."""
     w, n, h = plan.width, plan.length, plan.height
-    floor = _floor(rng)
+    floor = flooring(rng)
     if rng.random() < 0.5:
         mesh.quad((0, 0, 0), (w, 0, 0), (0, n, 0), floor)
     else:
         mesh.quad((w, 0, 0), (0, n, 0), (-w, 0, 0), floor)
-    mesh.quad((0, n, h), (w, 0, 0), (0, -n, 0), paint((0.75, 0.75, 0.73), 0.03, seed(rng)))
-    wall, other = _wall(rng), _wall(rng)
+    ceiling = paint((0.75, 0.75, 0.73), 0.03, seed(rng), 'ceiling')
+    mesh.quad((0, n, h), (w, 0, 0), (0, -n, 0), ceiling)
+    wall, other = walling(rng), walling(rng)
     skirting = paint((0.65, 0.63, 0.6)) if rng.random() < 0.6 else f.wood(rng)
     one = int(rng.integers(8))      # one wall has another colour, in half of the rooms
     for k, (start, yaw, length) in enumerate(plan.walls()):
@@ -157,7 +162,7 @@ def _shell(rng: Rng, mesh: Mesh, plan: _Plan) -> None:
         mesh.box((*low, 0), (*(low + size), 0.012), f.fabric(rng))
 
 
-def _along(rng: Rng, plan: _Plan, width: float, depth: float, tries: int = 30,
+def _along(rng: Rng, plan: Plan, width: float, depth: float, tries: int = 30,
            only: int | None = None) -> tuple[np.ndarray, float] | None:
     """Reserve a free place with the back to a wall; return the place and the yaw."""
     for _ in range(tries):
@@ -175,7 +180,7 @@ def _along(rng: Rng, plan: _Plan, width: float, depth: float, tries: int = 30,
     return None
 
 
-def _doors(rng: Rng, mesh: Mesh, plan: _Plan, count: int) -> list[tuple[float, float]]:
+def _doors(rng: Rng, mesh: Mesh, plan: Plan, count: int) -> list[tuple[float, float]]:
     """Add doors, 2 m high, and keep the floor in front of them free."""
     leaf = f.wood(rng) if rng.random() < 0.6 else paint(pick(rng, _PAINTS))
     frame, handle = paint(pick(rng, _PAINTS)), f.metal(rng)
@@ -200,8 +205,8 @@ def _doors(rng: Rng, mesh: Mesh, plan: _Plan, count: int) -> list[tuple[float, f
     return places
 
 
-def _windows(rng: Rng, mesh: Mesh, plan: _Plan, count: int,
-             doors: list[tuple[float, float]]) -> list[Light]:
+def windows(rng: Rng, mesh: Mesh, plan: Plan, count: int,
+            doors: list[tuple[float, float]]) -> list[Light]:
     """Add windows with a view of the day, all in one wall, and return their light."""
     wall = int(rng.integers(4))
     start, yaw, length = plan.walls()[wall]
@@ -219,7 +224,7 @@ def _windows(rng: Rng, mesh: Mesh, plan: _Plan, count: int,
         used.append(x)
         part = Mesh()
         view = Material('picture', (0.2, 0.28, 0.2), (0.75, 0.85, 1.0), (width, height), 0.15,
-                        glow=1.4 * day, seed=seed(rng))
+                        glow=1.4 * day, seed=seed(rng), use='view')
         part.quad((-width / 2, -0.005, sill), (width, 0, 0), (0, 0, height), view)
         for a in (-width / 2 - 0.05, -0.025, width / 2):
             part.box((a, -0.05, sill), (a + 0.05, -0.002, sill + height), frame)
@@ -240,7 +245,7 @@ def _windows(rng: Rng, mesh: Mesh, plan: _Plan, count: int,
     return lights[:2]
 
 
-def _ceiling_lamps(rng: Rng, mesh: Mesh, plan: _Plan, count: int) -> list[Light]:
+def ceiling_lamps(rng: Rng, mesh: Mesh, plan: Plan, count: int) -> list[Light]:
     """Add lamps in a row; the light of many is that of the three that matter for one place."""
     lights = []
     hanging = rng.random() < 0.4 and plan.height > 2.5
@@ -269,7 +274,8 @@ def _ceiling_lamps(rng: Rng, mesh: Mesh, plan: _Plan, count: int) -> list[Light]
     return lights
 
 
-def _at_a_wall(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
+def at_a_wall(rng: Rng, mesh: Mesh, plan: Plan, prop: Prop) -> None:
+    """Add an object with its back to a wall, where there is a free place."""
     place = _along(rng, plan, prop.width, prop.depth + 0.03)
     if place is not None:
         start, yaw = place
@@ -277,7 +283,7 @@ def _at_a_wall(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
         mesh.place(prop.mesh, start - away, yaw)
 
 
-def _in_the_middle(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
+def _in_the_middle(rng: Rng, mesh: Mesh, plan: Plan, prop: Prop) -> None:
     """Add a table, and chairs around a table that is high enough to sit at."""
     yaw = float(rng.choice([0, math.pi / 2]))
     size = np.array([prop.width, prop.depth])[::1 if yaw == 0 else -1]
@@ -302,7 +308,8 @@ def _in_the_middle(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
     plan.take(middle - size / 2, middle + size / 2)
 
 
-def _somewhere(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
+def somewhere(rng: Rng, mesh: Mesh, plan: Plan, prop: Prop) -> None:
+    """Add an object at a free place."""
     size = max(prop.width, prop.depth)
     for _ in range(20):
         at = rng.uniform(size / 2 + 0.05, np.array([plan.width, plan.length]) - size / 2 - 0.05)
@@ -312,7 +319,7 @@ def _somewhere(rng: Rng, mesh: Mesh, plan: _Plan, prop: Prop) -> None:
             return
 
 
-def _pictures(rng: Rng, mesh: Mesh, plan: _Plan, count: int) -> None:
+def pictures(rng: Rng, mesh: Mesh, plan: Plan, count: int) -> None:
     """Add pictures to walls, away from doors and furniture."""
     for _ in range(count):
         width, height = rng.uniform(0.3, 0.9), rng.uniform(0.3, 0.7)
@@ -328,7 +335,7 @@ def _pictures(rng: Rng, mesh: Mesh, plan: _Plan, count: int) -> None:
         plan.taken.pop()        # the floor below stays free
 
 
-def _scene(rng: Rng, mesh: Mesh, plan: _Plan, lights: list[Light], poses: int) -> Scene:
+def _scene(rng: Rng, mesh: Mesh, plan: Plan, lights: list[Light], poses: int) -> Scene:
     ambient = float(rng.uniform(0.25, 0.5))
     walk = _walk(rng, plan, poses)
     middle = np.mean([pose.position for pose in walk], axis=0)
@@ -336,7 +343,7 @@ def _scene(rng: Rng, mesh: Mesh, plan: _Plan, lights: list[Light], poses: int) -
     return Scene('indoor', mesh.arrays, lights[:4], (ambient, ambient, ambient * 0.97), walk)
 
 
-def _walk(rng: Rng, plan: _Plan, count: int) -> list[Pose]:
+def _walk(rng: Rng, plan: Plan, count: int) -> list[Pose]:
     """Return poses on straight lines between free places, at one height, with a far view."""
     size = np.array([plan.width, plan.length])
     height = float(rng.choice(
@@ -369,11 +376,11 @@ def _walk(rng: Rng, plan: _Plan, count: int) -> list[Pose]:
     return poses
 
 
-def _way_is_free(plan: _Plan, a: np.ndarray, b: np.ndarray) -> bool:
+def _way_is_free(plan: Plan, a: np.ndarray, b: np.ndarray) -> bool:
     return all(plan.free(p, p, _CLEAR) for p in np.linspace(a, b, 12))
 
 
-def _view(plan: _Plan, at: np.ndarray, yaw: float) -> float:
+def _view(plan: Plan, at: np.ndarray, yaw: float) -> float:
     """Return the distance to the wall in the viewing direction, [m], clamped to 4."""
     way = np.array([-math.sin(yaw), math.cos(yaw)])
     ends = np.where(way > 0, np.array([plan.width, plan.length]) - at, -at)

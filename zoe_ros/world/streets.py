@@ -36,6 +36,13 @@ def street(rng: Rng, poses: int) -> Scene:
     _traffic(rng, mesh, half, lane, lanes, parking)
     if rng.random() < 0.5:
         _end(rng, mesh, half)
+    lights, ambient, sky, clouds = daylight(rng)
+    return Scene('outdoor', mesh.arrays, lights, ambient, _walk(rng, half, walk, lane, poses),
+                 haze=float(rng.uniform(0, 0.003)), sky=sky, clouds=clouds, clearance=0.9)
+
+
+def daylight(rng: Rng) -> tuple[list[Light], Color, tuple[Color, Color], float]:
+    """Return lights, ambient light, sky and clouds of a scene: overcast up to a clear day."""
     elevation, azimuth = math.radians(rng.uniform(15, 65)), rng.uniform(0, 2 * math.pi)
     sun = np.array([math.cos(elevation) * math.cos(azimuth),
                     math.cos(elevation) * math.sin(azimuth), math.sin(elevation)])
@@ -45,25 +52,32 @@ def street(rng: Rng, poses: int) -> Scene:
                   (power, 0.94 * power, 0.82 * power), sun=True)
     ambient = 0.9 - 0.35 * bright
     blue = 0.35 * bright
-    return Scene('outdoor', mesh.arrays, [light] if bright > 0.1 else [],
-                 (ambient * (1 - 0.3 * blue), ambient, ambient * (1 + 0.5 * blue)),
-                 _walk(rng, half, walk, lane, poses), haze=float(rng.uniform(0, 0.003)),
-                 sky=((1.3 - 0.2 * blue, 1.35, 1.4), (1.2 - 2.4 * blue, 1.25 - 1.4 * blue, 1.35)),
-                 clouds=float(1 - 0.8 * bright))
+    return ([light] if bright > 0.1 else [],
+            (ambient * (1 - 0.3 * blue), ambient, ambient * (1 + 0.5 * blue)),
+            ((1.3 - 0.2 * blue, 1.35, 1.4), (1.2 - 2.4 * blue, 1.25 - 1.4 * blue, 1.35)),
+            float(1 - 0.8 * bright))
+
+
+def asphalt(rng: Rng) -> Material:
+    """Return the surface of a road."""
+    tone = rng.uniform(0.06, 0.16)
+    return Material('mottled', (tone, tone, tone), (0.8 * tone,) * 3, (6.0, 0.05), 0.15,
+                    seed=seed(rng), use='road')
+
+
+def meadow(rng: Rng) -> Material:
+    """Return grass, or other ground."""
+    return Material('mottled', (0.07, 0.13, 0.03), (0.14, 0.17, 0.06), (4.0, 0.1), 0.25,
+                    seed=seed(rng), use='ground')
 
 
 def _ground(rng: Rng, mesh: Mesh, half: float, walk: float, lane: float, lanes: int) -> None:
-    tone = rng.uniform(0.06, 0.16)
-    asphalt = Material('mottled', (tone, tone, tone), (0.8 * tone,) * 3, (6.0, 0.05), 0.15,
-                       seed=seed(rng))
-    mesh.quad((-half, -20, 0), (2 * half, 0, 0), (0, LENGTH + 20, 0), asphalt)
+    mesh.quad((-half, -20, 0), (2 * half, 0, 0), (0, LENGTH + 20, 0), asphalt(rng))
     paving = Material('bond', pick(rng, [(0.4, 0.38, 0.36), (0.3, 0.3, 0.3), (0.42, 0.3, 0.24)]),
                       (0.2, 0.2, 0.2), (rng.choice([0.3, 0.5]), 0.3), 0.12, 0.5, 0.01,
-                      seed=seed(rng))
+                      seed=seed(rng), use='paving')
     curb = paint((0.42, 0.42, 0.4), 0.1, seed(rng))
-    green = Material('mottled', (0.07, 0.13, 0.03), (0.14, 0.17, 0.06), (4.0, 0.1), 0.25,
-                     seed=seed(rng))
-    mesh.quad((-300, -20, -0.02), (600, 0, 0), (0, 500, 0), green)
+    mesh.quad((-300, -20, -0.02), (600, 0, 0), (0, 500, 0), meadow(rng))
     for side in (-1, 1):
         a, b = sorted((side * half, side * (half + walk)))
         mesh.box((a, -20, -0.01), (b, LENGTH, 0.13), paving)
@@ -91,12 +105,12 @@ def _houses(rng: Rng, mesh: Mesh, side: int, front: float, inner: float) -> None
         color = pick(rng, _WALLS)
         brick = rng.random() < 0.4
         wall = Material('facade', color, (0.65, 0.64, 0.6), (rng.uniform(1.9, 3.4), STOREY), 0.12,
-                        0.5 if brick else 0.0, 0.01, seed=seed(rng))
+                        0.5 if brick else 0.0, 0.01, seed=seed(rng), use='facade')
         plain = Material('mottled', color, (0.9 * color[0], 0.9 * color[1], 0.9 * color[2]),
-                         (8.0, 0.5), 0.03, seed=seed(rng))
+                         (8.0, 0.5), 0.03, seed=seed(rng), use='wall')
         part = Mesh()
         part.box((-length / 2, 0, 0), (length / 2, depth, height), wall, plain)
-        roof = paint(pick(rng, _ROOFS), 0.15, seed(rng))
+        roof = paint(pick(rng, _ROOFS), 0.15, seed(rng), 'roof')
         if detached or rng.random() < 0.5:
             part.frustum((-length / 2 - 0.3, -0.4, height), (length / 2 + 0.3, depth + 0.4,
                          height + rng.uniform(2, 3.5)), (0, 0, depth / 2, depth / 2), roof)
@@ -116,7 +130,7 @@ def _houses(rng: Rng, mesh: Mesh, side: int, front: float, inner: float) -> None
         mesh.place(part, (side * front, y + length / 2, 0.12), -side * math.pi / 2)
         if detached and front > 1.5 + inner and rng.random() < 0.6:
             hedge = Material('mottled', (0.04, 0.09, 0.02), (0.08, 0.14, 0.04), (0.6, 0.1), 0.3,
-                             seed=seed(rng))
+                             seed=seed(rng), use='leaves')
             a, b = sorted((side * (front - 1.2), side * (front - 0.7)))
             mesh.box((a, y, 0.1), (b, y + length, rng.uniform(0.8, 1.5)), hedge)
         y += length + (rng.uniform(2, 10) if detached else rng.choice([0, 0, 0, 3.5]))
@@ -128,8 +142,8 @@ def car(rng: Rng) -> Prop:
     van = rng.random() < 0.15
     length, width = (5.4, 2.0) if van else (rng.uniform(3.8, 4.9), rng.uniform(1.7, 1.85))
     height = 2.3 if van else rng.uniform(1.42, 1.7)
-    body = paint(pick(rng, _CARS), 0.03, seed(rng))
-    glass, dark = paint((0.03, 0.035, 0.04)), paint((0.02, 0.02, 0.02))
+    body = paint(pick(rng, _CARS), 0.03, seed(rng), 'car')
+    glass, dark = paint((0.03, 0.035, 0.04), use='car'), paint((0.02, 0.02, 0.02), use='car')
     x, y = width / 2, length / 2
     belt = 1.1 if van else 0.62 * height
     mesh.frustum((-x, -y, 0.28), (x, y, belt), (0.05, 0.05, 0.12, 0.06), body)
@@ -165,11 +179,12 @@ def tree(rng: Rng) -> Prop:
     height = rng.uniform(4, 9)
     trunk = rng.uniform(1.7, 0.45 * height)
     bark = Material('mottled', (0.12, 0.08, 0.05), (0.2, 0.15, 0.1), (0.4, 0.05), 0.2,
-                    seed=seed(rng))
+                    seed=seed(rng), use='bark')
     mesh.cylinder((0, 0, 0), trunk + 0.8, rng.uniform(0.1, 0.22), bark, 0.08)
     tone = rng.uniform(0.7, 1.5)
     leaves = Material('mottled', (0.03 * tone, 0.08 * tone, 0.015),
-                      (0.1 * tone, 0.16 * tone, 0.04), (0.8, 0.15), 0.35, seed=seed(rng))
+                      (0.1 * tone, 0.16 * tone, 0.04), (0.8, 0.15), 0.35, seed=seed(rng),
+                      use='leaves')
     crown = (height - trunk) / 2
     for _ in range(int(rng.integers(6, 14))):
         at = rng.normal(0, 0.4, 3) * crown * np.array([0.9, 0.9, 1.0])
@@ -227,7 +242,7 @@ def _end(rng: Rng, mesh: Mesh, half: float) -> None:
     """Close the end of the street with a house."""
     y, height = rng.uniform(60, LENGTH), STOREY * int(rng.integers(2, 6)) + 0.5
     wall = Material('facade', pick(rng, _WALLS), (0.65, 0.64, 0.6), (2.6, STOREY), 0.12,
-                    0.0, 0.01, seed=seed(rng))
+                    0.0, 0.01, seed=seed(rng), use='facade')
     mesh.box((-half - 15, y, 0), (half + 15, y + 10, height), wall, paint((0.3, 0.3, 0.3)))
 
 

@@ -7,6 +7,8 @@ from functools import cache
 
 import numpy as np
 
+from zoe_ros.world.photos import Photo
+
 Color = tuple[float, float, float]
 _NOISE = 512            # pixels of a period of the noise
 
@@ -24,6 +26,9 @@ class Material:
     :param joint: width of the joint between tiles, bricks or planks [m].
     :param glow: light given off, as a multiple of ``color``.
     :param seed: moves the noise, so that no two materials look alike.
+    :param use: what the surface is, which tells the photographs that fit, as in
+        :data:`zoe_ros.world.photos.USES`.
+    :param photo: takes the place of the pattern; of a facade's wall, between the windows.
     """
 
     pattern: str
@@ -35,11 +40,13 @@ class Material:
     joint: float = 0.0
     glow: float = 0.0
     seed: int = 0
+    use: str = 'object'
+    photo: Photo | None = None
 
 
-def paint(color: Color, contrast: float = 0.05, seed: int = 0) -> Material:
+def paint(color: Color, contrast: float = 0.05, seed: int = 0, use: str = 'object') -> Material:
     """Return a plain, slightly uneven surface."""
-    return Material('plain', color, contrast=contrast, seed=seed, size=(1.5, 1.5))
+    return Material('plain', color, contrast=contrast, seed=seed, size=(1.5, 1.5), use=use)
 
 
 def lamp(color: Color, glow: float) -> Material:
@@ -176,9 +183,13 @@ def _spines(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.ndar
 def _facade(m: Material, u: np.ndarray, v: np.ndarray, f: np.ndarray) -> np.ndarray:
     """Windows of 1.1 x 1.5 m in a cell of ``size``: their spacing and the height of a storey."""
     red, green, blue = m.color
-    wall = _bond(m, u, v, f) if m.shift else _mottled(
-        Material('mottled', m.color, (0.9 * red, 0.9 * green, 0.9 * blue), (8.0, 0.5), 0.03,
-                 seed=m.seed), u, v, f)
+    if m.photo is not None:
+        wall = m.photo.color(u, v, f)
+    elif m.shift:
+        wall = _bond(m, u, v, f)
+    else:
+        wall = _mottled(Material('mottled', m.color, (0.9 * red, 0.9 * green, 0.9 * blue),
+                                 (8.0, 0.5), 0.03, seed=m.seed), u, v, f)
     spacing, storey = m.size
     i, j = np.floor(u / spacing), np.floor(v / storey)
     x, y = u - (i + 0.5) * spacing, v - j * storey - 1.65
@@ -216,5 +227,8 @@ def albedo(materials: list[Material], number: np.ndarray, u: np.ndarray, v: np.n
     for material, start, end in zip(materials, ends[:-1], ends[1:]):
         if start < end:
             at = order[start:end]
-            color[at] = PATTERNS[material.pattern](material, u[at], v[at], footprint[at])
+            if material.photo is not None and material.pattern != 'facade':
+                color[at] = material.photo.color(u[at], v[at], footprint[at])
+            else:
+                color[at] = PATTERNS[material.pattern](material, u[at], v[at], footprint[at])
     return color
