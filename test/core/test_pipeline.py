@@ -14,7 +14,7 @@ from zoe_ros.colormap import colorize, NO_VALUE
 from zoe_ros.images import decode_image, MessageError
 from zoe_ros.messages import CameraInfoBuffer, is_rectified
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
-from zoe_ros.pipeline import infer_each
+from zoe_ros.pipeline import infer_each, infer_together
 
 # --- geometry -------------------------------------------------------------------------------
 
@@ -319,6 +319,15 @@ def test_good_images_go_through_together(pipeline, afraid_of_the_dark):
     assert all(not isinstance(result, Exception) for result in infer_each(estimator, prepared))
     assert batches == [3]
     assert infer_each(estimator, []) == []
+
+
+def test_one_camera_of_a_batch_may_want_the_uncertainty(pipeline, tiny_estimator):
+    pipelines = [pipeline() for _ in range(2)]
+    prepared = [one.prepare(photo(), wanted)
+                for one, wanted in zip(pipelines, [(DEPTH,), (DEPTH, UNCERTAINTY)])]
+    nets = infer_together(tiny_estimator, prepared)
+    frames = [one.finish(item, net, 0.0) for one, item, net in zip(pipelines, prepared, nets)]
+    assert [sorted(frame.messages) for frame in frames] == [[DEPTH], [DEPTH, UNCERTAINTY]]
 
 
 def test_millimetres_are_those_of_the_depth_image(pipeline):
