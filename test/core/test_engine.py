@@ -398,8 +398,9 @@ def test_half_precision_is_near(tiny_weights, tiny_estimator, photos, precision)
     for prediction, exact in zip(half.predict_batch(photos), tiny_estimator.predict_batch(photos)):
         assert prediction.head == exact.head
         assert prediction.depth.dtype == np.float32
-        difference = np.abs(prediction.depth - exact.depth)
-        assert 0 < np.median(difference) < 0.1 * np.median(exact.depth)
+        difference = np.abs(prediction.depth - exact.depth) / exact.depth
+        # Measured: up to 0.0006 in fp16, 0.0045 in bf16.
+        assert 0 < np.median(difference) < {'fp16': 0.0015, 'bf16': 0.01}[precision]
 
 
 def test_by_default_the_device_decides_about_the_precision(tiny_weights, photos, caplog):
