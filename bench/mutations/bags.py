@@ -47,7 +47,7 @@ MUTATIONS = (
              'if not chunk.counts:', _FIELD),
     # --- topics -----------------------------------------------------------------------------
     Mutation('CameraInfo: not found beside compressed images', _BAG,
-             "    topic = topic.removesuffix('/compressed')\n", '', _READ),
+             "    topic = topic.removesuffix('/compressed')\n", '', _INFO),
     Mutation('CameraInfo: of another camera elsewhere in the bag', _BAG,
              'other_frames=self.info_topic in _siblings(self.topic))', 'other_frames=True)',
              _INFO),

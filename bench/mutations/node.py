@@ -46,7 +46,7 @@ MUTATIONS = (
              (f'{_FOLLOWS}::test_a_camera_that_publishes_both_is_taken_once',)),
     Mutation('node: raw images of a topic that ends in /compressed', _INPUT,
              "if transport == 'raw' or not resolved", 'if not resolved',
-             (f'{_FOLLOWS}::test_a_topic_given_with_its_transport_is_understood',)),
+             (f'{_FOLLOWS}::test_raw_images_may_have_a_topic_that_ends_in_compressed',)),
     Mutation('node: reliable if one of several publishers is', _SUBSCRIPTION,
              'reliable = all(', 'reliable = any(',
              ('test/node/test_node_qos.py::'

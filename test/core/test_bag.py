@@ -284,6 +284,15 @@ def test_the_bag_is_whole_after_an_exception(tmp_path, error):
     assert len(bags.read_bag(tmp_path / 'bag')['/b/image']) == 1
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C raise a KeyboardInterrupt, which it does not in a process of the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('ctrl_c')
 def test_ctrl_c_waits_for_the_end_of_a_record_and_is_not_lost():
     done = []
     with pytest.raises(KeyboardInterrupt), _uninterrupted():

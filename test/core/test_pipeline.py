@@ -294,15 +294,15 @@ def afraid_of_the_dark(tiny_weights):
     return estimator, batches
 
 
-@pytest.mark.parametrize('dark', [(1,), (0, 2), (0, 1, 2, 3)])
-def test_one_bad_image_of_a_batch_costs_no_other(dark, pipeline, afraid_of_the_dark):
+@pytest.mark.parametrize('count, dark', [(2, (1,)), (4, (1,)), (4, (0, 2)), (4, (0, 1, 2, 3))])
+def test_one_bad_image_of_a_batch_costs_no_other(count, dark, pipeline, afraid_of_the_dark):
     estimator, batches = afraid_of_the_dark
-    images = [bags.picture(*SIZE, seed=i) * (i not in dark) for i in range(4)]
+    images = [bags.picture(*SIZE, seed=i) * (i not in dark) for i in range(count)]
     pipelines = [pipeline(estimator=estimator) for _ in images]
     prepared = [one.prepare(bags.ROSBAGS.photo(image), (DEPTH,))
                 for one, image in zip(pipelines, images)]
     results = infer_each(estimator, prepared)
-    assert batches == [4, 1, 1, 1, 1]
+    assert batches == [count] + [1] * count
     for i, (image, result) in enumerate(zip(images, results)):
         if i in dark:
             assert isinstance(result, RuntimeError) and str(result) == 'dark'
