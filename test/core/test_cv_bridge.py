@@ -13,34 +13,34 @@ from zoe_ros.messages import depth_message
 # 4 x 4 pixels with the data of :func:`pattern`. Recorded from cv_bridge 1.16.2 with OpenCV 4.6
 # (Debian 12, package python3-cv-bridge), which does not know the other encodings of this package.
 RECORDED = {
-    ('rgb8', 0): 'BTWvc4HZe2edHef7WQHzL7WFnwOxqet3TW3Xi4nRYz9l1Y+T4Xlbh/29xxu5odNP',
-    ('bgr8', 0): 'rzUF2YFznWd7++cd8wFZhbUvsQOfd+up121N0YmLZT9jk4/VW3nhvf2HuRvHT9Oh',
-    ('rgba8', 0): 'BTWvgdl7nR3nWQHztYWfsanrTW3XidFjZdWP4Xlb/b3HuaHTFSV/EUnLrQ236XFD',
-    ('bgra8', 0): 'rzUFe9mB5x2d8wFZn4W166mx121NY9GJj9VlW3nhx73906G5fyUVy0kRtw2tQ3Hp',
-    ('mono8', 0): 'BQUFNTU1r6+vc3NzgYGB2dnZe3t7Z2dnnZ2dHR0d5+fn+/v7WVlZAQEB8/PzLy8v',
-    ('mono16', 0): 'NTU1c3Nz2dnZZ2dnHR0d+/v7AQEBMDAwhYWFBAQEqampd3d3bW1ti4uL0dHRPz8/',
-    ('mono16', 1): 'BQUFr6+vgYGBe3t7nZ2d5+fnWVlZ8vLytbW1np6esbGx6+vrTU1N19fXiYmJY2Nj',
-    ('rgb16', 0): 'NXPZZx37ATCFBKl3bYvRP9WTeYe9HKFQJSNJlw6rcV91sxmnXTtBb8VD6besyxF/',
-    ('rgb16', 1): 'Ba+Be53nWfK1nrHrTdeJY2WP4Vv9xrnSFX8Ry6y36UPFb0E7XacZs3VfcasOl0kj',
-    ('bgr16', 0): '2XM1+x1nhTABd6kE0Yttk9U/vYd5UKEcSSMlqw6XdV9xpxmzQTtdQ8VvrLfpfxHL',
-    ('bgr16', 1): 'ga8F5517tfJZ67GeiddNj2Vj/Vvh0rnGEX8Vt6zLxUPpO0FvGaddX3WzDqtxI0mX',
-    ('rgba16', 0): 'NXPZHfsBhQSpbYvR1ZN5vRyhJSNJDqtxdbMZXTtBxUPprMsRFdK5/VvhZWOJTeux',
-    ('rgba16', 1): 'Ba+BnedZtZ6xTdeJZY/h/ca5FX8RrLfpxW9BXacZdV9xDpdJJVChvYd51T/RbXep',
-    ('bgra16', 0): '2XM1AfsdqQSF0YtteZPVoRy9SSMlcasOGbN1QTtd6UPFEcusudIV4Vv9iWNlsetN',
-    ('bgra16', 1): 'ga8FWeedsZ61iddN4Y9lucb9EX8V6besQW/FGaddcV91SZcOoVAleYe90T/VqXdt',
-    ('yuv422', 0): 'djUAvn0A4u7sXWlntABK/7L/uAAA3AAAulrzMQBr/0j//w7b9zkF/1wosvXzCEtJ',
-    ('bayer_rggb8', 0): 'jlTZjlTZy3ugy3ugjlTZjlTZy3ugy3ugwh1twh1t56Jc56Jcwh1twh1t56Jc56Jc',
-    ('bayer_bggr8', 0): '2VSO2VSOoHvLoHvL2VSO2VSOoHvLoHvLbR3CbR3CXKLnXKLnbR3CbR3CXKLnXKLn',
-    ('bayer_gbrg8', 0): 'ftkpftkpe7Zwe7Zwftkpftkpe7Zwe7Zwkpgdkpgdt+eMt+eMkpgdkpgdt+eMt+eM',
-    ('bayer_grbg8', 0): 'Kdl+Kdl+cLZ7cLZ7Kdl+Kdl+cLZ7cLZ7HZiSHZiSjOe3jOe3HZiSHZiSjOe3jOe3',
-    ('bayer_rggb16', 0): 'jyX7jyX7wQGVwQGVjyX7jyX7wQGVwQGVlwTDlwTDqVN9qVN9lwTDlwTDqVN9qVN9',
-    ('bayer_bggr16', 0): '+yWP+yWPlQHBlQHB+yWP+yWPlQHBlQHBwwSXwwSXfVOpfVOpwwSXwwSXfVOpfVOp',
-    ('bayer_gbrg16', 0): 'D/s7D/s7AatVAatVD/s7D/s7AatVAatVV60EV60Eaak+aak+V60EV60Eaak+aak+',
-    ('bayer_grbg16', 0): 'O/sPO/sPVasBVasBO/sPO/sPVasBVasBBK1XBK1XPqlpPqlpBK1XBK1XPqlpPqlp',
-    ('bayer_rggb16', 1): 'e5Hne5HnmVntmVnte5Hne5HnmVntmVnts57fs57fsZvFsZvFs57fs57fsZvFsZvF',
-    ('bayer_bggr16', 1): '55F755F77VmZ7VmZ55F755F77VmZ7VmZ356z356zxZuxxZux356z356zxZuxxZux',
-    ('bayer_gbrg16', 1): 'e+ene+enWcOtWcOte+ene+enWcOtWcOtc8mec8mecbHEcbHEc8mec8mecbHEcbHE',
-    ('bayer_grbg16', 1): 'p+d7p+d7rcNZrcNZp+d7p+d7rcNZrcNZnslznslzxLFxxLFxnslznslzxLFxxLFx',
+    ('rgb8', 0): 'AUv57U/qerCBwVd49xeRUs3pFiob6L1Uggq3Vb0et5hOzeX4e9ZoR7SoA7utgGV6',
+    ('bgr8', 0): '+UsB6k/tgbB6eFfBkRf36c1SGyoWVL3otwqCHr1VTpi3+OXNaNZ7qLRHrbsDemWA',
+    ('rgba8', 0): 'AUv5T+p6gcFX9xeRzekWG+i9ggq3vR63Ts3le9ZotKgDrYBloJ3VICuVvn/0TV0y',
+    ('bgra8', 0): '+UsBeupPV8GBkRf3FunNvegbtwqCtx695c1OaNZ7A6i0ZYCt1Z2glSsg9H++Ml1N',
+    ('mono8', 0): 'AQEBS0tL+fn57e3tT09P6urqenp6sLCwgYGBwcHBV1dXeHh49/f3FxcXkZGRUlJS',
+    ('mono16', 0): 'S0tL7e3t6enpsLCwwcHBeHh4GBgYUlJS6enpKioq5+fnVFRUCgoKVVVVHx8fmJiY',
+    ('mono16', 1): 'AQEB+fn5UFBQenp6gYGBV1dX9vb2kZGRzc3NFhYWHBwcvb29goKCt7e3vLy8t7e3',
+    ('rgb16', 0): 'S+3psMF4GFLpKudUClUfmM341keouoB6nU0rcH9wXWVGWx0IJ00XGq1/L6d01sU7',
+    ('rgb16', 1): 'AflQeoFX9pHNFhy9gre8t07le2i0BK1loNQglb7zTTJkQ2A7Dzh4nQvu/UrP2nuv',
+    ('bgr16', 0): '6e1LeMGw6VIYVOcqH1UK+M2YqEfWeoC6K02dcH9wRmVdCB1bF00nf60adKcvO8XW',
+    ('bgr16', 1): 'UPkBV4F6zZH2vRwWvLeC5U63tGh7Za0EINSg876VZDJNO2BDeDgP7gudz0r9r3va',
+    ('rgba16', 0): 'S+3pwXgY6SrnClUfzfjWqLqAnU0rf3BdRlsdJ00XrX8vdNbF2aBR8B92Hj5TSK8B',
+    ('rgba16', 1): 'AflQgVf2zRYcgre8TuV7tAStoNQgvvNNZENgDzh4C+79z9p7PpnU2zTPbqLzigdu',
+    ('bgra16', 0): '6e1LGHjB5yrpH1UK1vjNgLqoK02dXXB/HVtGF00nL3+txdZ0UaDZdh/wUz4eAa9I',
+    ('bgra16', 1): 'UPkB9leBHBbNvLeCe+VOrQS0INSgTfO+YENkeDgP/e4Le9rP1Jk+zzTb86JubgeK',
+    ('yuv422', 0): '/xQA/9EB9P+bsdJXje/QOJp7IwD4aBD/U///AFa6//EwsUUAWAAEqCNUaACL9lr/',
+    ('bayer_rggb8', 0): 'dXXqdXXqqHrNqHrNdXXqdXXqqHrNqHrNbMGBbMGBV5GBV5GBbMGBbMGBV5GBV5GB',
+    ('bayer_bggr8', 0): '6nV16nV1zXqozXqo6nV16nV1zXqozXqogcFsgcFsgZFXgZFXgcFsgcFsgZFXgZFX',
+    ('bayer_gbrg8', 0): 'ZeqGZeqGerucerucZeqGZeqGeruceruclHbBlHbBhledhledlHbBlHbBhledhled',
+    ('bayer_grbg8', 0): 'huplhuplnLt6nLt6huplhuplnLt6nLt6wXaUwXaUnVeGnVeGwXaUwXaUnVeGnVeG',
+    ('bayer_rggb16', 0): 'wXx4wXx46Bhl6BhlwXx4wXx46Bhl6Bhl6Cpn6Cpn5y1u5y1u6Cpn6Cpn5y1u5y1u',
+    ('bayer_bggr16', 0): 'eHzBeHzBZRjoZRjoeHzBeHzBZRjoZRjoZyroZyrobi3nbi3nZyroZyrobi3nbi3n',
+    ('bayer_gbrg16', 0): 'bHiLbHiLGKeHGKeHbHiLbHiLGKeHGKeHQKcqQKcqG+c/G+c/QKcqQKcqG+c/G+c/',
+    ('bayer_grbg16', 0): 'i3hsi3hsh6cYh6cYi3hsi3hsh6cYh6cYKqdAKqdAP+cbP+cbKqdAKqdAP+cbP+cb',
+    ('bayer_rggb16', 1): 'TqJXTqJXNvZ0NvZ0TqJXTqJXNvZ0NvZ0dBaHdBaHHKGVHKGVdBaHdBaHHKGVHKGV',
+    ('bayer_bggr16', 1): 'V6JOV6JOdPY2dPY2V6JOV6JOdPY2dPY2hxZ0hxZ0laEclaEchxZ0hxZ0laEclaEc',
+    ('bayer_gbrg16', 1): 'vFeIvFeI9lWR9lWRvFeIvFeI9lWR9lWRrX4WrX4W2Rxp2RxprX4WrX4W2Rxp2Rxp',
+    ('bayer_grbg16', 1): 'iFe8iFe8kVX2kVX2iFe8iFe8kVX2kVX2Fn6tFn6taRzZaRzZFn6tFn6taRzZaRzZ',
 }
 PIXEL_BYTES = {
     'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'mono16': 2, 'rgb16': 6,
@@ -50,9 +50,11 @@ PIXEL_BYTES = {
 
 
 def pattern(count):
-    """Return bytes that look random."""
-    i = np.arange(count, dtype=np.int64)
-    return ((37 * i * i + 11 * i + 5) % 256).astype(np.uint8)
+    """Return bytes that look random, from a generator that no library can change."""
+    numbers = [1]
+    while len(numbers) < count:
+        numbers.append(numbers[-1] * 75 % 65537)
+    return bytes(number % 256 for number in numbers)
 
 
 @pytest.mark.parametrize('encoding, big_endian', RECORDED)
