@@ -108,7 +108,7 @@ MUTATIONS = (
               )),
     Mutation('parameters: two cameras of one name', _PARAMETERS,
              ' or len(set(self.cameras)) < len(self.cameras)', '',
-             ('test/core/test_parameters.py', 'test/node/test_node_cameras.py')),
+             ('test/core/test_parameters.py',)),
     Mutation('parameters: a misspelled name is only told', _PARAMETERS, 'if nearest:', 'if False:',
              ('test/node/test_node_parameter_kinds.py::test_a_slip_in_a_name_is_refused',)),
     Mutation('transport: a transport of the user is overruled', 'zoe_ros/ros/transport.py',
