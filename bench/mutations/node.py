@@ -67,8 +67,8 @@ MUTATIONS = (
              'other = [topic for topic, name in found.items() if name in topics]',
              (f'{_FOLLOWS}::test_images_of_the_other_transport_are_named',)),
     Mutation('silence: a clock at zero has no publisher', _SILENCE,
-             'if node.count_publishers(topic):\n        return f\'use_sim_time',
-             'if not node.count_publishers(topic):\n        return f\'use_sim_time',
+             "if node.count_publishers(topic):\n        return f'use_sim_time",
+             "if not node.count_publishers(topic):\n        return f'use_sim_time",
              ('test/node/test_node_sim_time.py::test_a_clock_that_stands_at_zero_is_told',)),
     # --- the worker -------------------------------------------------------------------------
     Mutation('worker: replaced images are not counted', _WORKER,
