@@ -136,7 +136,12 @@ def _fold(coefficients: tuple[float, ...]) -> float:
     above, below = Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6])
     # Numerator of d/dr (r * above / below); and the poles.
     slope = above * below + 2 * u * (above.deriv() * below - above * below.deriv())
-    roots = np.concatenate([p.trim(1e-12).roots() for p in (slope, below)])
+    return min(_first_root(slope), _first_root(below))
+
+
+def _first_root(polynomial: Polynomial) -> float:
+    """Return the smallest positive root, or infinity."""
+    roots = polynomial.trim(1e-12).roots()
     real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
     return float(real.min(initial=np.inf))
 
@@ -150,6 +155,9 @@ def _distort_fisheye(x: np.ndarray, y: np.ndarray,
     t2 = theta * theta
     distorted = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
     scale = np.where(r > 1e-9, distorted / np.maximum(r, 1e-9), 1.0)
+    # Beyond the fold, see _fold: the derivative of theta * (1 + k1 theta^2 + ...).
+    fold = _first_root(Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4]))
+    scale = np.where(t2 < fold, scale, np.nan)
     return x * scale, y * scale
 
 

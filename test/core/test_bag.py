@@ -1,11 +1,20 @@
 """Bags: both storages, the choice of topics, damage of every kind, and what the writer leaves."""
+import signal
 import sqlite3
 
 import bags
 import numpy as np
 import pytest
 
-from zoe_ros.bag import BAG_TYPES, BagError, BagReader, BagWriter, is_bag, SeveralTopicsError
+from zoe_ros.bag import (
+    _uninterrupted,
+    BAG_TYPES,
+    BagError,
+    BagReader,
+    BagWriter,
+    is_bag,
+    SeveralTopicsError,
+)
 from zoe_ros.images import decode_image
 
 STORAGES = ['mcap', 'sqlite3']
@@ -60,7 +69,7 @@ def test_order_is_that_of_recording(tmp_path):
 
 
 def test_camera_info_may_come_after_the_image(tmp_path):
-    messages = bags.camera_messages(3)
+    messages = bags.camera_messages(40)
     late = [message for message in messages if message[0] == RAW]
     late += [(topic, message, recorded + 60 * bags.SECOND)
              for topic, message, recorded in messages if topic == INFO]
@@ -284,6 +293,24 @@ def test_a_bag_has_its_name_when_it_is_finished(tmp_path):
     with unfinished:
         pass
     assert len(bags.read_bag(tmp_path / 'bag')['/b/image']) == 1
+
+
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C raise a KeyboardInterrupt, which it does not in a process of the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('ctrl_c')
+def test_ctrl_c_waits_for_the_end_of_a_record_and_is_not_lost():
+    done = []
+    with pytest.raises(KeyboardInterrupt), _uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done.append('record')
+    assert done == ['record']
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_bag_is_never_overwritten(tmp_path):

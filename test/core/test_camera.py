@@ -96,6 +96,12 @@ def test_unproject_leaves_depth_as_it_is():
     assert np.array_equal(depth, before, equal_nan=True)
 
 
+def test_the_range_of_a_cloud_includes_its_end():
+    depth = torch.tensor([[1.0, 2.5, 2.5000002]])
+    points = Unprojection.from_camera(Camera(3, 1, 1.0, 1.0, 1.0, 0.0))(depth, 2.5)
+    assert points.isfinite().all(dim=-1).tolist() == [[True, True, False]]
+
+
 # --- distortion -----------------------------------------------------------------------------
 
 
@@ -212,6 +218,19 @@ def test_beyond_the_fold_of_a_fisheye_there_is_no_ray(k):
     assert seen[radius < highest - 0.01].all()
     assert not seen[radius > highest + 0.01].any()
     assert np.nanmax(np.arctan(np.abs(camera.rays[1, :, 0]))) <= inner + 1e-6
+
+
+@pytest.mark.parametrize('model, coefficients, function, most', [
+    *(('plumb_bob', (k[0], k[1], 0, 0, k[2]),
+       lambda r, k=k: r * (1 + k[0] * r ** 2 + k[1] * r ** 4 + k[2] * r ** 6), 6.0)
+      for k in FOLDS),
+    ('equidistant', (-0.5, 0.1, 0.0, 0.0), lambda t: t - 0.5 * t ** 3 + 0.1 * t ** 5, np.pi / 2)])
+def test_beyond_the_fold_nothing_is_projected(model, coefficients, function, most):
+    camera = Camera(401, 3, 100.0, 100.0, 200.0, 1.0, model, coefficients)
+    inner, _ = first_fold(function, most)
+    slope = np.tan(inner) if model == 'equidistant' else inner
+    u, v = camera.project(np.array([0.99, 1.01, 2.0]) * slope, np.zeros(3))
+    assert np.isfinite([u[0], v[0]]).all() and np.isnan([u[1:], v[1:]]).all()
 
 
 # --- bodies of known shape ------------------------------------------------------------------

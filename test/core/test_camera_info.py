@@ -152,6 +152,13 @@ def test_camera_info_buffer_forgets_the_oldest():
     assert found(endless, 0) == 1
 
 
+def test_camera_info_that_is_sent_again_is_not_the_oldest():
+    buffer = CameraInfoBuffer(capacity=2)
+    for seconds in (10, 20, 10, 30):
+        buffer.add(at(seconds, width=seconds))
+    assert [found(buffer, s) for s in (10, 20, 30)] == [10, 10, 30]
+
+
 def test_camera_info_is_kept_as_it_is():
     info = at(1, width=5)
     before = bags.ROSBAGS.to_bytes(info)

@@ -181,6 +181,7 @@ def test_plausible_depth_passes():
                                                                                8.0]])):
         check_metres(depth, 'indoor', 'here')
     check_metres(np.full((2, 2), 900.0), 'outdoor', 'here')
+    check_metres(np.array([[0.05, 0.06, 0.5]]), 'indoor', 'here')       # a hand at the lens
     with pytest.raises(DatasetError, match=r'^here: '):
         check_metres(np.full((2, 2), 900.0), 'indoor', 'here')
 
@@ -247,8 +248,8 @@ def test_the_crop_of_kitti_keeps_the_rays():
 
 
 def test_splatting_keeps_what_is_near():
-    depth = splat(np.array([1, 1, 0, -1, 3]), np.array([0, 0, 1, 0, 0]),
-                  np.array([5.0, 3.0, 7.0, 1.0, 1.0]), (2, 3))
+    depth = splat(np.array([1, 1, 1, 0, -1, 3]), np.array([0, 0, 0, 1, 0, 0]),
+                  np.array([5.0, 3.0, 4.0, 7.0, 1.0, 1.0]), (2, 3))
     assert depth.tolist() == [[0, 3, 0], [7, 0, 0]]
 
 

@@ -11,6 +11,7 @@ from zoe_ros.benchmark import made_up_model
 from zoe_ros.inference.defaults import default_precision, describe, Hardware
 from zoe_ros.inference.engine import DTYPES, find_config, resolve_device
 from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
+from zoe_ros.inference.routing import HeadChoice
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import WeightsError
 
@@ -125,6 +126,25 @@ def test_flip_is_the_mean_with_the_mirrored_photo(model, photos, aspect, pad):
         assert_same_depth(both[known], ((straight + mirrored) / 2)[known])
 
 
+def test_flip_averages_the_deviation_as_well(model, photos):
+    def deviation(image, **choices):
+        net, = DepthEstimator(model, router='indoor', **choices).infer([image], deviation=True)
+        return net.deviation.numpy()
+
+    alone, mirrored = deviation(photos[0]), deviation(photos[0][:, ::-1].copy())[:, ::-1]
+    assert_same_depth(deviation(photos[0], flip=True), (alone + mirrored) / 2)
+    assert not np.allclose(alone, mirrored, rtol=0.01)
+
+
+def test_both_passes_of_flip_take_the_head_of_their_image(model, photos):
+    choosers = [HeadChoice(head, {head: 1.0}) for head in ('outdoor', 'indoor')]
+    nets = DepthEstimator(model, flip=True).infer([photos[0]] * 2, choosers)
+    for net, chooser in zip(nets, choosers):
+        alone, = DepthEstimator(model, flip=True, router=chooser.head).infer([photos[0]])
+        assert net.head == chooser.head
+        assert_same_depth(net.depth.numpy(), alone.depth.numpy())
+
+
 def test_flip_makes_the_depth_of_a_mirrored_photo_the_mirrored_depth(model, photos):
     estimator = DepthEstimator(model, flip=True, router='outdoor')
     for photo in photos:
@@ -177,6 +197,16 @@ def test_router_decides_for_each_photo(tiny_estimator, photos):
         assert sum(probabilities.values()) == pytest.approx(1)
         assert probabilities[prediction.head] == max(probabilities.values())
         assert 0.5 < probabilities[prediction.head] < 1
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_a_head_that_is_known_does_not_spare_the_router_the_other_photos(
+        tiny_estimator, photos, first):
+    known = HeadChoice('outdoor', {'indoor': 0.0, 'outdoor': 1.0})
+    choosers = [known, tiny_estimator.chooser()] if first else [tiny_estimator.chooser(), known]
+    nets = tiny_estimator.infer([photos[0], photos[0]], choosers)
+    assert [net.head for net in nets] == (
+        ['outdoor', 'indoor'] if first else ['indoor', 'outdoor'])
 
 
 def test_probabilities_are_those_of_the_logits(model, photos):
@@ -368,8 +398,9 @@ def test_half_precision_is_near(tiny_weights, tiny_estimator, photos, precision)
     for prediction, exact in zip(half.predict_batch(photos), tiny_estimator.predict_batch(photos)):
         assert prediction.head == exact.head
         assert prediction.depth.dtype == np.float32
-        difference = np.abs(prediction.depth - exact.depth)
-        assert 0 < np.median(difference) < 0.1 * np.median(exact.depth)
+        difference = np.abs(prediction.depth - exact.depth) / exact.depth
+        # Measured: up to 0.0006 in fp16, 0.0045 in bf16.
+        assert 0 < np.median(difference) < {'fp16': 0.0015, 'bf16': 0.01}[precision]
 
 
 def test_by_default_the_device_decides_about_the_precision(tiny_weights, photos, caplog):

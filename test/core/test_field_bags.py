@@ -122,10 +122,10 @@ def test_a_bag_of_another_encoding_says_which(tmp_path):
 @pytest.mark.parametrize('compression', ['', 'lz4'])
 def test_messages_in_any_order(tmp_path, chunked, compression):
     records = raw_mcap.camera_records(6)
-    shuffled = [records[i] for i in (8, 3, 11, 0, 5, 2, 9, 6, 1, 10, 7, 4)]
+    shuffled = [records[i] for i in (8, 3, 11, 0, 5, 6, 9, 2, 1, 10, 7, 4)]
     parts = [raw_mcap.camera_types(), *(data for _, data in shuffled)]
     if chunked:
-        # Chunks that overlap in time, without indexes.
+        # Chunks that overlap in time, the second later than the third, without indexes.
         parts = [raw_mcap.chunk(raw_mcap.camera_types() + b''.join(d for _, d in some),
                                 [time for time, _ in some], compression)
                  for some in (shuffled[:5], shuffled[5:7], shuffled[7:])]
@@ -134,6 +134,26 @@ def test_messages_in_any_order(tmp_path, chunked, compression):
     with BagReader(path) as bag:
         image = bag.image_at(IMAGE, bags.recorded(6)[3], bags.stamps(6)[3])
         assert bags.key(image)[0] == bags.stamps(6)[3]
+
+
+def test_messages_are_counted_by_the_indexes_behind_a_chunk(tmp_path):
+    records = raw_mcap.camera_records(3)
+    path = raw_mcap.write(
+        tmp_path / 'a.mcap', raw_mcap.header(), raw_mcap.camera_types(),
+        raw_mcap.chunk(loose(), [time for time, _ in records]), raw_mcap.index(1, 3),
+        raw_mcap.index(2, 3), raw_mcap.end())
+    check_whole(path)
+    with BagReader(path) as bag:
+        assert bag.count == 3
+
+
+def test_messages_that_were_packed_one_by_one(tmp_path):
+    zstd = pytest.importorskip('backports.zstd')
+    packed = [raw_mcap.message(1 if topic == INFO else 2, recorded,
+                               zstd.compress(bags.ROSBAGS.to_bytes(sent)))
+              for topic, sent, recorded in bags.camera_messages(3, IMAGE, INFO)]
+    check_whole(raw_mcap.write(tmp_path / 'a.mcap', raw_mcap.header(), raw_mcap.camera_types(),
+                               *packed, raw_mcap.end()))
 
 
 # --- recordings that were cut off -----------------------------------------------------------
@@ -213,6 +233,20 @@ def test_the_log_of_a_recorder_that_was_killed_is_read(tmp_path, checkpointed):
     assert before == (path.read_bytes(), path.with_name('run.db3-wal').read_bytes())
 
 
+def test_a_change_that_a_killed_process_has_not_finished_is_taken_back(tmp_path):
+    source = bags.storage_file(bags.write_bag(
+        tmp_path / 'source', bags.camera_messages(40, IMAGE, INFO), 'sqlite3'))
+    path = tmp_path / 'run.db3'
+    database = sqlite3.connect(source)
+    database.execute('PRAGMA cache_size=1')     # so that changes go to the file at once
+    database.execute('DELETE FROM messages')
+    for end in ('', '-journal'):
+        shutil.copy(f'{source}{end}', f'{path}{end}')
+    database.close()
+    assert path.read_bytes() != source.read_bytes()
+    check_whole(path, 40)
+
+
 def test_fewer_images_than_the_bag_says_it_holds(tmp_path):
     path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(3, IMAGE, INFO), 'sqlite3')
     with sqlite3.connect(bags.storage_file(path)) as database:
@@ -221,6 +255,9 @@ def test_fewer_images_than_the_bag_says_it_holds(tmp_path):
     stamps, _, said = read(path)
     assert stamps == bags.stamps(1)
     assert f'it gave 1 of at least 3 images on {IMAGE}' in said
+    entries = [{'topic_metadata': {'name': IMAGE}, 'message_count': count} for count in (2, 3)]
+    change_metadata(path, topics_with_message_count=entries)    # of two publishers
+    assert f'it gave 1 of at least 5 images on {IMAGE}' in read(path)[2]
 
 
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
@@ -361,6 +398,16 @@ def test_files_that_were_compressed(tmp_path, storage):
     bare.write_bytes(bare.read_bytes()[:-30])
     stamps, _, said = read(path)
     assert stamps[-2:] == bags.stamps(3)[1:] and bare.name in said
+
+
+@pytest.mark.parametrize('named', ['{}', '{}.zstd'])
+def test_one_file_of_two_was_packed(tmp_path, named):
+    zstd = pytest.importorskip('backports.zstd')
+    path, files = split_bag(tmp_path / 'bag', [1, 2])
+    files[1].with_name(f'{files[1].name}.zstd').write_bytes(zstd.compress(files[1].read_bytes()))
+    files[1].unlink()
+    change_metadata(path, relative_file_paths=[named.format(file.name) for file in files])
+    check_whole(path)
 
 
 # --- topics ---------------------------------------------------------------------------------

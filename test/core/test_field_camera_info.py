@@ -205,15 +205,17 @@ def test_frames_are_forgotten_with_their_last_camera_info():
     assert buffer.find(bags.ROSBAGS.header(frame='old')) is not None    # the only one there is
 
 
-@pytest.mark.parametrize('topic', ['/camera/image_raw', '/elsewhere/image'])
+@pytest.mark.parametrize('topic', ['/camera/image_raw', '/camera/image_raw/compressed',
+                                   '/elsewhere/image'])
 @pytest.mark.parametrize('frame, fits', [('', True), (f'/{bags.FRAME}', True), ('body', False)])
 def test_frames_in_a_bag(tmp_path, topic, frame, fits):
-    messages = bags.camera_messages(1, topic, None)
+    encoding = 'png' if topic.endswith('compressed') else 'rgb8'
+    messages = bags.camera_messages(1, topic, None, encoding=encoding)
     messages.append(('/camera/camera_info', bags.ROSBAGS.info(48, 64, frame=frame), bags.START))
     with BagReader(bags.write_bag(tmp_path / 'bag', messages)) as bag:
         found = bag.infos.find(next(iter(bag)).message.header)
         # Of another frame only beside the images: elsewhere it may be of another camera.
-        assert (found is not None) == (fits or topic == '/camera/image_raw')
+        assert (found is not None) == (fits or topic.startswith('/camera/'))
 
 
 @pytest.mark.parametrize('image, infos, expected', [

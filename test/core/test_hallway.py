@@ -42,7 +42,7 @@ def hallway():
 def seen(hallway):
     """Return for each camera_view the depth image and the cloud of every eighth frame."""
     images, infos, _ = hallway
-    estimator = DepthEstimator.load(device='cpu')
+    estimator = DepthEstimator.load(device='cpu', precision='fp32')
     buffer = CameraInfoBuffer()
     for info in infos:
         buffer.add(info)
@@ -79,12 +79,12 @@ def disagreement(hallway, frames, poses):
     return float(np.median(factors))
 
 
-@pytest.mark.parametrize('view', ['as_is', 'training'])
-def test_clouds_of_two_frames_meet(hallway, seen, view):
-    """No frame of this bag was ever trained on, so the bounds are wide."""
+@pytest.mark.parametrize('view, bound', [('as_is', 0.09), ('training', 0.10)])
+def test_clouds_of_two_frames_meet(hallway, seen, view, bound):
+    """No frame of this bag was ever trained on; measured: 0.082 and 0.093."""
     poses = hallway[2][::APART]
     right = disagreement(hallway, seen[view], poses)
     still = disagreement(hallway, seen[view], [poses[0]] * len(poses))
     backwards = disagreement(hallway, seen[view], poses[::-1])
-    assert right < 0.12
+    assert right < bound
     assert right < still < backwards

@@ -1,5 +1,4 @@
-"""Images as messages to arrays: byte layouts by hand, malformed input, and others' view."""
-import importlib
+"""Images as messages to arrays: byte layouts by hand, and malformed input."""
 import itertools
 import struct
 import tracemalloc
@@ -13,7 +12,6 @@ from PIL import Image
 import pytest
 
 from zoe_ros.images import decode_image, MessageError, photo_to_rgb
-from zoe_ros.messages import depth_message
 
 CAUSES = {'size', 'data', 'encoding', 'corrupt'}
 # Two pixels, (10, 20, 30) and (40, 50, 60), as they lie in memory.
@@ -189,6 +187,15 @@ def test_both_clients_give_the_same_picture(data, height, width, step, encoding,
     assert outcomes[0] == outcomes[1]
 
 
+@pytest.mark.parametrize('encoding, other', [('8UC3', 'bgr8'), ('8UC4', 'bgra8'),
+                                             ('8UC1', 'mono8')])
+def test_nameless_encodings_are_opencvs(family, encoding, other):
+    size = SAMPLE_BYTES[encoding]
+    data = np.random.default_rng(0).integers(0, 256, 4 * 5 * size, np.uint8).tobytes()
+    ours = decode_image(family.image(data, 4, 5, 5 * size, encoding))
+    assert np.array_equal(ours, decode_image(family.image(data, 4, 5, 5 * size, other)))
+
+
 # --- compressed images ----------------------------------------------------------------------
 
 
@@ -307,54 +314,3 @@ def test_pictures_are_read_from_memory_only(tmp_path):
     path = tmp_path / 'picture.png'
     path.write_bytes(bags.encoded(bags.picture()))
     assert refusal(bags.ROSBAGS.compressed(bytes(path), 'png')).cause == 'encoding'
-
-
-# --- cv_bridge ------------------------------------------------------------------------------
-
-
-def has_cv_bridge():
-    """Tell whether cv_bridge can be imported: most machines without ROS lack it."""
-    try:
-        from cv_bridge import CvBridge
-    except (ImportError, AttributeError):
-        return False
-    return CvBridge is not None
-
-
-needs_cv_bridge = pytest.mark.skipif(not has_cv_bridge(), reason='there is no cv_bridge here')
-
-
-@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', 'mono16'])
-@needs_cv_bridge
-def test_fast_encodings_agree_with_cv_bridge(encoding):
-    bridge = importlib.import_module('cv_bridge').CvBridge()
-    family = bags.rclpy_family()
-    size = SAMPLE_BYTES[encoding]
-    data = np.random.default_rng(0).integers(0, 256, (24, 32 * size), np.uint8)
-    # cv_bridge's own limit: a step that is no multiple of the pixel size gives wrong rows.
-    padded = np.pad(data, ((0, 0), (0, 2 * size)))
-    for rows in (data, padded):
-        message = family.image(rows.tobytes(), 24, 32, rows.shape[1], encoding)
-        theirs = bridge.imgmsg_to_cv2(message, 'rgb8')
-        assert np.array_equal(decode_image(message), theirs)
-
-
-@pytest.mark.parametrize('encoding, other', [('8UC3', 'bgr8'), ('8UC4', 'bgra8'),
-                                             ('8UC1', 'mono8')])
-def test_nameless_encodings_are_opencvs(family, encoding, other):
-    size = SAMPLE_BYTES[encoding]
-    data = np.random.default_rng(0).integers(0, 256, 4 * 5 * size, np.uint8).tobytes()
-    ours = decode_image(family.image(data, 4, 5, 5 * size, encoding))
-    assert np.array_equal(ours, decode_image(family.image(data, 4, 5, 5 * size, other)))
-
-
-@needs_cv_bridge
-def test_cv_bridge_reads_our_depth_images():
-    bridge = importlib.import_module('cv_bridge').CvBridge()
-    family = bags.rclpy_family()
-    depth = np.array([[0.5, 1.0, np.nan], [80.0, 1e-3, 2.5]], np.float32)
-    message = depth_message(family.types, family.header(), depth)
-    for encoding in ('passthrough', '32FC1'):
-        theirs = bridge.imgmsg_to_cv2(message, encoding)
-        assert theirs.dtype == np.float32
-        assert np.array_equal(theirs, depth, equal_nan=True)

@@ -43,6 +43,9 @@ def test_bag_runs_and_the_node_share_names_and_defaults():
     ('autostart', 'yes', "parameter 'autostart' is 'yes', not of type bool"),
     ('autostart', 1, "parameter 'autostart' is 1, not of type bool"),
     ('weights', 5, "parameter 'weights' is 5, not of type str"),
+    ('cameras', (), "parameter 'cameras' is [], not a list of different names"),
+    ('cameras', ('left', 'left'), "parameter 'cameras' is ['left', 'left'], not a list of "
+                                  'different names that are valid in a topic'),
 ])
 def test_a_wrong_value_names_itself_and_what_is_accepted(name, value, text):
     with pytest.raises(ValueError, match=re.escape(text)):

@@ -14,7 +14,7 @@ from zoe_ros.colormap import colorize, NO_VALUE
 from zoe_ros.images import decode_image, MessageError
 from zoe_ros.messages import CameraInfoBuffer, is_rectified
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
-from zoe_ros.pipeline import infer_each
+from zoe_ros.pipeline import infer_each, infer_together
 
 # --- geometry -------------------------------------------------------------------------------
 
@@ -294,15 +294,15 @@ def afraid_of_the_dark(tiny_weights):
     return estimator, batches
 
 
-@pytest.mark.parametrize('dark', [(1,), (0, 2), (0, 1, 2, 3)])
-def test_one_bad_image_of_a_batch_costs_no_other(dark, pipeline, afraid_of_the_dark):
+@pytest.mark.parametrize('count, dark', [(2, (1,)), (4, (1,)), (4, (0, 2)), (4, (0, 1, 2, 3))])
+def test_one_bad_image_of_a_batch_costs_no_other(count, dark, pipeline, afraid_of_the_dark):
     estimator, batches = afraid_of_the_dark
-    images = [bags.picture(*SIZE, seed=i) * (i not in dark) for i in range(4)]
+    images = [bags.picture(*SIZE, seed=i) * (i not in dark) for i in range(count)]
     pipelines = [pipeline(estimator=estimator) for _ in images]
     prepared = [one.prepare(bags.ROSBAGS.photo(image), (DEPTH,))
                 for one, image in zip(pipelines, images)]
     results = infer_each(estimator, prepared)
-    assert batches == [4, 1, 1, 1, 1]
+    assert batches == [count] + [1] * count
     for i, (image, result) in enumerate(zip(images, results)):
         if i in dark:
             assert isinstance(result, RuntimeError) and str(result) == 'dark'
@@ -319,6 +319,15 @@ def test_good_images_go_through_together(pipeline, afraid_of_the_dark):
     assert all(not isinstance(result, Exception) for result in infer_each(estimator, prepared))
     assert batches == [3]
     assert infer_each(estimator, []) == []
+
+
+def test_one_camera_of_a_batch_may_want_the_uncertainty(pipeline, tiny_estimator):
+    pipelines = [pipeline() for _ in range(2)]
+    prepared = [one.prepare(photo(), wanted)
+                for one, wanted in zip(pipelines, [(DEPTH,), (DEPTH, UNCERTAINTY)])]
+    nets = infer_together(tiny_estimator, prepared)
+    frames = [one.finish(item, net, 0.0) for one, item, net in zip(pipelines, prepared, nets)]
+    assert [sorted(frame.messages) for frame in frames] == [[DEPTH], [DEPTH, UNCERTAINTY]]
 
 
 def test_millimetres_are_those_of_the_depth_image(pipeline):

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import bags
 from frames import ALL, buffer_of, K, OUTPUTS, photo, PUBLISHED, SIZE
+import numpy as np
 import pytest
 
 from zoe_ros import DepthEstimator
 from zoe_ros.outputs import DEPTH, POINTS
+from zoe_ros.pipeline import infer_together
 
 
 def test_settings_may_be_replaced_between_frames(pipeline):
@@ -28,6 +30,15 @@ def test_settings_may_be_replaced_between_frames(pipeline):
     pipe.settings = PUBLISHED
     last = pipe.process(photo(), ALL)
     assert bytes(last.messages[POINTS].data) == bytes(first.messages[POINTS].data)
+
+
+def test_a_frame_keeps_the_settings_with_which_it_began(pipeline, tiny_estimator):
+    pipe = pipeline()
+    expected = pipe.process(photo(), (DEPTH,))
+    prepared = pipe.prepare(photo(), (DEPTH,))
+    net = infer_together(tiny_estimator, [prepared])[0]
+    pipe.settings = replace(PUBLISHED, depth_scale=2.0)      # while the network works
+    assert np.array_equal(pipe.finish(prepared, net, 0.0).depth, expected.depth)
 
 
 def test_a_head_may_be_forced_between_frames(pipeline, tiny_estimator):
@@ -101,3 +112,8 @@ def test_photographs_have_no_history(pipeline, tiny_estimator, photos):
         assert head == expected.head and depth.tobytes() == expected.depth.tobytes()
         heads.add(head)
     assert heads == {'indoor', 'outdoor'}
+
+
+def test_the_depth_of_photographs_is_scaled_too(pipeline, tiny_estimator, photos):
+    depth, _ = pipeline(depth_scale=2.0).predict_image(photos[0])
+    assert np.array_equal(depth, 2 * tiny_estimator.predict(photos[0]).depth)

@@ -166,6 +166,23 @@ def test_a_frame_of_the_same_time_changes_nothing():
     assert head == 'indoor' and probabilities['indoor'] > 0.9
 
 
+def test_images_of_one_stamp_change_the_head_in_the_end():
+    # Some drivers stamp all images alike, for example with zero.
+    tracker = HeadTracker()
+    assert heads(tracker, [INDOOR], step=0) == ['indoor']
+    assert heads(tracker, [OUTDOOR] * 30, step=0)[-1] == 'indoor'
+    assert heads(tracker, [OUTDOOR] * 300, step=0)[-1] == 'outdoor'
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_a_frame_on_which_the_network_failed_counts_as_undecided(value):
+    tracker = HeadTracker()
+    broken = np.array([value, value])
+    assert tracker.choose(broken, NAMES, START, 1.0)[1] == {'indoor': 0.5, 'outdoor': 0.5}
+    assert heads(tracker, [OUTDOOR] * 30, start=START + 0.1)[-1] == 'outdoor'
+    assert tracker.choose(broken, NAMES, START + 3.1, 1.0)[0] == 'outdoor'
+
+
 def test_a_new_time_constant_takes_effect():
     tracker = HeadTracker()
     assert heads(tracker, [INDOOR] * 20 + [OUTDOOR])[-1] == 'indoor'

@@ -119,6 +119,48 @@ def test_a_measurement_sees_what_others_leave():
             process.wait()
 
 
+@pytest.fixture
+def processors(tmp_path, monkeypatch):
+    """Return a function that says how long [s] each core of this process and another was idle."""
+    file = tmp_path / 'stat'
+    monkeypatch.setattr(threads, '_PROCESSORS', file)
+    ticks = os.sysconf('SC_CLK_TCK')
+
+    def write(idle, waiting=0, foreign=0):
+        rows = [(f'cpu{core}', idle, waiting) for core in sorted(os.sched_getaffinity(0))]
+        rows += [('cpu', 10 ** 6, 10 ** 6), ('cpu4321', foreign, foreign)]
+        file.write_text(''.join(f'{name} 5 6 7 {a * ticks} {b * ticks} 8 9 0 0 0\n'
+                                for name, a, b in rows) + 'intr 1 2 3\n')
+
+    return write
+
+
+def test_idle_are_the_cores_of_this_process_also_while_a_disk_works(processors):
+    cores = len(os.sched_getaffinity(0))
+    for idle, waiting, foreign in ((100, 0, 0), (100, 20, 0), (0, 20, 50)):
+        processors(idle, waiting, foreign)
+        assert Usage.now().idle == cores * (idle + waiting)
+
+
+def test_each_measurement_counts_from_the_one_before(budget, processors, monkeypatch):
+    monkeypatch.setattr(threads, '_WINDOW', 0)
+    processors(0)
+    budget._before = Usage.now()
+    processors(10 ** 6)
+    assert used(budget) == DEFAULT
+    assert used(budget) == 1        # since then no core was idle
+
+
+def test_a_container_gives_no_more_than_its_quota(budget, processors, tmp_path, monkeypatch):
+    monkeypatch.setattr(threads, '_WINDOW', 0)
+    monkeypatch.setattr(threads, '_QUOTA', tmp_path / 'cpu.max')
+    (tmp_path / 'cpu.max').write_text('200000 100000\n')
+    processors(0)
+    budget._before = Usage.now()
+    processors(10 ** 6)
+    assert used(budget) == 2
+
+
 @pytest.mark.parametrize('text, cores', [
     ('200000 100000\n', 2), ('50000 100000\n', 0.5), ('max 100000\n', np.inf), ('', np.inf)])
 def test_quota_of_a_container(tmp_path, monkeypatch, text, cores):

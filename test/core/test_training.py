@@ -1,5 +1,6 @@
 """Training for a few steps with a tiny real model: it learns, resumes exactly, and refuses."""
 from dataclasses import replace
+import json
 import os
 from pathlib import Path
 import random
@@ -19,6 +20,7 @@ from short_training import CONFIG, DATA, losses, settings
 import torch
 
 from zoe_ros import DepthEstimator
+from zoe_ros.evaluate import evaluate
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model, save_model, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -350,6 +352,16 @@ def test_nothing_to_learn_from(tmp_path):
         train(settings(tmp_path / 'run'), [Planes('indoor', 0)], config=CONFIG)
 
 
+def test_held_out_datasets_count_alike(tmp_path):
+    held_out = [Planes('indoor', 2, seed=5), Planes('outdoor', 3, seed=6)]
+    path = train(settings(tmp_path / 'run', steps=1), DATA, held_out, CONFIG)
+    row = json.loads((tmp_path / 'run' / LOG).read_text())
+    estimator = DepthEstimator.load('tiny', path, device='cpu', precision='fp32')
+    expected = [evaluate(estimator, dataset).figures['REL'] for dataset in held_out]
+    assert row['REL'] == pytest.approx(np.mean(expected), rel=1e-3)
+    assert expected[0] != pytest.approx(expected[1], rel=0.01)
+
+
 # --- batches --------------------------------------------------------------------------------
 
 
@@ -365,6 +377,14 @@ def test_batches_take_turns_and_cover_every_sample():
     again = Batches(DATA, (64, 96), 4, seed=1)[3]
     assert again.names == batches[3].names and torch.equal(again.pixels, batches[3].pixels)
     assert Batches(DATA, (64, 96), 4, seed=2)[3].names != again.names
+
+
+def test_mixed_batches_of_odd_size_repeat_no_sample():
+    batches = Batches(DATA, (64, 96), 3, seed=1, mixed=True)
+    indoor = [name for step in range(6)
+              for name, domain in zip(batches[step].names, batches[step].domains)
+              if domain == 'indoor']
+    assert len(set(indoor)) == len(indoor) == 12        # an epoch
 
 
 def test_shares_of_a_batch_make_up_the_batch():
@@ -416,6 +436,17 @@ def test_augmentation_moves_image_and_depth_alike():
         assert correlation > 0.995
     assert 3 < mirrored < 17
     assert (image[..., 0] == (1 + x + y / 2).astype(np.uint8)).all()    # its own copy
+
+
+def test_augmentation_makes_no_depth_between_two_surfaces():
+    depth = np.full(SIZE, 2.0, np.float32)
+    depth[20:40, 30:60] = 9.0
+    depth[50, 10] = np.nan
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        _, moved = augment(np.zeros((*SIZE, 3), np.uint8), depth, 'indoor', random)
+        assert set(moved[np.isfinite(moved)].tolist()) == {2.0, 9.0}
+        assert np.isnan(moved).any()
 
 
 def test_sizes():

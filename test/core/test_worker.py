@@ -92,6 +92,16 @@ def test_nothing_is_lost_by_who_asks_for_room_first():
     assert worker.stop(30)
 
 
+def test_there_is_room_for_the_next_image_while_one_is_worked_on():
+    room, finish = Event(), Event()
+    worker = Worker(lambda items: finish.wait(20), on_room=room.set)
+    worker.start()
+    worker.put('camera', 1)
+    assert room.wait(10) and worker.has_room('camera') and not finish.is_set()
+    finish.set()
+    assert worker.stop(30)
+
+
 def test_the_slot_of_one_sender_is_no_concern_of_another():
     worker = Worker(print)
     worker.put('front', 1)

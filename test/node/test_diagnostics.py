@@ -119,6 +119,16 @@ def test_levels(received, dropped, listening, level, text):
     assert (status.level, status.message) == (OK, 'working')
 
 
+def test_an_output_that_cannot_be_made_matters_to_who_listens():
+    stats = FrameStats()
+    for listening, said in ((['front', 'rear'], 'subscribed but not made: front: no cloud'),
+                            (['rear'], 'working')):
+        publish(stats, camera='rear')
+        stats.received('front')
+        stats.published('front', 0.1, {}, 'indoor', 0.9, not_made='no cloud')
+        assert report(stats, listening=listening)[0].message == said
+
+
 def test_an_error_stands_until_a_frame_has_worked():
     stats = FrameStats()
     stats.dropped('error')

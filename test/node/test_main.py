@@ -5,6 +5,8 @@ from rclpy.executors import SingleThreadedExecutor
 
 from zoe_ros.ros.main import spin
 
+pytestmark = pytest.mark.timeout(60)    # what fails here hangs
+
 
 @pytest.fixture
 def executor():

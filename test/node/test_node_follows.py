@@ -1,6 +1,7 @@
 """The node follows what is there: transport, durability, reliability and frames of a camera."""
 from diagnostic_msgs.msg import DiagnosticStatus
 import pytest
+import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_support import (
     bag_frames,
@@ -15,6 +16,8 @@ from ros_support import (
     tiny,
 )
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from zoe_ros.ros.image_input import image_source
 
 SAMPLE = ROOT / 'zoe_ros' / 'data' / 'sample'
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -92,6 +95,20 @@ def test_a_topic_given_with_its_transport_is_understood(tiny_weights):
         node.wait_for(READY)
         client.wait_until(client.images.get_subscription_count)
         client.ask(image)
+
+
+def test_raw_images_may_have_a_topic_that_ends_in_compressed():
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        node = rclpy.create_node('named', context=context)
+        assert image_source(node, 'eye/compressed', 'raw') == ('/eye/compressed', 'raw')
+        for transport in ('auto', 'compressed'):
+            assert image_source(node, 'eye/compressed', transport) == ('/eye', 'compressed')
+            assert image_source(node, 'eye', transport) == ('/eye', transport)
+        node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
 
 
 @pytest.mark.parametrize('transport, kind, topic, other', [

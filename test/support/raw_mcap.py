@@ -56,6 +56,11 @@ def chunk(records, times, compression='', checksum=0):
                   + text(compression) + struct.pack('<Q', len(packed)) + packed)
 
 
+def index(number, count):
+    """Return the index of a channel's messages in the chunk before; where they are is zero."""
+    return record(7, struct.pack('<HI', number, 16 * count) + bytes(16 * count))
+
+
 def end():
     """Return what stands at the end of a file without a summary."""
     return record(15, bytes(4)) + record(2, bytes(20)) + MAGIC
