@@ -58,10 +58,6 @@ MUTATIONS = (
              'self._follows_durability = self._qos.durability == _OPEN_DURABILITY',
              'self._follows_durability = True',
              (f'{_FOLLOWS}::test_a_durability_that_a_user_chooses_stands',)),
-    Mutation('node: a camera that went away is thought to be reliable', _SUBSCRIPTION,
-             'if not offers:', 'if False:',
-             (f'{_FOLLOWS}::test_a_camera_that_comes_back_best_effort_is_followed_without_a_'
-              'false_warning',)),
     Mutation('silence: names what it subscribes to as the other transport', _SILENCE,
              'other = [topic for topic, name in found.items() if name not in topics]',
              'other = [topic for topic, name in found.items() if name in topics]',

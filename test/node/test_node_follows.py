@@ -1,5 +1,7 @@
 """The node follows what is there: transport, durability, reliability and frames of a camera."""
 from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 import pytest
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -129,11 +131,15 @@ def test_images_of_the_other_transport_are_named(transport, kind, topic, other, 
 # --- quality of service ---------------------------------------------------------------------
 
 
-def test_a_camera_info_that_was_sent_once_arrives(node):
-    with Client(node, compressed=False) as client:
+def test_a_camera_info_that_was_sent_once_arrives(tiny_weights):
+    with running_node(**tiny(tiny_weights, autostart=False)) as node, \
+            Client(node, compressed=False) as client:
         latched = client.node.create_publisher(CameraInfo, 'camera_info', LATCHED)
         client.node.destroy_publisher(client.infos)
-        latched.publish(good_info())
+        latched.publish(good_info())        # before the node subscribes
+        for step in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            request = ChangeState.Request(transition=Transition(id=step))
+            assert client.call(ChangeState, 'change_state', request).success
         client.ask_until(good_image(), lambda: client.points)
         assert client.camera_info
 
