@@ -7,7 +7,7 @@ STARTERS = {'running_node', 'NodeProcess', 'node', 'raw_node'}
 
 
 def pytest_collection_modifyitems(items):
-    """A test is slow if it, or its module, starts a node or uses one of those below."""
+    """Mark a test as slow if it, or its module, starts a node or uses one of those below."""
     for item in items:
         if STARTERS & {*item.fixturenames, *vars(item.module)}:
             item.add_marker(pytest.mark.slow)
