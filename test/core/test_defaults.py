@@ -40,7 +40,7 @@ SMALL = 'processor\t: 1\nFeatures\t: fp asimd\n'
      'this CPU has products of bfloat16 (bf16)'),
     (Hardware('cpu', flags=frozenset({'avx2', 'avx512f'})), 'fp32',
      'this CPU is not known to have products of bfloat16'),
-    (Hardware('cpu'), 'fp32', 'this CPU is not known to have products of bfloat16')], ids=str)
+    (Hardware('cpu'), 'fp32', 'this CPU is not known to have products of bfloat16')])
 def test_precision(hardware, precision, reason):
     assert default_precision(hardware) == (precision, reason)
 
