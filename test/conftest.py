@@ -18,7 +18,8 @@ import torch
 
 from zoe_ros import DepthEstimator
 
-WORKER = os.environ.get('PYTEST_XDIST_WORKER', '')
+# Of pytest-xdist; tests that start pytest in another process start no worker.
+WORKER = os.environ.pop('PYTEST_XDIST_WORKER', '')
 # Before anything joins DDS: stay on this machine, and out of the way of other runs. Each worker of
 # pytest-xdist ('gw0', ...) has a domain of its own, next to that of the process that started it.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'

@@ -143,7 +143,8 @@ def test_interrupted_run_keeps_what_was_done(tmp_path, tiny_weights):
         # A shell that runs pytest in its background has SIGINT ignored, and children inherit it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     try:
-        while not any(file.stat().st_size for file in tmp_path.glob('results/*/bag/*.mcap')):
+        while not any(file.stat().st_size for file in tmp_path.glob(
+                'results/*/bag.part/bag/*.mcap')):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)

@@ -218,7 +218,7 @@ class _Run:
                  'optimizer': self.optimizer.state_dict(),
                  'schedule': self.schedule.state_dict(),
                  'mean': None if self.mean is None else self.mean.state_dict()}
-        save_model(self.result, self.folder / MODEL)
+        write_whole(self.folder / MODEL, lambda part: save_model(self.result, part))
         lines = ''.join(json.dumps(row) + '\n' for row in self.history)
         write_whole(self.folder / LOG, lambda part: part.write_text(lines))
         write_whole(self.folder / CURVES, lambda part: draw_curves(self.history, part))
