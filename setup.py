@@ -70,7 +70,7 @@ setup(
             'flake8',
             'mypy',
             'pydocstyle',
-            'pytest-xdist>=3.3',
+            'pytest-xdist>=3.8',
             'ros-ament-flake8',
             'ros-ament-pep257',
             'flake8-builtins',
