@@ -96,10 +96,10 @@ def _options() -> argparse.Namespace:
 
 
 class Runner:
-    """The processes of the steps."""
+    """Processes of steps, and the time that is left for them."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Find out how to start them."""
+        """Find out how the processes of steps are started."""
         self._options, self._zero = options, time.time()
         self._running: dict[str, tuple[Any, float, float]] = {}
         # A fork has imported torch already. That works as long as nothing has used the device in
@@ -127,7 +127,7 @@ class Runner:
         self._running[name] = process, begin, end
 
     def finish(self, name: str) -> int | str:
-        """Wait for the end of a step, or bring it about; return its exit code or 'limit'."""
+        """Wait for the end of a step, or end the step; return its exit code or 'limit'."""
         if name not in self._running:
             return 0
         process, begin, end = self._running.pop(name)

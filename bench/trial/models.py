@@ -63,7 +63,7 @@ def estimator(trial: Trial, precision: str, **options: Any) -> DepthEstimator:
 
 
 def photo(name: str = PHOTOS[0]) -> np.ndarray:
-    """Return a photograph, (h, w, 3) uint8 RGB."""
+    """Return an image, (h, w, 3) uint8 RGB."""
     return made_up.photo(name)
 
 

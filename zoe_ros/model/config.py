@@ -30,7 +30,7 @@ class PyramidConfig:
     """
     A network of timm whose own feature maps at strides 4, 8, 16 and 32 feed the decoder.
 
-    :param name: timm's name of it.
+    :param name: the name of the network in timm.
     :param channels: widths of the four maps.
     :param sized: the network is built for one image size (windows of attention).
     """
