@@ -1,6 +1,9 @@
 """Files of datasets; the error for a missing or damaged file is one sentence naming it."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 import importlib
 from pathlib import Path
 import re
@@ -62,22 +65,30 @@ def relative_name(folder: Path, path: Path) -> str:
     return path.relative_to(folder).with_suffix('').as_posix()
 
 
-def photo(path: Path) -> np.ndarray:
-    """Return an image, (h, w, 3) uint8 RGB."""
+@contextmanager
+def opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """
+    Open an image file; ``what`` names its content in the error.
+
+    :raises DatasetError: the file is missing, or it cannot be read, also within the context.
+    """
     try:
-        with Image.open(file_at(path, 'an image')) as picture:
-            return photo_to_rgb(picture)
+        with Image.open(file_at(path, what)) as picture:
+            yield picture
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DatasetError(f'{path} cannot be read as an image ({first_line(error)})') from None
+
+
+def photo(path: Path) -> np.ndarray:
+    """Return an image, (h, w, 3) uint8 RGB."""
+    with opened(path, 'an image') as picture:
+        return photo_to_rgb(picture)
 
 
 def read_values(path: Path) -> np.ndarray:
     """Return the values of a grey image (h, w) of 8 or 16 bits."""
-    try:
-        with Image.open(file_at(path, 'a depth map or a mask')) as picture:
-            values = np.array(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f'{path} cannot be read as an image ({first_line(error)})') from None
+    with opened(path, 'a depth map or a mask') as picture:
+        values = np.array(picture)
     if values.ndim != 2:
         raise DatasetError(f'{path} is a colour image, not a depth map or a mask')
     return values
@@ -93,6 +104,16 @@ def scaled(camera: Camera, size: tuple[int, int]) -> Camera:
     sy, sx = size[0] / camera.height, size[1] / camera.width
     return Camera(size[1], size[0], camera.fx * sx, camera.fy * sy,
                   (camera.cx + 0.5) * sx - 0.5, (camera.cy + 0.5) * sy - 0.5)
+
+
+def cropped(camera: Camera, start: tuple[int, int], size: tuple[int, int]) -> Camera:
+    """
+    Return the camera of an image that was cut out of another.
+
+    :param start: (row, column) of its first pixel; :param size: (height, width).
+    """
+    return replace(camera, width=size[1], height=size[0], cx=camera.cx - start[1],
+                   cy=camera.cy - start[0])
 
 
 def camera_file(path: Path, size: tuple[int, int]) -> Camera:

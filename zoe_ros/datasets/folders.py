@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError, DOMAINS, EvalProtocol, Sample
-from zoe_ros.datasets.files import photo, read_values
+from zoe_ros.datasets.files import opened, photo, read_values
 from zoe_ros.errors import first_line
 
 DESCRIPTION = 'source.json'
@@ -128,11 +127,8 @@ class RgbdFolder:
 
 def _check_header(path: Path, size: tuple[int, int]) -> None:
     """Check size and kind of an image without decoding the image."""
-    try:
-        with Image.open(path) as picture:
-            form, mode, found = picture.format, picture.mode, picture.size
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f'{path} cannot be read as an image ({first_line(error)})') from None
+    with opened(path, 'an image of the source') as picture:
+        form, mode, found = picture.format, picture.mode, picture.size
     if found != size:
         raise DatasetError(f'{path} has {found[0]} x {found[1]} pixels, but {DESCRIPTION} says '
                            f'{size[0]} x {size[1]}')

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
@@ -12,7 +12,7 @@ import numpy as np
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, layouts, Sample
 from zoe_ros.datasets.ddad import ddad
-from zoe_ros.datasets.files import photo
+from zoe_ros.datasets.files import cropped, photo
 from zoe_ros.datasets.layouts import Item
 from zoe_ros.errors import first_line
 
@@ -140,5 +140,5 @@ def kb_crop(image: np.ndarray, depth: np.ndarray,
                            f'KITTI, {_KB[1]} x {_KB[0]}')
     top, left = height - _KB[0], (width - _KB[1]) // 2
     window = np.s_[top:top + _KB[0], left:left + _KB[1]]
-    return np.ascontiguousarray(image[window]), np.ascontiguousarray(depth[window]), replace(
-        camera, width=_KB[1], height=_KB[0], cx=camera.cx - left, cy=camera.cy - top)
+    return (np.ascontiguousarray(image[window]), np.ascontiguousarray(depth[window]),
+            cropped(camera, (top, left), _KB))

@@ -159,6 +159,10 @@ class ZoeConfig:
         """Return the names of the heads, in the order of the router's logits."""
         return tuple(head.name for head in self.metric.heads)
 
+    def head_for(self, domain: str) -> str:
+        """Return the name of the head that learns a domain: its own, else the first one."""
+        return domain if domain in self.head_names else self.head_names[0]
+
     def head(self, name: str) -> HeadConfig:
         """Return the description of the head of this name."""
         return next(head for head in self.metric.heads if head.name == name)

@@ -7,6 +7,7 @@ import numpy as np
 
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import Sample
+from zoe_ros.datasets.files import cropped
 from zoe_ros.inference.preprocess import plan_sizes
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.training_camera import focal_factor
@@ -27,7 +28,7 @@ def crop(sample: Sample, random: np.random.Generator) -> Sample:
     top, left = random.integers(height - rows + 1), random.integers(width - columns + 1)
     window = (slice(top, top + rows), slice(left, left + columns))
     return replace(sample, image=sample.image[window], depth=sample.depth[window],
-                   camera=_windowed(_camera(sample), window))
+                   camera=cropped(_camera(sample), (top, left), (rows, columns)))
 
 
 def canonical_depth(sample: Sample, config: ZoeConfig) -> np.ndarray:
@@ -38,8 +39,7 @@ def canonical_depth(sample: Sample, config: ZoeConfig) -> np.ndarray:
 
     :return: (h, w) float32 [m at the focal length of the training camera].
     """
-    names = config.head_names
-    head = config.head(sample.domain if sample.domain in names else names[0])
+    head = config.head(config.head_for(sample.domain))
     height, width = sample.depth.shape
     plan = plan_sizes((height, width), config.image_size, 'stretch', False)
     factor = focal_factor(_camera(sample), plan, head, config.image_size)
@@ -49,10 +49,3 @@ def canonical_depth(sample: Sample, config: ZoeConfig) -> np.ndarray:
 def _camera(sample: Sample) -> Camera:
     assert sample.camera is not None, 'training data has cameras'
     return sample.camera
-
-
-def _windowed(camera: Camera, window: tuple[slice, slice]) -> Camera:
-    """Return the camera that sees a window of the image."""
-    rows, columns = window
-    return replace(camera, width=columns.stop - columns.start, height=rows.stop - rows.start,
-                   cx=camera.cx - columns.start, cy=camera.cy - rows.start)

@@ -54,7 +54,7 @@ class Objective(nn.Module):
         if logits is not None and self._routing == 'auto':
             return self._depth_loss(self._mixture(shared, logits), batch)
         names = model.config.head_names
-        heads = [domain if domain in names else names[0] for domain in batch.domains]
+        heads = [model.config.head_for(domain) for domain in batch.domains]
         parts = self._depth_loss(model.predict_depth(shared, heads)[0], batch)
         if logits is not None and self._routing == 'trained':
             labels = torch.tensor([names.index(head) for head in heads], device=logits.device)
