@@ -42,6 +42,7 @@ CHOICES: dict[str, tuple[ZoeConfig, str]] = {
     'one head': (ONE_HEAD, 'trained'),
     'exponential attractors': (metric(attraction='exponential'), 'trained'),
     'splitter': (metric(kind='splitter'), 'trained'),
+    'one set of bins for an image (as in AdaBins)': (metric(kind='global'), 'trained'),
     'convolution, no bins': (metric(kind='convolution'), 'trained'),
     'softmax': (metric(distribution='softmax'), 'trained'),
 }

@@ -40,6 +40,7 @@ MODEL_LAYERS = [
     ['kernels'],
     ['backbone', 'decoder', 'pyramid', 'router'],
     ['tiling', 'fused_decoder'],
+    ['distributions'],
     ['metric'],
     ['fused_metric'],
     ['fuse'],

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 from zoe_ros.model import cuda, fused
 from zoe_ros.model.config import DecoderConfig, HeadConfig, MetricConfig
 from zoe_ros.model.decoder import DptDecoder, Features, upsample
+from zoe_ros.model.distributions import mlp
 from zoe_ros.model.fused import first, last
 from zoe_ros.model.fused_decoder import FusedDecoder
 from zoe_ros.model.fused_metric import FusedMetric, PixelMlp
-from zoe_ros.model.metric import MetricBins, mlp
+from zoe_ros.model.metric import MetricBins
 
 pytestmark = [
     pytest.mark.slow,
@@ -251,7 +252,7 @@ def test_attractors_far_away():
     assert_same(metric, features)
 
 
-@pytest.mark.parametrize('kind', ['splitter', 'convolution'])
+@pytest.mark.parametrize('kind', ['splitter', 'global', 'convolution'])
 def test_other_heads_stay_as_they_are(kind):
     metric, features = metric_of(kind=kind, bins=32), features_of()
     assert not FusedMetric(metric).heads

@@ -1,4 +1,5 @@
 """The parts of the network against formulas by hand and against timm."""
+from dataclasses import replace
 import math
 
 import made_up
@@ -10,7 +11,8 @@ import torch
 from zoe_ros.model import metric
 from zoe_ros.model.backbone import BeitBackbone, relative_position_bias, relative_position_index
 from zoe_ros.model.config import BackboneConfig
-from zoe_ros.model.metric import attract, log_binomial_coefficients, LogBinomial
+from zoe_ros.model.distributions import log_binomial_coefficients, LogBinomial
+from zoe_ros.model.metric import attract
 from zoe_ros.model.router import sinusoid
 
 
@@ -235,3 +237,22 @@ def test_log_binomial_at_its_extremes(raw):
         assert top >= 62
     if raw[0] < raw[1]:
         assert top <= 1
+
+
+def test_global_bins_are_those_of_the_whole_image():
+    """All pixels share ascending centres, which follow the image and not a place in it."""
+    config = replace(made_up.tiny_config().metric, kind='global')
+    head = made_up.fill(metric.GlobalBinsHead(config, config.heads[0], 8, 4))
+    bottleneck = torch.rand(2, 8, 3, 4, generator=torch.Generator().manual_seed(0))
+    levels = tuple(torch.zeros(2, config.embedding_dim, 3 * 2 ** k, 4 * 2 ** k)
+                   for k in range(1, 5))
+    embeddings = metric.Embeddings(bottleneck, levels[0], levels)
+    centers = head.centers(embeddings)
+    assert centers.shape == (2, config.bins, 48, 64)
+    assert (centers == centers[:, :, :1, :1]).all()
+    assert (centers[0] != centers[1]).any()
+    moved = embeddings._replace(bottleneck=bottleneck.flip(3))
+    torch.testing.assert_close(head.centers(moved), centers)
+    low, high = config.heads[0].depth_range
+    assert (centers.diff(dim=1) > 0).all()
+    assert centers.min() >= low and centers.max() <= high

@@ -96,7 +96,7 @@ def test_routers(routing, tmp_path):
 
 @pytest.mark.parametrize('change', [
     {'attraction': 'exponential'}, {'reduction': 'sum'}, {'kind': 'splitter'},
-    {'kind': 'convolution'}, {'distribution': 'softmax'}, {'bounded': True},
+    {'kind': 'global'}, {'kind': 'convolution'}, {'distribution': 'softmax'}, {'bounded': True},
     {'relative_input': True}], ids=str)
 def test_heads_of_the_ablations(change, tmp_path):
     config = with_metric(**change)

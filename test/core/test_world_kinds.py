@@ -24,8 +24,8 @@ pytestmark = [
 SIZE = (48, 64)
 # Kind -> where the median depth of most frames lies [m].
 MEDIANS = {'room': (0.8, 5), 'corridor': (0.8, 6), 'tabletop': (0.35, 1.6), 'shelf': (0.4, 2.2),
-           'people': (0.8, 5), 'foliage': (0.4, 5), 'street': (2, 20), 'country': (1.5, 20),
-           'park': (2, 20), 'hall': (1.5, 15)}
+           'floor': (0.3, 3.5), 'people': (0.8, 5), 'foliage': (0.4, 5), 'street': (2, 20),
+           'avenue': (2, 25), 'country': (1.5, 20), 'park': (2, 20), 'hall': (1.5, 15)}
 
 
 def frames_of(kind, seeds):

@@ -88,7 +88,8 @@ class MetricConfig:
     choices are those of the paper's ablations (table 5).
 
     :param kind: 'attractors'; 'splitter', which halves the bins of each level as LocalBins does;
-        or 'convolution', which predicts depth without bins.
+        'global', with one set of bins for an image as in AdaBins; or 'convolution', which predicts
+        depth without bins.
     :param attraction: 'inverse' (paper equation 2) or 'exponential' (equation 3).
     :param reduction: 'mean' over the attractors (as released) or 'sum' (as in the paper).
     :param distribution: 'log_binomial' or 'softmax'.
@@ -114,7 +115,7 @@ class MetricConfig:
     def __post_init__(self) -> None:
         """Refuse what no head can be built of."""
         for what, value, accepted in (
-                ('kind', self.kind, ('attractors', 'splitter', 'convolution')),
+                ('kind', self.kind, ('attractors', 'splitter', 'global', 'convolution')),
                 ('attraction', self.attraction, ('inverse', 'exponential')),
                 ('reduction', self.reduction, ('mean', 'sum')),
                 ('distribution', self.distribution, ('log_binomial', 'softmax'))):
@@ -219,6 +220,11 @@ _STREET = (0.607, 0.809, 0.498, 0.497)
 _SMALL = MetricConfig(
     heads=(replace(_INDOOR, training_camera=_ROOM), replace(_OUTDOOR, training_camera=_STREET)),
     relative_input=False, seed_hidden=64, embedding_hidden=64, embedding_dim=48, bins=32)
+# What a model takes for granted where no focal length is known: 61 degrees wide, 4 : 3, between
+# phones, webcams and RGB-D cameras.
+_USUAL = (0.85, 0.85 * 4 / 3, 0.498, 0.497)
+_LITE = replace(_SMALL, heads=(replace(_INDOOR, training_camera=_USUAL),
+                               replace(_OUTDOOR, training_camera=_USUAL)))
 _SMALL_ROUTER = RouterConfig(dim=64, layers=2, heads=4, feedforward=128)
 _SWIN = 'swinv2_{}_window12to24_192to384'
 
@@ -240,7 +246,7 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
               PyramidConfig('regnetx_004', (32, 64, 160, 384)),
               DecoderConfig(features=64, relative_channels=32, fine_stride=2), _SMALL_ROUTER),
     # Its encoder can start from ImageNet weights; the camera's focal length makes its metres.
-    ZoeConfig('mobile-lite', 'ZoeD-Mobile-Lite-NK', (192, 256), _SMALL,
+    ZoeConfig('mobile-lite', 'ZoeD-Mobile-Lite-NK', (192, 256), _LITE,
               PyramidConfig('tf_efficientnet_lite2', (24, 48, 120, 352)),
               DecoderConfig(features=48, relative_channels=32, fine_stride=2), _SMALL_ROUTER,
               canonical_focal=True),

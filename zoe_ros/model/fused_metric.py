@@ -9,16 +9,14 @@ from torch.nn import functional as F
 
 from zoe_ros.model import fused
 from zoe_ros.model.decoder import Features
+from zoe_ros.model.distributions import log_binomial_coefficients, MAX_TEMPERATURE, MIN_TEMPERATURE
 from zoe_ros.model.fused import first, last
 from zoe_ros.model.metric import (
     ATTRACTOR_ALPHA,
     AttractorHead,
     Embeddings,
-    log_binomial_coefficients,
-    MAX_TEMPERATURE,
     MetricBins,
     middles,
-    MIN_TEMPERATURE,
     shares,
 )
 
@@ -130,7 +128,7 @@ class PixelMlp(nn.Module):
     """Two 1 x 1 convolutions with a ReLU between them, as one kernel."""
 
     def __init__(self, net: nn.Module, tf32: bool = False, stride: int = 1) -> None:
-        """Take the weights of a :class:`.metric.PixelMlp`; keep every ``stride``-th output."""
+        """Take a :class:`.distributions.PixelMlp`; keep every ``stride``-th output."""
         super().__init__()
         self.tf32 = tf32
         layers: Any = net

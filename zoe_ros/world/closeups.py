@@ -1,4 +1,4 @@
-"""Scenes close to the camera: table tops, shelves, people and bushes within a few metres."""
+"""Scenes close to the camera: table tops, floors, shelves, people, bushes within some metres."""
 from __future__ import annotations
 
 import math
@@ -78,6 +78,35 @@ def _scatter(rng: Rng, mesh: Mesh, size: np.ndarray, height: float, count: int) 
                 taken.append((at, radius))
                 mesh.place(prop.mesh, (*at, height), rng.uniform(0, 2 * math.pi))
                 break
+
+
+def floor(rng: Rng, poses: int) -> Scene:
+    """Return boxes, chairs and other things on a floor, 0.4 to 3 m before a low camera."""
+    plan, mesh = Plan(rng.uniform(2.5, 6), rng.uniform(3, 7), rng.uniform(2.4, 3)), Mesh()
+    shell(rng, mesh, plan)
+    for _ in range(int(rng.integers(0, 6))):
+        at_a_wall(rng, mesh, plan, (f.shelf, f.cupboard, f.desk, f.sofa, f.bed)[
+            rng.integers(5)](rng))
+    lights = _room_lights(rng, mesh, plan)
+    start = np.array([plan.width * rng.uniform(0.3, 0.7), 0.3])
+    makes = (f.carton, f.carton, f.bin_, f.plant, f.chair, f.office_chair, f.desk, thing, thing)
+    taken = [(start, 0.2)]
+    for _ in range(int(rng.integers(2, 10))):
+        prop = makes[int(rng.integers(len(makes)))](rng)
+        radius = 0.5 * math.hypot(prop.width, prop.depth)
+        away = radius + math.exp(rng.uniform(math.log(0.45), math.log(3)))
+        angle = rng.normal(0, 0.4)
+        at = start + away * np.array([math.sin(angle), math.cos(angle)])
+        if _inside(plan, np.array([*at, 1.0])) and all(
+                np.hypot(*(at - other)) > radius + r for other, r in taken):
+            taken.append((at, radius))
+            mesh.place(prop.mesh, at, rng.uniform(0, 2 * math.pi))
+    height = math.exp(rng.uniform(math.log(0.08), math.log(0.9)))
+    down = rng.normal(-0.1, 0.12) - 0.3 * max(height - 0.3, 0)
+    walk = [Pose((float(start[0] + rng.normal(0, 0.08)), float(start[1] + rng.uniform(-0.1, 0.1)),
+                  height), float(rng.normal(0, 0.25)), float(down + rng.normal(0, 0.03)),
+                 float(rng.normal(0, 0.04))) for _ in range(poses)]
+    return _near(rng, mesh, lights, walk, min(0.25, 0.6 * height))
 
 
 def shelves(rng: Rng, poses: int) -> Scene:

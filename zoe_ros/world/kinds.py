@@ -33,17 +33,19 @@ class Kind:
 
 
 KINDS = {
-    'room': Kind('indoor', 0.30, rooms.room, ('robot', 'robot', 'narrow', 'low', 'handheld')),
-    'corridor': Kind('indoor', 0.10, rooms.corridor, ('robot', 'narrow', 'low', 'handheld')),
-    'tabletop': Kind('indoor', 0.25, closeups.tabletop, ('near',)),
-    'shelf': Kind('indoor', 0.10, closeups.shelves, ('near', 'robot')),
-    'people': Kind('indoor', 0.10, closeups.people, ('near', 'robot')),
-    'foliage': Kind('indoor', 0.15, closeups.foliage, ('near', 'robot')),
-    'street': Kind('outdoor', 0.50, streets.street,
+    'room': Kind('indoor', 0.32, rooms.room, ('robot', 'robot', 'narrow', 'low', 'handheld')),
+    'corridor': Kind('indoor', 0.08, rooms.corridor, ('robot', 'narrow', 'low', 'handheld')),
+    'tabletop': Kind('indoor', 0.20, closeups.tabletop, ('near',)),
+    'floor': Kind('indoor', 0.15, closeups.floor, ('near', 'robot')),
+    'shelf': Kind('indoor', 0.09, closeups.shelves, ('near', 'robot')),
+    'people': Kind('indoor', 0.08, closeups.people, ('near', 'robot')),
+    'foliage': Kind('indoor', 0.08, closeups.foliage, ('near', 'robot')),
+    'street': Kind('outdoor', 0.30, streets.street,
                    ('robot', 'low', 'handheld', 'drone', 'car', 'car', 'car', 'wide car')),
-    'country': Kind('outdoor', 0.20, places.country, ('car', 'car', 'wide car', 'robot')),
-    'park': Kind('outdoor', 0.18, places.park, ('robot', 'narrow', 'low', 'handheld', 'drone')),
-    'hall': Kind('outdoor', 0.12, places.hall, ('robot', 'narrow', 'low', 'handheld')),
+    'avenue': Kind('outdoor', 0.30, streets.avenue, ('car', 'car', 'car', 'wide car', 'robot')),
+    'country': Kind('outdoor', 0.16, places.country, ('car', 'car', 'wide car', 'robot')),
+    'park': Kind('outdoor', 0.14, places.park, ('robot', 'narrow', 'low', 'handheld', 'drone')),
+    'hall': Kind('outdoor', 0.10, places.hall, ('robot', 'narrow', 'low', 'handheld')),
 }
 
 

@@ -22,16 +22,31 @@ _ROOFS: list[Color] = [(0.3, 0.1, 0.06), (0.1, 0.1, 0.11), (0.2, 0.12, 0.09)]
 
 def street(rng: Rng, poses: int) -> Scene:
     """Return a street with ``poses`` poses of a camera on it."""
-    mesh = Mesh()
     lane = rng.uniform(2.9, 3.5)
-    lanes = int(rng.choice([2, 2, 2, 3, 4]))
+    return _street(rng, poses, lane, int(rng.choice([2, 2, 2, 3, 4])), 0.0)
+
+
+def avenue(rng: Rng, poses: int) -> Scene:
+    """Return a wide road whose houses stand far back, with ``poses`` poses of a camera on it."""
+    lane = rng.uniform(3.0, 3.7)
+    return _street(rng, poses, lane, int(rng.choice([3, 4, 4, 5, 6])), rng.uniform(4, 30))
+
+
+def _street(rng: Rng, poses: int, lane: float, lanes: int, setback: float) -> Scene:
+    """
+    Return a street.
+
+    :param lane: width of a lane [m].
+    :param setback: additional distance of the houses from the pavement [m].
+    """
+    mesh = Mesh()
     half, walk = lane * lanes / 2, rng.uniform(1.8, 4.0)
     parking = rng.random() < 0.6
     verge = rng.uniform(1.5, 8)
     _ground(rng, mesh, half, walk, lane, lanes)
     for side in (-1, 1):
-        _houses(rng, mesh, side, half + walk + (verge if rng.random() < 0.5 else 0.3),
-                half + walk)
+        gap = setback + (verge if rng.random() < 0.5 else 0.3)
+        _houses(rng, mesh, side, half + walk + gap, half + walk)
         _furnish(rng, mesh, side, half, walk, verge)
     _traffic(rng, mesh, half, lane, lanes, parking)
     if rng.random() < 0.5:
@@ -232,7 +247,7 @@ def _traffic(rng: Rng, mesh: Mesh, half: float, lane: float, lanes: int, parking
                 y += rng.uniform(5.6, 8)
     for _ in range(int(rng.integers(0, 6))):
         side = int(rng.choice([-1, 1]))
-        x = side * (lane / 2 + (lane if lanes == 4 and rng.random() < 0.5 else 0))
+        x = side * (lane / 2 + (lane if lanes >= 4 and rng.random() < 0.5 else 0))
         if parking and lanes < 4:
             x = side * (lane / 2 - 0.3)
         mesh.place(car(rng).mesh, (x, rng.uniform(22, LENGTH)), math.pi if side > 0 else 0)
