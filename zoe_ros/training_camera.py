@@ -46,20 +46,23 @@ class TrainingCamera:
         back = np.stack([_normal(rays[..., 0] * fx + cx, width),
                          _normal(rays[..., 1] * fy + cy, height)], axis=-1)
         back[~(np.abs(back) <= 1).all(axis=-1)] = np.nan
-        as_tensor = (torch.from_numpy(np.nan_to_num(to_network, nan=2.0)).float().to(device),
+        as_tensor = (torch.from_numpy(np.nan_to_num(to_network, nan=1.0)).float().to(device),
                      torch.from_numpy(back).float().to(device))
         return TrainingCamera(*as_tensor)
 
     def warp(self, image: np.ndarray) -> torch.Tensor:
         """
-        Return the training camera's image, black where the camera sees nothing.
+        Return the training camera's image; the image is mirrored where the camera sees nothing.
+
+        A black border, which no training image has, is worse for the rest of the image, too: on
+        photographs with a wider training camera it raised REL by a tenth to seven tenths.
 
         :param image: (h, w, 3) uint8 RGB.
         :return: (H, W, 3) uint8 RGB on the device of the tables.
         """
         pixels = to_device(image, self.to_network.device)
         seen = F.grid_sample(pixels.permute(2, 0, 1)[None].float(), self.to_network[None],
-                             mode='bilinear', padding_mode='zeros', align_corners=True)
+                             mode='bilinear', padding_mode='reflection', align_corners=True)
         return seen[0].permute(1, 2, 0).round().to(torch.uint8)
 
     def unwarp(self, values: torch.Tensor, linear: bool) -> torch.Tensor:

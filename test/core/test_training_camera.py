@@ -47,10 +47,22 @@ def test_each_network_pixel_looks_along_its_own_ray(camera, head):
     seen = view.warp(smooth(camera)).numpy().astype(float)
     fx, fy, cx, cy = np.array(head.training_camera) * (SIZE[1], SIZE[0], SIZE[1], SIZE[0])
     x, y = np.meshgrid((np.arange(SIZE[1]) - cx) / fx, (np.arange(SIZE[0]) - cy) / fy)
-    inside = seen[..., 2] > 199
+    assert seen[..., 2].min() > 199     # no black border
+    inside = (view.to_network.abs() <= 1).all(dim=-1).numpy()
     assert inside.mean() > 0.5
     np.testing.assert_allclose(seen[..., 0][inside], (127 + 60 * x)[inside], atol=1.5)
     np.testing.assert_allclose(seen[..., 1][inside], (127 + 60 * y)[inside], atol=1.5)
+
+
+def test_the_image_is_mirrored_where_the_camera_sees_nothing():
+    tele = Camera(64, 48, 90.0, 90.0, 31.5, 23.5)
+    ramp = np.broadcast_to(np.arange(0, 256, 4, np.uint8)[:, None], (48, 64, 3))
+    view = TrainingCamera.between(tele, INDOOR, SIZE, CPU)
+    row = SIZE[0] // 2
+    x, seen = view.to_network[row, :, 0].numpy(), view.warp(ramp).numpy()[row, :, 0]
+    beyond = (x > 1.05) & (x < 1.4)
+    assert beyond.sum() > 20
+    np.testing.assert_allclose(seen[beyond], (1 + (2 - x[beyond])) / 2 * 252, atol=1)
 
 
 @pytest.mark.parametrize('camera', [NYU, WIDE, FISHEYE], ids=['pinhole', 'plumb', 'equidistant'])
