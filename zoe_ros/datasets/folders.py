@@ -1,4 +1,4 @@
-"""RGB-D folders: images of one source with depth in millimetres, described by a JSON file."""
+"""Folders of images of one source, with depth in millimetres or without, and a JSON file."""
 from __future__ import annotations
 
 from collections import Counter
@@ -38,13 +38,16 @@ class _Frame:
     camera: Camera | None
 
 
-class RgbdFolder:
+class ImageFolder:
     """
-    One source: NAME.jpg and NAME.depth.png of each frame, and source.json.
+    One source without depth: NAME.jpg of each frame, and source.json with ``"depth": false``.
 
-    Predictions are not clamped to the range of the truth, because a depth far outside of it
-    misleads a robot more than one at its end.
+    Its images teach the router, because their domain is known.
+
+    :ivar name, group: of the source; :ivar domain: of all its images.
     """
+
+    _suffixes: tuple[str, ...] = (IMAGE,)
 
     def __init__(self, folder: str | Path) -> None:
         """
@@ -60,7 +63,6 @@ class RgbdFolder:
         self._unit: float = about['depth_unit_m']
         self._frames: list[_Frame] = about['frames']
         self._check_files()
-        self._check_unit()
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -78,6 +80,47 @@ class RgbdFolder:
 
     def depth(self, index: int) -> np.ndarray:
         """Return the depth of a frame alone, (h, w) float32 [m], see :meth:`__getitem__`."""
+        width, height = self._frames[index].size
+        return np.full((height, width), np.nan, np.float32)
+
+    def _check_files(self) -> None:
+        """Check that the frames of the description, and no others, are in the folder."""
+        stated = [f'{frame.name}{suffix}' for frame in self._frames for suffix in self._suffixes]
+        present = {path.name for path in self._folder.iterdir()
+                   if path.name.endswith((IMAGE, DEPTH))}
+        for names, fault in (
+                ([name for name in stated if name not in present], 'names, is missing'),
+                (sorted(present.difference(stated)), 'does not name, is in the folder')):
+            if names:
+                more = f' (and {len(names) - 1} more such files)' if len(names) > 1 else ''
+                raise DatasetError(
+                    f'{self._folder}: {names[0]}, which {DESCRIPTION} {fault}{more}')
+        for frame in self._frames:
+            for suffix in self._suffixes:
+                _check_header(self._folder / f'{frame.name}{suffix}', frame.size)
+
+
+class RgbdFolder(ImageFolder):
+    """
+    One source: NAME.jpg and NAME.depth.png of each frame, and source.json.
+
+    Predictions are not clamped to the range of the truth, because a depth far outside of it
+    misleads a robot more than one at its end.
+    """
+
+    _suffixes = (IMAGE, DEPTH)
+
+    def __init__(self, folder: str | Path) -> None:
+        """
+        Read the description and check it against the files; frames are read on access.
+
+        :raises DatasetError: the description is damaged, or it and the files disagree.
+        """
+        super().__init__(folder)
+        self._check_unit()
+
+    def depth(self, index: int) -> np.ndarray:
+        """Return the depth of a frame alone, (h, w) float32 [m], see :meth:`__getitem__`."""
         values = read_values(self._folder / f'{self._frames[index].name}{DEPTH}')
         depth = values.astype(np.float32) * np.float32(self._unit)
         low, high = RANGES[self.domain]
@@ -90,22 +133,6 @@ class RgbdFolder:
             if frame.camera is None:
                 raise DatasetError(f'{self._folder / DESCRIPTION} has no fx, fy, cx, cy for '
                                    f'{frame.name}: zoe train needs intrinsics, zoe eval does not')
-
-    def _check_files(self) -> None:
-        """Check that the frames of the description, and no others, are in the folder."""
-        stated = [f'{frame.name}{suffix}' for frame in self._frames for suffix in (IMAGE, DEPTH)]
-        present = {path.name for path in self._folder.iterdir()
-                   if path.name.endswith((IMAGE, DEPTH))}
-        for names, fault in (
-                ([name for name in stated if name not in present], 'names, is missing'),
-                (sorted(present.difference(stated)), 'does not name, is in the folder')):
-            if names:
-                more = f' (and {len(names) - 1} more such files)' if len(names) > 1 else ''
-                raise DatasetError(
-                    f'{self._folder}: {names[0]}, which {DESCRIPTION} {fault}{more}')
-        for frame in self._frames:
-            for suffix in (IMAGE, DEPTH):
-                _check_header(self._folder / f'{frame.name}{suffix}', frame.size)
 
     def _check_unit(self) -> None:
         """Check that the typical depth lies in the range that counts."""
@@ -164,6 +191,9 @@ def _checked(about: Any, folder: str) -> dict[str, Any]:
     unit = about.get('depth_unit_m', 0.001)
     if not _is_number(unit) or not unit > 0:
         raise ValueError(f'"depth_unit_m" is {unit!r}, not a positive number')
+    depth = about.get('depth', True)
+    if not isinstance(depth, bool):
+        raise ValueError(f'"depth" is {depth!r}, not true or false')
     frames = [_frame(row, number) for number, row in enumerate(rows, 1)]
     twice = [name for name, count in Counter(f.name for f in frames).items() if count > 1]
     if twice:
@@ -173,7 +203,7 @@ def _checked(about: Any, folder: str) -> dict[str, Any]:
     for key, value in names.items():
         if not isinstance(value, str) or not value:
             raise ValueError(f'"{key}" is {value!r}, not a name')
-    return {**names, 'domain': domain, 'depth_unit_m': unit, 'frames': frames}
+    return {**names, 'domain': domain, 'depth': depth, 'depth_unit_m': unit, 'frames': frames}
 
 
 def _frame(row: Any, number: int) -> _Frame:
@@ -205,6 +235,16 @@ def _is_number(value: Any) -> bool:
 
 
 # --- collections ----------------------------------------------------------------------------
+
+
+def open_folder(folder: Path) -> ImageFolder:
+    """
+    Open a source with or without depth, as its description says.
+
+    :raises DatasetError: see :class:`ImageFolder`.
+    """
+    with_depth = _read_description(folder / DESCRIPTION)['depth']
+    return RgbdFolder(folder) if with_depth else ImageFolder(folder)
 
 
 def find_folders(root: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from zoe_ros.bag import is_bag
 from zoe_ros.datasets import Dataset, DatasetError, DOMAINS
 from zoe_ros.datasets.bags import RgbdBag
-from zoe_ros.datasets.folders import find_folders, RgbdFolder
+from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder, RgbdFolder
 from zoe_ros.datasets.published import PublishedDataset, recognise, SOURCES
 from zoe_ros.datasets.world import is_world, WorldDataset
 from zoe_ros.settings import DataSettings
@@ -20,7 +20,8 @@ def open_datasets(data: Sequence[str], split: str,
 
     :param data: the folder of ``zoe world`` (both domains), a bag with depth, an RGB-D folder or
         a folder of such folders, or the root of a published dataset.
-    :param split: 'train' or 'test'; bags and RGB-D folders have no splits.
+    :param split: 'train' or 'test'; bags and RGB-D folders have no splits. Folders without depth
+        are for training only.
     :param settings: domain and topics, where the data alone does not determine them.
     :raises DatasetError: the path holds no data of a known kind.
     :raises BagError: a bag cannot be read, or a topic must be chosen.
@@ -58,7 +59,7 @@ def open_datasets(data: Sequence[str], split: str,
                                '(source.json), or the root of a dataset, recognised by these '
                                f'files: {kinds}')
         datasets += [PublishedDataset(name, path, split) for name in found]
-    names = [dataset.name for dataset in datasets if isinstance(dataset, RgbdFolder)]
+    names = [dataset.name for dataset in datasets if isinstance(dataset, ImageFolder)]
     for name in names:
         if names.count(name) > 1:
             raise DatasetError(f"several RGB-D folders have the source name '{name}': name each "
@@ -66,13 +67,16 @@ def open_datasets(data: Sequence[str], split: str,
     return datasets
 
 
-def _open_folders(folders: Sequence[Path], domain: str, split: str) -> list[RgbdFolder]:
-    """Open the RGB-D folders of a domain, of any if it is ''."""
-    opened = [RgbdFolder(folder) for folder in folders]
+def _open_folders(folders: Sequence[Path], domain: str, split: str) -> list[ImageFolder]:
+    """Open the image folders of a domain, of any if it is ''."""
+    opened = [open_folder(folder) for folder in folders]
     chosen = [source for source in opened if not domain or source.domain == domain]
     if not chosen:
         raise DatasetError(f'{folders[0].parent} holds RGB-D folders, but none is {domain}')
-    if split == 'train':
-        for source in chosen:
-            source.check_cameras()
+    for source in chosen:
+        if isinstance(source, RgbdFolder):
+            if split == 'train':
+                source.check_cameras()
+        elif split == 'test':
+            raise DatasetError(f"the source '{source.name}' has no depth: zoe eval needs depth")
     return chosen

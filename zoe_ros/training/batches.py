@@ -15,7 +15,7 @@ from zoe_ros.model.config import ZoeConfig
 from zoe_ros.training.augment import augment
 from zoe_ros.training.canonical import canonical_depth, crop
 from zoe_ros.training.faults import add_faults
-from zoe_ros.training.mixture import Mixture
+from zoe_ros.training.mixture import has_depth, Mixture
 
 _TRIES = 20     # samples in a row without depth before the data count as useless
 
@@ -104,13 +104,13 @@ class Batches(TorchDataset):
             epoch, offset = divmod(place + attempt, len(items))
             dataset, index = items[int(_order(self._seed, turn, epoch, len(items))[offset])]
             sample = dataset[index]
-            if self._canonical is not None:
+            if self._canonical is not None and sample.camera is not None:
                 sample = crop(sample, random)
                 sample = replace(sample, depth=canonical_depth(sample, self._canonical))
             image, depth = augment(sample.image, sample.depth, sample.domain, random)
             if self._faults and random.random() < self._faults:
                 image, depth = add_faults(image, depth, sample.domain, random)
-            if np.isfinite(depth).sum() >= 2:
+            if np.isfinite(depth).sum() >= 2 or not has_depth(dataset):
                 plan = plan_sizes(image.shape[:2], self._size, 'stretch', False)
                 pixels = to_pixels(torch.from_numpy(image)[None], plan)
                 return (pixels, torch.from_numpy(depth), sample.domain,

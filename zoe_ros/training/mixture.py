@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zoe_ros.datasets import Dataset
-from zoe_ros.datasets.folders import RgbdFolder
+from zoe_ros.datasets.folders import ImageFolder, RgbdFolder
+from zoe_ros.model.config import ZoeConfig
+from zoe_ros.training.recipe import TrainSettings
 
 _MOST = 100_000     # repetitions
 
@@ -55,6 +57,26 @@ class Mixture:
 
 
 def _names(dataset: Dataset) -> tuple[str, ...]:
-    if isinstance(dataset, RgbdFolder):
+    if isinstance(dataset, ImageFolder):
         return dataset.name, dataset.group
     return (dataset.name,)
+
+
+def has_depth(dataset: Dataset) -> bool:
+    """Tell whether a dataset teaches depth, or the router alone."""
+    return isinstance(dataset, RgbdFolder) or not isinstance(dataset, ImageFolder)
+
+
+def check_router_teaches(datasets: Sequence[Dataset], config: ZoeConfig,
+                         settings: TrainSettings) -> None:
+    """
+    Check that a router learns from the images without depth, if there are any.
+
+    :raises ValueError: no router learns.
+    """
+    without = [dataset.name for dataset in datasets if not has_depth(dataset)]
+    if without and (config.router is None or settings.stage == 'relative'
+                    or settings.routing != 'trained'):
+        raise ValueError(f"the source '{without[0]}' has no depth, so that it teaches a router "
+                         'alone: train a model with two heads, with --stage metric and '
+                         '--routing trained')

@@ -92,9 +92,10 @@ def _relative(relative: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
 
 def _mean_loss(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
                relative: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return the mean of a loss over the images, each at the size of its true depth."""
-    return torch.stack([loss(_resize(row, depth)[None], depth[None])
-                        for row, depth in zip(relative, batch.depths)]).mean()
+    """Return the mean of a loss over the images with depth, each at the size of its true depth."""
+    losses = [loss(_resize(row, depth)[None], depth[None])
+              for row, depth in zip(relative, batch.depths) if torch.isfinite(depth).any()]
+    return torch.stack(losses).mean() if losses else _nothing(relative)
 
 
 def _silog(depths: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -102,13 +103,20 @@ def _silog(depths: torch.Tensor, batch: Batch) -> torch.Tensor:
     predicted, true = [], []
     for row, depth, metric in zip(depths, batch.depths, batch.metric):
         valid = torch.isfinite(depth)
+        if not valid.any():
+            continue
         guess, truth = _resize(row[None], depth)[valid], depth[valid]
         if not metric:
             # Equal means of the logarithms: a factor on the guess changes nothing.
             guess = guess * (truth.log() - guess.log()).mean().exp()
         predicted.append(guess)
         true.append(truth)
-    return silog(predicted, true)
+    return silog(predicted, true) if predicted else _nothing(depths)
+
+
+def _nothing(values: torch.Tensor) -> torch.Tensor:
+    """Return a loss of 0 that has a gradient, for a batch without depth."""
+    return values.float().sum() * 0.0
 
 
 def _resize(row: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:

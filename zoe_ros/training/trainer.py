@@ -31,7 +31,7 @@ from zoe_ros.settings import check_choice, parse_size
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
 from zoe_ros.training.encoder import load_encoder
-from zoe_ros.training.mixture import Mixture
+from zoe_ros.training.mixture import check_router_teaches, Mixture
 from zoe_ros.training.objective import Objective
 from zoe_ros.training.recipe import make_recipe, Recipe, TrainSettings
 from zoe_ros.training.start import begin_with
@@ -105,6 +105,7 @@ class _Run:
         # statistics swing.
         normalised = any(map(is_normalisation, self.model.modules()))
         mixed = settings.stage == 'relative' or normalised
+        check_router_teaches(datasets, config, settings)
         mixture = Mixture.parse(settings.repeat, settings.up_to_scale, datasets)
         self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
                                mixed=mixed, rank=rank, world=world,
