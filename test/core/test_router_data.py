@@ -39,7 +39,7 @@ def test_a_source_without_depth_opens_for_training(tmp_path):
     sample = source[1]
     assert sample.image.shape == (64, 96, 3) and sample.domain == 'outdoor'
     assert sample.camera is None and not sample.valid.any()
-    with pytest.raises(DatasetError, match="'street' has no depth: zoe eval needs depth"):
+    with pytest.raises(DatasetError, match="'street' has no depth: zoe eval"):
         open_datasets([str(path)], 'test')
 
 
@@ -96,11 +96,11 @@ def test_without_a_router_that_learns_they_are_refused(tmp_path, changes):
 @pytest.mark.parametrize('depth', ['no', 0, None])
 def test_depth_is_true_or_false(tmp_path, depth):
     path = write_folder(tmp_path / 'a', depth=depth)
-    with pytest.raises(DatasetError, match='"depth" is .*, not true or false'):
+    with pytest.raises(DatasetError, match=r'"depth" is .*, not true or false'):
         RgbdFolder(path)
 
 
 def test_depth_files_beside_a_description_without_depth(tmp_path):
     path = write_folder(tmp_path / 'a', depth=False)
-    with pytest.raises(DatasetError, match='depth.png, which source.json does not name'):
+    with pytest.raises(DatasetError, match='which source.json does not name'):
         ImageFolder(path)
