@@ -102,5 +102,5 @@ def test_depth_is_true_or_false(tmp_path, depth):
 
 def test_depth_files_beside_a_description_without_depth(tmp_path):
     path = write_folder(tmp_path / 'a', depth=False)
-    with pytest.raises(DatasetError, match='which source.json does not name'):
+    with pytest.raises(DatasetError, match=r'which source\.json does not name'):
         ImageFolder(path)
