@@ -48,9 +48,9 @@ def test_precision(hardware, precision, reason):
 @pytest.mark.parametrize('capability', [(5, 3), (9, 0)])
 def test_variant(capability):
     variant, reason = default_variant(Hardware('cuda', capability))
-    assert variant == 'nk' and "name variant 'mobile'" in reason
+    assert variant == 'nk' and "name variant 'mobile-lite'" in reason
     variant, reason = default_variant(Hardware('cpu'))
-    assert variant == 'mobile' and "name variant 'nk'" in reason
+    assert variant == 'mobile-lite' and "name variant 'nk'" in reason
 
 
 def test_flags_are_those_of_all_cores():

@@ -357,7 +357,7 @@ def test_find_config(hardware, tiny_weights):
 
 
 @pytest.mark.parametrize('hardware, variant, other', [
-    (CPU, 'mobile', 'nk'), (GPU, 'nk', 'mobile')])
+    (CPU, 'mobile-lite', 'nk'), (GPU, 'nk', 'mobile-lite')])
 def test_without_a_variant_and_weights_the_device_decides(hardware, variant, other, caplog):
     caplog.set_level('INFO', 'zoe_ros')
     assert find_config('', None, hardware) is VARIANTS[variant]

@@ -295,7 +295,7 @@ def test_offline(tmp_path):
         answer = machine.fetch('nk')
         assert_refused(answer, ELSEWHERE.replace('M12-N', 'M12-NK') + '(')
         assert answer['error'].endswith(
-            "or choose variant 'mobile', which comes with the package")
+            "or choose variant 'mobile-lite', which comes with the package")
         assert machine.files() == []
 
 
@@ -303,7 +303,7 @@ def test_no_hub(lonely):
     assert_refused(lonely.answer(), ELSEWHERE + (
         '(LocalEntryNotFoundError): connect once to fetch model.safetensors of '
         'Intel/zoedepth-nyu (1.4 GB), name a file that you have as weights, or choose variant '
-        "'mobile', which comes with the package"))
+        "'mobile-lite', which comes with the package"))
     assert lonely.files() == []
 
 

@@ -28,8 +28,8 @@ FILE = SHIPPED / 'mobile.safetensors'
 
 @pytest.fixture(scope='module')
 def estimator():
-    """Return what a user gets on a CPU who asks for nothing, but exactly."""
-    return DepthEstimator.load(device='cpu', precision='fp32')
+    """Return the model for rendered scenes, exactly."""
+    return DepthEstimator.load('mobile', device='cpu', precision='fp32')
 
 
 @pytest.fixture(scope='module')
@@ -60,12 +60,12 @@ def test_it_measures_scenes_that_were_held_out(estimator, held_out):
 def test_precisions_agree_about_a_photograph(estimator, photos):
     exact = estimator.predict(photos[0]).depth
     assert np.isfinite(exact).all() and exact.min() > 0
-    narrow = DepthEstimator.load(device='cpu', precision='bf16').predict(photos[0]).depth
+    narrow = DepthEstimator.load('mobile', device='cpu', precision='bf16').predict(photos[0]).depth
     assert np.median(np.abs(narrow - exact) / exact) < 0.01
 
 
 def test_bfloat16_makes_little_difference(estimator, held_out):
-    narrow = DepthEstimator.load(device='cpu', precision='bf16')
+    narrow = DepthEstimator.load('mobile', device='cpu', precision='bf16')
     for dataset in held_out:
         images = [dataset[i].image for i in range(0, len(dataset), 4)]
         pairs = [(narrow.predict(image).depth, estimator.predict(image).depth)
@@ -86,11 +86,11 @@ def test_depth_of_the_sample_without_a_network(tmp_path):
          'cpu', '--output', tmp_path / 'results'], cwd=ROOT, capture_output=True, text=True,
         timeout=300, env={**os.environ, 'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path / 'no')})
     assert done.returncode == 0, done.stderr
-    assert 'has seen no real image' in done.stdout
-    assert "variant 'mobile': " in done.stdout
+    assert 'has seen few photographs' in done.stdout
+    assert "variant 'mobile-lite': " in done.stdout
     config = yaml.safe_load((tmp_path / 'results/latest/config.yaml').read_text())
-    assert config['variant'] == 'mobile'
+    assert config['variant'] == 'mobile-lite'
     assert config['precision'] == default_precision(describe(torch.device('cpu'))).name
-    assert f'ZoeD-Mobile-NK in {config["precision"]} on cpu' in done.stdout
+    assert f'ZoeD-Mobile-Lite-NK in {config["precision"]} on cpu' in done.stdout
     assert (tmp_path / 'results/latest/overview.png').is_file()
     assert (tmp_path / 'results/latest/bag/metadata.yaml').is_file()

@@ -5,8 +5,8 @@ from ros_support import READY, running_node
 def test_the_default_model_is_loaded_and_what_the_core_logs_keeps_its_severity():
     with running_node(device='cpu') as node:
         node.wait_for(READY)
-        chosen, = (line for line in node.output.splitlines() if "variant 'mobile'" in line)
-        warning, = (line for line in node.output.splitlines() if 'no real image' in line)
+        chosen, = (line for line in node.output.splitlines() if "variant 'mobile-lite'" in line)
+        warning, = (line for line in node.output.splitlines() if 'few photographs' in line)
         assert '[INFO]' in chosen
         assert '[WARN]' in warning
         assert node.end() == 0, node.output

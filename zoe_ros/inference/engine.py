@@ -27,7 +27,7 @@ from zoe_ros.inference.runner import ModelRunner
 from zoe_ros.inference.threads import ThreadBudget
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import VARIANTS, ZoeConfig
-from zoe_ros.model.hub import find_weights, SHIPPED
+from zoe_ros.model.hub import find_weights, SHIPPED, SHIPPED_LIMITS
 from zoe_ros.model.weights import load_model, open_checkpoint, weights_file, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ASPECTS, check_choice, PRECISIONS, ROUTERS
@@ -110,10 +110,11 @@ class DepthEstimator:
         """
         Load a model, for inference alone: see :meth:`ZoeDepth.pack`.
 
-        :param variant: 'mobile' (small, comes with the package), 'nk' (the published one with
-            both heads and a router), 'n' (indoor), 'k' (outdoor), or the name of the model in a
-            ``weights`` file of our own. Empty: what ``weights`` holds; without these 'nk' on a
-            CUDA device and 'mobile' on a CPU.
+        :param variant: 'mobile-lite' (small, comes with the package), 'mobile' (the same for
+            rendered scenes), 'nk' (the published one with both heads and a router), 'n'
+            (indoor), 'k' (outdoor), or the name of the model in a ``weights`` file of our own.
+            Empty: what ``weights`` holds; without these 'nk' on a CUDA device and 'mobile-lite'
+            on a CPU.
         :param weights: path of a checkpoint; without one those that come with the package, or
             the released ones, fetched once into the cache of the Hugging Face hub.
         :param device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda', 'cuda:1', ...
@@ -137,8 +138,9 @@ class DepthEstimator:
         config = find_config(variant, weights, hardware)
         path = weights_file(weights) if weights else find_weights(config.variant)
         if path.parent == SHIPPED:
-            log.warning('%s comes with the package and has seen no real image: for metres '
-                        "in the real world take variant 'nk', or fine-tune it", config.title)
+            log.warning('%s comes with the package and %s: for metres in the real world take '
+                        "variant 'nk', or fine-tune it", config.title,
+                        SHIPPED_LIMITS[config.variant])
         dtype = DTYPES[find_precision(precision, hardware)]
         model = load_model(config, path, target, dtype).pack()
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,

@@ -18,9 +18,10 @@ REPOSITORIES = {
 FILE = 'model.safetensors'
 # Small models trained by this project are in the package; each file is named after the variant.
 SHIPPED = Path(__file__).resolve().parents[1] / 'data' / 'weights'
+SHIPPED_LIMITS = {'mobile-lite': 'has seen few photographs', 'mobile': 'has seen no real image'}
 _STORAGE_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
-_SMALL = "choose variant 'mobile', which comes with the package"
+_SMALL = "choose variant 'mobile-lite', which comes with the package"
 
 log = logging.getLogger(__name__)
 
