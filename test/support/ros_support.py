@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import bags
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 import rclpy
@@ -118,7 +119,6 @@ def lossless(tiny_weights):
         node.wait_for(READY)
         client.wait_for_match()
         client.ask(good_image(1), good_info(1))
-        client.spin(0.5)
         client.clear()
         yield node, client
 
@@ -137,6 +137,7 @@ class NodeProcess:
         """
         # A namespace of its own: tests do not hear each other's nodes.
         self.namespace = f'/test{next(_NUMBERS)}'
+        self.name = f'{self.namespace}/depth_node'
         options = ['-r', f'__ns:={self.namespace}', *(str(a) for a in arguments)]
         for name, value in parameters.items():
             text = f"'{value}'" if isinstance(value, str) else str(value).lower()
@@ -194,8 +195,8 @@ class NodeProcess:
 
 
 def of_camera(node, camera):
-    """Return what a client of one camera of a :class:`NodeProcess` needs: its namespace."""
-    return SimpleNamespace(namespace=f'{node.namespace}/{camera}')
+    """Return what a client of one camera of a node needs: a namespace, and the node's name."""
+    return SimpleNamespace(namespace=f'{node.namespace}/{camera}', name=node.name)
 
 
 class Client:
@@ -220,7 +221,7 @@ class Client:
         """
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self.namespace = node.namespace
+        self.namespace, self._name = node.namespace, node.name
         self.node = rclpy.create_node('client', context=self._context,
                                       namespace=node.namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -272,7 +273,7 @@ class Client:
 
     def _on_diagnostics(self, message):
         self.reports += [status for status in message.status
-                         if status.name == f'{self.namespace}/depth_node: depth']
+                         if status.name == f'{self._name}: depth']
 
     def next_report(self, condition=lambda status, values: True, count=1):
         """
@@ -312,18 +313,42 @@ class Client:
     def wait_for_match(self):
         """Wait until the node and this client have found each other in all directions."""
         topics = [s.topic_name for s in self._subscriptions.values()]
-        self.wait_until(
-            lambda: self.images.get_subscription_count() and self.infos.get_subscription_count()
-            and all(self.node.count_publishers(topic) for topic in topics)
-            and (self._node_is_reliable() or not self._reliable), what='the match')
-        # The node's writers may learn of our readers a moment after we learn of them.
-        self.spin(0.5)
+        self.wait_until(lambda: all(self.node.count_publishers(topic) for topic in topics),
+                        what='the outputs')
+        for publisher in (self.images, self.infos):
+            self.wait_until_heard(publisher)
+        self.wait_until_known()
 
-    def _node_is_reliable(self):
-        return all(
-            info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
-            for publisher in (self.images, self.infos)
-            for info in self.node.get_subscriptions_info_by_topic(publisher.topic_name))
+    def wait_until_heard(self, publisher):
+        """Wait until the node subscribes a publisher of ours, as reliably as that publishes."""
+        def heard():
+            infos = self.node.get_subscriptions_info_by_topic(publisher.topic_name)
+            return publisher.get_subscription_count() and not (self._reliable and any(
+                info.qos_profile.reliability != ReliabilityPolicy.RELIABLE for info in infos))
+
+        self.wait_until(heard, what=f'a subscription of {publisher.topic_name}')
+
+    def wait_until_known(self):
+        """
+        Wait until the node knows all subscriptions and services that this client has by now.
+
+        The node discards images that nobody listens to, and it may learn of our readers later than
+        we learn of its writers. DDS announces readers in order: when the node answers a service,
+        it knows the reader of the answer, so all those before.
+        """
+        client = self.node.create_client(GetState, f'{self._name}/get_state')
+        self.wait_until(client.service_is_ready, what='get_state')
+        answers = []
+
+        def answered():
+            # An answer before the node knows its reader is lost.
+            answers.append(client.call_async(GetState.Request()))
+            with suppress(AssertionError):
+                self.wait_until(lambda: any(answer.done() for answer in answers), 1.0)
+            return any(answer.done() for answer in answers)
+
+        self.wait_until(answered, what='an answer of get_state')
+        self.node.destroy_client(client)
 
     def ask(self, image, info=None, outputs=None):
         """
@@ -379,11 +404,9 @@ class Client:
     def call(self, kind, name, request):
         """Call a service of the node and return the response."""
         if name not in self._services:
-            self._services[name] = self.node.create_client(kind, f'depth_node/{name}')
-            self.wait_until(self._services[name].service_is_ready, what=name)
-            # The node may learn of our reader a moment after we learn of its service; an answer
-            # that it gives before has nobody to go to.
-            self.spin(0.5)
+            self._services[name] = self.node.create_client(kind, f'{self._name}/{name}')
+            # Else the answer may have nobody to go to.
+            self.wait_until_known()
         client = self._services[name]
         self.wait_until(client.service_is_ready, what=name)
         future = client.call_async(request)
