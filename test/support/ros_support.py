@@ -1,6 +1,7 @@
 """The node as a process of its own, and a client that talks to it over DDS."""
 from contextlib import contextmanager, suppress
 import itertools
+from multiprocessing import Pipe
 import os
 from pathlib import Path
 import re
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import bags
 from diagnostic_msgs.msg import DiagnosticArray
+from forked import ForkedProcess
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
@@ -127,13 +129,16 @@ class NodeProcess:
     """depth_node in a process of its own, its output collected in a file."""
 
     def __init__(self, *arguments, cwd=ROOT, threads=1, environment=None,
-                 program=('-m', 'zoe_ros.ros.main'), **parameters):
+                 program=('-m', 'zoe_ros.ros.main'), fresh=False, **parameters):
         """
         Start it; ``parameters`` become -p options.
 
         :param program: what Python runs: the node, or a script around it.
         :param threads: of the network. The tiny one needs no more, and two of them wait for each
             other, for a second at times, where others use the machine as well.
+        :param fresh: start an interpreter, as users do, for tests of imports and of the end of a
+            process. Otherwise the node is a fork of one that has imported torch, unless libraries
+            may read ``environment`` or ``threads`` when they are loaded.
         """
         # A namespace of its own: tests do not hear each other's nodes.
         self.namespace = f'/test{next(_NUMBERS)}'
@@ -143,17 +148,21 @@ class NodeProcess:
             text = f"'{value}'" if isinstance(value, str) else str(value).lower()
             options += ['-p', f'{name}:={text}']
         self._foreign = shared_memory()
-        self._read, write = os.pipe()
-        os.set_blocking(self._read, False)
+        self._reader, writer = Pipe(duplex=False)
+        os.set_blocking(self._reader.fileno(), False)
         self._output = b''
-        self.process = subprocess.Popen(
-            [sys.executable, *program, '--ros-args', *options], cwd=cwd,
-            stdin=subprocess.DEVNULL, stdout=write, stderr=write,
-            env={**os.environ, 'PYTHONPATH': python_path(),
-                 'OMP_NUM_THREADS': str(threads), **(environment or {})},
-            # Background jobs of a shell ignore SIGINT; the node shall see it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-        os.close(write)
+        changes = {'PYTHONPATH': python_path(), 'OMP_NUM_THREADS': str(threads)}
+        if fresh or environment or threads != 1:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, '--ros-args', *options], cwd=cwd,
+                stdin=subprocess.DEVNULL, stdout=writer, stderr=writer,
+                env={**os.environ, **changes, **(environment or {})},
+                # Background jobs of a shell ignore SIGINT; the node shall see it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        else:
+            self.process = ForkedProcess(
+                program, ['--ros-args', *options], cwd, changes, writer)
+        writer.close()
 
     def segments(self):
         """
@@ -169,7 +178,7 @@ class NodeProcess:
     def output(self):
         """Return all that it has printed until now."""
         try:
-            while chunk := os.read(self._read, 65536):
+            while chunk := os.read(self._reader.fileno(), 65536):
                 self._output += chunk
         except BlockingIOError:
             pass
