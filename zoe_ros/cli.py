@@ -16,6 +16,9 @@ from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.settings import BenchSettings, EvalSettings, RunSettings, WorldSettings
 from zoe_ros.training.recipe import TrainSettings
 
+# How the help calls the values of an option.
+_KINDS = {str: 'TEXT', int: 'INTEGER', float: 'NUMBER'}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
@@ -146,8 +149,10 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
         flag = item.metadata['flag'] or '--' + item.name.replace('_', '-')
         text = item.metadata['text'].replace('%', '%%')
         if isinstance(item.default, bool):
-            command.add_argument(flag, help=text, default=item.default,
-                                 action=argparse.BooleanOptionalAction)
+            # Some versions of Python append the default to the help themselves.
+            command.add_argument(
+                flag, default=item.default, action=argparse.BooleanOptionalAction,
+            ).help = f'{text} (default: {"yes" if item.default else "no"})'
             continue
         choices = item.metadata['choices']
         if isinstance(item.default, tuple):
@@ -157,8 +162,8 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
         command.add_argument(
             flag, dest=item.name, type=type(item.default), default=item.default,
             choices=choices or None,
-            metavar='|'.join(choices) or type(item.default).__name__.upper(),
-            help=text + (' (%(default)s)' if item.default != '' else ''))
+            metavar='|'.join(filter(None, choices)) or _KINDS[type(item.default)],
+            help=text + (' (default: %(default)s)' if item.default != '' else ''))
 
 
 class _Stdout(logging.StreamHandler[Any]):
