@@ -219,7 +219,7 @@ class BagReader:
                     given += 1
             if given < held:
                 self.notes.append(f'{held - given} of {held} CameraInfo on {self.info_topic} '
-                                  'cannot be read: that before is used')
+                                  'cannot be read: the one before each is used')
         return infos
 
     def _choose(self, topic: str | None) -> str:
