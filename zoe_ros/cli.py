@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 import io
 import logging
@@ -27,11 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may have letters that the terminal does not know.
         sys.stdout.reconfigure(errors='backslashreplace')
-    logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[_Stdout()])
+    stdout = _Stdout()
+    logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[stdout])
     logging.getLogger('httpx').setLevel(logging.WARNING)    # logs a line for each request
     options = vars(_parser().parse_args(arguments))
     try:
-        options.pop('command')(**options)
+        for text in options.pop('command')(**options):
+            stdout.print(text)
     except (ValueError, OSError, RuntimeError) as error:   # RuntimeError: torch, out of memory
         topics = getattr(error, 'topics', ())
         print(f'zoe: {error}' + ('; choose one:' if topics else ''), file=sys.stderr)
@@ -41,51 +43,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('zoe: interrupted; results so far are kept', file=sys.stderr)
         return 130
-    return 0
+    return 2 if stdout.lost else 0
 
 
-def _run(**options: object) -> None:
+def _run(**options: object) -> Iterator[str]:
     settings = RunSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.run import run  # here: help and usage errors need no torch
 
     folder = run(settings)
-    _print(f'\nresults in {folder}')
+    yield f'\nresults in {folder}'
     if (folder / 'overview.png').is_file():
-        _print(f'  look at {folder / "overview.png"}')
+        yield f'  look at {folder / "overview.png"}'
     if (folder / 'bag').is_dir():
-        _print(f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}')
+        yield f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}'
 
 
-def _bench(**options: object) -> None:
+def _bench(**options: object) -> Iterator[str]:
     settings = BenchSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.benchmark import bench
 
-    for line in bench(settings):
-        _print(line)
+    yield from bench(settings)
 
 
-def _eval(**options: object) -> None:
+def _eval(**options: object) -> Iterator[str]:
     settings = EvalSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.evaluate import run_evaluation
 
     folder = run_evaluation(settings)
-    _print((folder / 'table.txt').read_text())
-    _print(f'metrics of each image and pictures in {folder}')
+    yield (folder / 'table.txt').read_text()
+    yield f'metrics of each image and pictures in {folder}'
 
 
-def _train(**options: object) -> None:
+def _train(**options: object) -> Iterator[str]:
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.training.trainer import run_training
 
-    _print(f'\nthe model is {run_training(settings)}')
+    yield f'\nthe model is {run_training(settings)}'
 
 
-def _world(**options: object) -> None:
+def _world(**options: object) -> Iterator[str]:
     settings = WorldSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.world.make import make_world
     from zoe_ros.world.record import record_world
 
-    _print(f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}')
+    yield f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}'
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -166,42 +167,39 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
             help=text + (' (default: %(default)s)' if item.default != '' else ''))
 
 
-class _Stdout(logging.StreamHandler[Any]):
-    """Logs to stdout, and to nobody once its reader has left."""
-
-    def __init__(self) -> None:
-        """Log to stdout."""
-        super().__init__(sys.stdout)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Go on without stdout: the results are written all the same."""
-        error = sys.exc_info()[1]
-        if isinstance(error, OSError):
-            _discard_stdout(error)
-        else:
-            super().handleError(record)
-
-
-def _print(text: str = '') -> None:
-    """Print at once, unless nobody reads."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        _discard_stdout(error)
-
-
-def _discard_stdout(error: OSError) -> None:
+class _Stdout(logging.Handler):
     """
-    Send stdout nowhere from now on; also what Python would flush when it ends.
+    Standard output, for log lines and results; a command goes on when it cannot be written.
 
-    Quietly after ``zoe run ... | head``, whose reader has left.
+    :ivar lost: text could not be written, for example because the disk is full. It stays false
+        after ``zoe run ... | head``, whose reader has left.
     """
-    if not isinstance(error, BrokenPipeError):
-        print(f'zoe: stdout cannot be written: {error.strerror}; files are written all the same',
-              file=sys.stderr)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+
+    lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a log record."""
+        try:
+            self.print(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def print(self, text: str) -> None:
+        """Print at once."""
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            self._discard(error)
+
+    def _discard(self, error: OSError) -> None:
+        """Send stdout nowhere from now on, also what Python would flush when it ends."""
+        if not isinstance(error, BrokenPipeError):
+            self.lost = True
+            print(f'zoe: stdout cannot be written: {error.strerror}; the printed text is lost, '
+                  'files are written all the same', file=sys.stderr)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -210,6 +208,16 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print; exit with code 2 if the help or the version cannot be written."""
+        if file is not sys.stdout:
+            super()._print_message(message, file)
+            return
+        stdout = _Stdout()
+        stdout.print(message.rstrip('\n'))
+        if stdout.lost:
+            self.exit(2)
 
 
 if __name__ == '__main__':

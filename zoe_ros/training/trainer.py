@@ -235,7 +235,9 @@ class _Run:
         names = ('REL', 'delta1', 'router accuracy')
         figures = {name: sum(result.figures[name] for result in results) / len(results)
                    for name in names if all(name in result.figures for result in results)}
-        tqdm.write(f'step {self.step}: ' + ', '.join(f'{k} {v:.4f}' for k, v in figures.items()))
+        with tqdm.external_write_mode():    # the progress bar may be on the same terminal
+            log.info('step %d: %s', self.step,
+                     ', '.join(f'{name} {value:.4f}' for name, value in figures.items()))
         return figures
 
     def _restore(self) -> None:
