@@ -330,7 +330,9 @@ def test_a_full_disk(tmp_path):
         """)
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
                           timeout=120)
-    assert 'could not be written' in done.stdout and 'make room' in done.stdout, done.stderr
+    path = str(tmp_path / 'run' / MODEL)
+    assert done.stdout.startswith(f'{path} cannot be written: '), done.stderr
+    assert done.stdout.count(path) == 1 and 'make room' in done.stdout
     assert {path.name for path in (tmp_path / 'run').iterdir()} == {SETTINGS}
 
 
