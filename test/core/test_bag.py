@@ -6,15 +6,8 @@ import bags
 import numpy as np
 import pytest
 
-from zoe_ros.bag import (
-    _uninterrupted,
-    BAG_TYPES,
-    BagError,
-    BagReader,
-    BagWriter,
-    is_bag,
-    SeveralTopicsError,
-)
+from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag, SeveralTopicsError
+from zoe_ros.bag_writer import _uninterrupted, BagWriter
 from zoe_ros.images import decode_image
 
 STORAGES = ['mcap', 'sqlite3']
