@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     try:
         for text in options.pop('command')(**options):
-            stdout.print(text)
+            stdout.say(text)
     except (ValueError, OSError, RuntimeError) as error:   # RuntimeError: torch, out of memory
         topics = getattr(error, 'topics', ())
         print(f'zoe: {error}' + ('; choose one:' if topics else ''), file=sys.stderr)
@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         'run', help='depth and point clouds for an image, a folder of images or a bag',
         description='Compute metric depth for an image, a folder of images, or the images of a '
-                    'rosbag2; also point clouds if the bag has CameraInfo.')
+                    'rosbag2; also point clouds if the bag has CameraInfo. The exit code is 2 if '
+                    'the bag is damaged or cut off, even if all its images were read; the '
+                    'results so far are kept.')
     command.set_defaults(command=_run)
     command.add_argument('data', metavar='DATA', help='image, folder of images, rosbag2 folder, '
                                                       '.mcap or .db3')
@@ -180,11 +182,11 @@ class _Stdout(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a log record."""
         try:
-            self.print(self.format(record))
+            self.say(self.format(record))
         except Exception:
             self.handleError(record)
 
-    def print(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """Print at once."""
         try:
             print(text, flush=True)
@@ -215,7 +217,7 @@ class _Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
             return
         stdout = _Stdout()
-        stdout.print(message.rstrip('\n'))
+        stdout.say(message.rstrip('\n'))
         if stdout.lost:
             self.exit(2)
 

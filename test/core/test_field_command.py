@@ -2,6 +2,7 @@
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 
@@ -49,6 +50,24 @@ def bag(tmp_path):
 
 
 # --- bags and folders -----------------------------------------------------------------------
+
+
+def test_a_damaged_database_that_gave_all_images(zoe, tmp_path):
+    """A file that is damaged anywhere is not trusted: SQLite has no checksum of contents."""
+    path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(3, IMAGE, raw_mcap.INFO),
+                          'sqlite3')
+    file = bags.storage_file(path)
+    with sqlite3.connect(file) as database:
+        page, = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchone()
+        size, = database.execute('PRAGMA page_size').fetchone()
+    database.close()
+    content = bytearray(file.read_bytes())
+    content[page * size - 40:page * size] = bytes(40)
+    file.write_bytes(content)
+    ran = zoe(path)
+    assert ran.code == 2 and 'it gave 3 of at least 3 images' in ran.err
+    assert ran.summary['complete'] is False and ran.summary['frames'] == 3
 
 
 def test_a_recording_that_was_cut_off(zoe, tmp_path):
