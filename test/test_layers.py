@@ -103,7 +103,7 @@ def layer_of(module, layers=LAYERS):
 
 def layer_table():
     """Return the tables of layers as Markdown: those of the package, then those within model/."""
-    rows = ['| layer | modules | packages that only the modules in brackets import |', '|---|---|---|']
+    rows = ['| layer | modules | packages that only these modules import |', '|---|---|---|']
     for number, layer in enumerate(LAYERS):
         here = {package: [room for room in rooms if layer_of(room)[0] == number]
                 for package, rooms in sorted(ROOMS.items())}

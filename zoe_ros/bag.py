@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+import gc
 from pathlib import Path
+import struct
 from typing import Any
 
 from rosbags.typesys import get_typestore, Stores
@@ -26,6 +28,9 @@ from zoe_ros.storage.recording import is_storage_name, METADATA, Recording, stor
 TYPESTORE = get_typestore(Stores.LATEST)
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+# The start of a message in CDR: byte order, then the stamp of its header [s, ns].
+_LITTLE_ENDIAN, _STAMP = b'\0\1\0\0', struct.Struct('<iI')
+_CONTENT = len(_LITTLE_ENDIAN) + _STAMP.size
 
 BAG_TYPES = MessageTypes(
     image=TYPESTORE.types['sensor_msgs/msg/Image'],
@@ -207,10 +212,13 @@ class BagReader:
             capacity=None, other_frames=self.info_topic in _siblings(self.topic))
         if self.info_topic:
             held, given = self._recording.count(self.info_topic, (INFO_TYPE,)), 0
-            for item in self._messages(self.info_topic):
-                with suppress(MessageError):
-                    infos.add(item.message, item.recorded)
-                    given += 1
+            decode = _InfoDecoder()
+            with _without_collection():
+                for kind, recorded, data in self._recording.messages(
+                        self.info_topic, (INFO_TYPE,)):
+                    with suppress(MessageError):
+                        infos.add(decode(data, kind), recorded)
+                        given += 1
             if given < held:
                 self.notes.append(f'{held - given} of {held} CameraInfo on {self.info_topic} '
                                   'cannot be read: the one before each is used')
@@ -282,6 +290,47 @@ def _deserialize(data: bytes, kind: str) -> Any:
             zstd.unpack(data) if data.startswith(zstd.MAGIC) else data, kind)
     except Exception as error:  # damaged bytes surface as errors of many libraries
         raise MessageError('corrupt', f'a damaged message: {first_line(error)}') from None
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause garbage collection, which would visit a million objects that stay, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _InfoDecoder:
+    """
+    Decodes the CameraInfo of a bag.
+
+    Those of a camera differ in their stamps only: whatever follows the stamp is decoded once, and
+    shared. A bag may hold a million.
+    """
+
+    def __init__(self) -> None:
+        """Start without a CameraInfo to compare with."""
+        self._content = b''
+        self._info: Any = None
+
+    def __call__(self, data: bytes, kind: str) -> Any:
+        """
+        Return the message.
+
+        :raises MessageError: its bytes are damaged.
+        """
+        content = data[_CONTENT:] if data.startswith(_LITTLE_ENDIAN) else b''
+        if not content or content != self._content:
+            self._info, self._content = _deserialize(data, kind), content
+            return self._info
+        header = self._info.header
+        stamp = type(header.stamp)(*_STAMP.unpack_from(data, len(_LITTLE_ENDIAN)))
+        return BAG_TYPES.camera_info(
+            **{**vars(self._info), 'header': type(header)(stamp, header.frame_id)})
 
 
 def _siblings(topic: str) -> tuple[str, str]:
