@@ -6,6 +6,13 @@ import os
 import random
 import shutil
 
+# Threads of torch that wait for each other sleep: on a busy machine spinning takes most of their
+# processor time. OpenMP reads this while torch is imported; what tests start shall not inherit it.
+if 'OMP_WAIT_POLICY' not in os.environ:
+    os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+    import_module('torch')
+    del os.environ['OMP_WAIT_POLICY']
+
 # Without a GPU Triton's interpreter runs the kernels. Triton asks for it when it is imported, and
 # zoe_ros imports it: so this stands before the first import of zoe_ros, for the whole process.
 # Nothing else of the suite runs Triton; what compiles its kernels does so in another process.

@@ -1,21 +1,17 @@
-"""Rosbags without ROS: images, depth and CameraInfo out of a bag, results into one."""
+"""Reads rosbags without ROS: images, depth and CameraInfo."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+import gc
 from pathlib import Path
-import shutil
-import signal
-from threading import current_thread, main_thread
+import struct
 from typing import Any
 
-import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
-from zoe_ros.camera import Camera
 from zoe_ros.errors import first_line
 from zoe_ros.images import decode_image, DEPTH_ENCODINGS, is_depth, MessageError
 from zoe_ros.messages import (
@@ -29,15 +25,18 @@ from zoe_ros.messages import (
 from zoe_ros.storage import EVER, StorageError, zstd
 from zoe_ros.storage.recording import is_storage_name, METADATA, Recording, storage_files
 
-_TYPESTORE = get_typestore(Stores.LATEST)
+TYPESTORE = get_typestore(Stores.LATEST)
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+# The start of a message in CDR: byte order, then the stamp of its header [s, ns].
+_LITTLE_ENDIAN, _STAMP = b'\0\1\0\0', struct.Struct('<iI')
+_CONTENT = len(_LITTLE_ENDIAN) + _STAMP.size
 
 BAG_TYPES = MessageTypes(
-    image=_TYPESTORE.types['sensor_msgs/msg/Image'],
-    camera_info=_TYPESTORE.types[INFO_TYPE],
-    point_cloud=_TYPESTORE.types['sensor_msgs/msg/PointCloud2'],
-    point_field=_TYPESTORE.types['sensor_msgs/msg/PointField'],
+    image=TYPESTORE.types['sensor_msgs/msg/Image'],
+    camera_info=TYPESTORE.types[INFO_TYPE],
+    point_cloud=TYPESTORE.types['sensor_msgs/msg/PointCloud2'],
+    point_field=TYPESTORE.types['sensor_msgs/msg/PointField'],
     pack=pack_numpy)
 
 
@@ -213,13 +212,16 @@ class BagReader:
             capacity=None, other_frames=self.info_topic in _siblings(self.topic))
         if self.info_topic:
             held, given = self._recording.count(self.info_topic, (INFO_TYPE,)), 0
-            for item in self._messages(self.info_topic):
-                with suppress(MessageError):
-                    infos.add(item.message, item.recorded)
-                    given += 1
+            decode = _InfoDecoder()
+            with _without_collection():
+                for kind, recorded, data in self._recording.messages(
+                        self.info_topic, (INFO_TYPE,)):
+                    with suppress(MessageError):
+                        infos.add(decode(data, kind), recorded)
+                        given += 1
             if given < held:
                 self.notes.append(f'{held - given} of {held} CameraInfo on {self.info_topic} '
-                                  'cannot be read: that before is used')
+                                  'cannot be read: the one before each is used')
         return infos
 
     def _choose(self, topic: str | None) -> str:
@@ -284,10 +286,51 @@ class BagReader:
 def _deserialize(data: bytes, kind: str) -> Any:
     try:
         # A recorder may have packed each message.
-        return _TYPESTORE.deserialize_cdr(
+        return TYPESTORE.deserialize_cdr(
             zstd.unpack(data) if data.startswith(zstd.MAGIC) else data, kind)
     except Exception as error:  # damaged bytes surface as errors of many libraries
         raise MessageError('corrupt', f'a damaged message: {first_line(error)}') from None
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause garbage collection, which would visit a million objects that stay, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _InfoDecoder:
+    """
+    Decodes the CameraInfo of a bag.
+
+    Those of a camera differ in their stamps only: whatever follows the stamp is decoded once, and
+    shared. A bag may hold a million.
+    """
+
+    def __init__(self) -> None:
+        """Start without a CameraInfo to compare with."""
+        self._content = b''
+        self._info: Any = None
+
+    def __call__(self, data: bytes, kind: str) -> Any:
+        """
+        Return the message.
+
+        :raises MessageError: its bytes are damaged.
+        """
+        content = data[_CONTENT:] if data.startswith(_LITTLE_ENDIAN) else b''
+        if not content or content != self._content:
+            self._info, self._content = _deserialize(data, kind), content
+            return self._info
+        header = self._info.header
+        stamp = type(header.stamp)(*_STAMP.unpack_from(data, len(_LITTLE_ENDIAN)))
+        return BAG_TYPES.camera_info(
+            **{**vars(self._info), 'header': type(header)(stamp, header.frame_id)})
 
 
 def _siblings(topic: str) -> tuple[str, str]:
@@ -312,105 +355,5 @@ def _shared_parts(one: str, other: str) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), 1000)
 
 
-def stamped(stamp: int, frame: str) -> Any:
-    """Return a std_msgs/Header; ``stamp`` in nanoseconds."""
-    time = _TYPESTORE.types['builtin_interfaces/msg/Time'](
-        sec=stamp // 10 ** 9, nanosec=stamp % 10 ** 9)
-    return _TYPESTORE.types['std_msgs/msg/Header'](stamp=time, frame_id=frame)
-
-
-def info_from_camera(camera: Camera, header: Any) -> Any:
-    """Return the CameraInfo of a camera, which is not rectified by it."""
-    k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1], np.float64)
-    p = np.insert(k, (3, 6, 9), 0.0)
-    roi = _TYPESTORE.types['sensor_msgs/msg/RegionOfInterest'](
-        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-    return BAG_TYPES.camera_info(
-        header=header, height=camera.height, width=camera.width, distortion_model=camera.model,
-        d=np.array(camera.distortion, np.float64), k=k, r=np.eye(3).ravel(), p=p, binning_x=0,
-        binning_y=0, roi=roi)
-
-
 def _listing(topics: Any) -> str:
     return ', '.join(sorted(topics))
-
-
-class BagWriter:
-    """
-    Writes a rosbag2 folder with MCAP storage; a context manager.
-
-    The folder takes its name when the bag is finished, until then ``.part`` is behind the name.
-    However the context is left, what was written so far is a complete, readable bag; unless the
-    disk is full, which an OSError tells.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """
-        Create the folder ``path``, which must not exist.
-
-        :raises FileExistsError: it exists.
-        """
-        if path.exists():
-            raise FileExistsError(f'{path} exists, and a bag is never overwritten')
-        self._path, self._part = path, path.with_name(path.name + '.part')
-        self._connections: dict[str, Any] = {}
-        self._failed = False
-        with self._named_errors():
-            if self._part.exists():     # of a process that was killed
-                shutil.rmtree(self._part)
-            # A folder within a folder, because the files in it bear its name. Version 8 of the
-            # metadata is the last that Iron reads; newer ROS read it as well.
-            self._writer = Writer(
-                self._part / path.name, version=8, storage_plugin=StoragePlugin.MCAP)
-            self._writer.open()
-
-    def __enter__(self) -> BagWriter:
-        """Return self; the bag is open already."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Finish the bag, also after an error: rosbags' own context manager would abandon it."""
-        with _uninterrupted():
-            if self._failed:    # what follows half of a record could not be read
-                with suppress(OSError):
-                    self._writer.abort()
-                return
-            with self._named_errors():
-                self._writer.close()
-                (self._part / self._path.name).rename(self._path)
-                self._part.rmdir()
-
-    def write(self, topic: str, message: Any, recorded: int) -> None:
-        """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
-        kind = message.__msgtype__
-        data = _TYPESTORE.serialize_cdr(message, kind)
-        with _uninterrupted(), self._named_errors():
-            if topic not in self._connections:
-                self._connections[topic] = self._writer.add_connection(
-                    topic, kind, typestore=_TYPESTORE)
-            self._writer.write(self._connections[topic], recorded, data)
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._failed = True
-            raise OSError(f'{self._path} cannot be written: {error.strerror or error}; '
-                          f'"mcap recover" saves what is in {self._part}') from None
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of a record: half of one would spoil the bag."""
-    if current_thread() is not main_thread():
-        yield
-        return
-    waiting: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if waiting:
-            signal.raise_signal(signal.SIGINT)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 import io
 import logging
@@ -16,6 +16,9 @@ from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.settings import BenchSettings, EvalSettings, RunSettings, WorldSettings
 from zoe_ros.training.recipe import TrainSettings
 
+# How the help calls the values of an option.
+_KINDS = {str: 'TEXT', int: 'INTEGER', float: 'NUMBER'}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
@@ -24,11 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may have letters that the terminal does not know.
         sys.stdout.reconfigure(errors='backslashreplace')
-    logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[_Stdout()])
+    stdout = _Stdout()
+    logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[stdout])
     logging.getLogger('httpx').setLevel(logging.WARNING)    # logs a line for each request
     options = vars(_parser().parse_args(arguments))
     try:
-        options.pop('command')(**options)
+        for text in options.pop('command')(**options):
+            stdout.say(text)
     except (ValueError, OSError, RuntimeError) as error:   # RuntimeError: torch, out of memory
         topics = getattr(error, 'topics', ())
         print(f'zoe: {error}' + ('; choose one:' if topics else ''), file=sys.stderr)
@@ -38,51 +43,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('zoe: interrupted; results so far are kept', file=sys.stderr)
         return 130
-    return 0
+    return 2 if stdout.lost else 0
 
 
-def _run(**options: object) -> None:
+def _run(**options: object) -> Iterator[str]:
     settings = RunSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.run import run  # here: help and usage errors need no torch
 
     folder = run(settings)
-    _print(f'\nresults in {folder}')
+    yield f'\nresults in {folder}'
     if (folder / 'overview.png').is_file():
-        _print(f'  look at {folder / "overview.png"}')
+        yield f'  look at {folder / "overview.png"}'
     if (folder / 'bag').is_dir():
-        _print(f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}')
+        yield f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}'
 
 
-def _bench(**options: object) -> None:
+def _bench(**options: object) -> Iterator[str]:
     settings = BenchSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.benchmark import bench
 
-    for line in bench(settings):
-        _print(line)
+    yield from bench(settings)
 
 
-def _eval(**options: object) -> None:
+def _eval(**options: object) -> Iterator[str]:
     settings = EvalSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.evaluate import run_evaluation
 
     folder = run_evaluation(settings)
-    _print((folder / 'table.txt').read_text())
-    _print(f'metrics of each image and pictures in {folder}')
+    yield (folder / 'table.txt').read_text()
+    yield f'metrics of each image and pictures in {folder}'
 
 
-def _train(**options: object) -> None:
+def _train(**options: object) -> Iterator[str]:
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.training.trainer import run_training
 
-    _print(f'\nthe model is {run_training(settings)}')
+    yield f'\nthe model is {run_training(settings)}'
 
 
-def _world(**options: object) -> None:
+def _world(**options: object) -> Iterator[str]:
     settings = WorldSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.world.make import make_world
     from zoe_ros.world.record import record_world
 
-    _print(f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}')
+    yield f'\nthe world is in {(record_world if settings.bag else make_world)(settings)}'
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         'run', help='depth and point clouds for an image, a folder of images or a bag',
         description='Compute metric depth for an image, a folder of images, or the images of a '
-                    'rosbag2; also point clouds if the bag has CameraInfo.')
+                    'rosbag2; also point clouds if the bag has CameraInfo. The exit code is 2 if '
+                    'the bag is damaged or cut off, even if all its images were read; the '
+                    'results so far are kept.')
     command.set_defaults(command=_run)
     command.add_argument('data', metavar='DATA', help='image, folder of images, rosbag2 folder, '
                                                       '.mcap or .db3')
@@ -146,8 +152,10 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
         flag = item.metadata['flag'] or '--' + item.name.replace('_', '-')
         text = item.metadata['text'].replace('%', '%%')
         if isinstance(item.default, bool):
-            command.add_argument(flag, help=text, default=item.default,
-                                 action=argparse.BooleanOptionalAction)
+            # Some versions of Python append the default to the help themselves.
+            command.add_argument(
+                flag, default=item.default, action=argparse.BooleanOptionalAction,
+            ).help = f'{text} (default: {"yes" if item.default else "no"})'
             continue
         choices = item.metadata['choices']
         if isinstance(item.default, tuple):
@@ -157,46 +165,43 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
         command.add_argument(
             flag, dest=item.name, type=type(item.default), default=item.default,
             choices=choices or None,
-            metavar='|'.join(choices) or type(item.default).__name__.upper(),
-            help=text + (' (%(default)s)' if item.default != '' else ''))
+            metavar='|'.join(filter(None, choices)) or _KINDS[type(item.default)],
+            help=text + (' (default: %(default)s)' if item.default != '' else ''))
 
 
-class _Stdout(logging.StreamHandler[Any]):
-    """Logs to stdout, and to nobody once its reader has left."""
-
-    def __init__(self) -> None:
-        """Log to stdout."""
-        super().__init__(sys.stdout)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Go on without stdout: the results are written all the same."""
-        error = sys.exc_info()[1]
-        if isinstance(error, OSError):
-            _discard_stdout(error)
-        else:
-            super().handleError(record)
-
-
-def _print(text: str = '') -> None:
-    """Print at once, unless nobody reads."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        _discard_stdout(error)
-
-
-def _discard_stdout(error: OSError) -> None:
+class _Stdout(logging.Handler):
     """
-    Send stdout nowhere from now on; also what Python would flush when it ends.
+    Standard output, for log lines and results; a command goes on when it cannot be written.
 
-    Quietly after ``zoe run ... | head``, whose reader has left.
+    :ivar lost: text could not be written, for example because the disk is full. It stays false
+        after ``zoe run ... | head``, whose reader has left.
     """
-    if not isinstance(error, BrokenPipeError):
-        print(f'zoe: stdout cannot be written: {error.strerror}; files are written all the same',
-              file=sys.stderr)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+
+    lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a log record."""
+        try:
+            self.say(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def say(self, text: str) -> None:
+        """Print at once."""
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            self._discard(error)
+
+    def _discard(self, error: OSError) -> None:
+        """Send stdout nowhere from now on, also what Python would flush when it ends."""
+        if not isinstance(error, BrokenPipeError):
+            self.lost = True
+            print(f'zoe: stdout cannot be written: {error.strerror}; the printed text is lost, '
+                  'files are written all the same', file=sys.stderr)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -205,6 +210,16 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print; exit with code 2 if the help or the version cannot be written."""
+        if file is not sys.stdout:
+            super()._print_message(message, file)
+            return
+        stdout = _Stdout()
+        stdout.say(message.rstrip('\n'))
+        if stdout.lost:
+            self.exit(2)
 
 
 if __name__ == '__main__':

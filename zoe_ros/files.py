@@ -2,30 +2,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the path to write to; what is there at the end becomes ``path`` in one step."""
+def whole_file(path: Path, also: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
+    """
+    Give the path to write to; the file there becomes ``path`` in one step, or not at all.
+
+    :param also: errors other than OSError by which a library reports a full disk.
+    :raises OSError: the file cannot be written; the text names ``path``.
+    """
     part = path.with_name(path.name + '.part')
+    told: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield part
         part.replace(path)
+    except told as error:
+        reason = getattr(error, 'strerror', None) or str(error).partition('\n')[0]
+        raise OSError(f'{path} cannot be written: {reason}') from None
     finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """
-    Do as :func:`replacing` does, and name the file in errors.
-
-    :raises OSError: it cannot be written; the text names ``path``.
-    """
-    try:
-        with replacing(path) as part:
-            yield part
-    except OSError as error:
-        raise OSError(f'{path} cannot be written: {error.strerror or error}') from None
+        with suppress(OSError):
+            part.unlink()

@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.bag import BAG_TYPES, BagReader, BagWriter, is_bag
+from zoe_ros.bag import BAG_TYPES, BagReader, is_bag
+from zoe_ros.bag_writer import BagWriter
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
 from zoe_ros.images import MessageError

@@ -104,9 +104,9 @@ class FrameSettings(Settings):
         'auto', "Metric head: 'auto' lets the router choose; 'indoor' and 'outdoor' force a head.",
         choices=ROUTERS, runtime=True)
     router_time_constant: float = setting(
-        1.0, 'Time constant over which router: auto averages its evidence [s], so that the head '
-             'of a video does not flicker. 0: each frame is decided on its own.', low=0,
-        high=3600, runtime=True)
+        1.0, "Time constant with which router 'auto' averages its scores over the frames of a "
+             'video [s], so that the head does not flicker. 0: each frame is decided on its own.',
+        low=0, high=3600, runtime=True)
     min_depth: float = setting(
         0.0, 'Smaller depth is replaced by -Inf, too near (REP 117) [m].', low=0, high=1000,
         runtime=True)
@@ -120,7 +120,8 @@ class FrameSettings(Settings):
         1.0, 'Factor by which all depth is multiplied.', low=1e-3, high=1000, runtime=True)
     focal_correction: bool = setting(
         False, "Multiply depth by the ratio of the camera's focal length to that of the head's "
-               'training camera, both in pixels of the network input. Needs CameraInfo.',
+               'training camera, both in pixels of the network input. Needs CameraInfo; for image '
+               'files, the focal length in EXIF.',
         runtime=True)
     camera_view: str = setting(
         'as_is', "'training': resample each image to the undistorted view and field of view of "
@@ -218,8 +219,8 @@ class EvalSettings(DataSettings, ModelSettings):
     flip: bool = setting(
         True, 'Average with the depth of the mirrored image, as the published evaluation does.')
     intrinsics: bool = setting(
-        True, "Give the camera of each image to a model that needs its focal length (the model's "
-              'canonical_focal). False: as on an image file without CameraInfo.')
+        True, 'Give the focal length of each image to a model that needs it (one with '
+              "'canonical_focal'). Otherwise the model assumes its training camera.")
     against: str = setting(
         '', 'The evaluation.json of another run; adds the mean relative improvement (mRI) over '
             'that run.')
@@ -262,7 +263,7 @@ class BenchSettings(Settings):
     :raises ValueError: a value is not accepted.
     """
 
-    variant: str = setting('nk', 'Model.')
+    variant: str = setting('nk', "Model: 'mobile', 'nk', 'n', 'k' or another variant.")
     weights: str = setting(
         '', 'Path of a checkpoint. Empty: generated weights, which take the same time.')
     precision: str = setting(

@@ -1,4 +1,5 @@
 """Bags: both storages, the choice of topics, damage of every kind, and what the writer leaves."""
+import gc
 import signal
 import sqlite3
 
@@ -6,15 +7,8 @@ import bags
 import numpy as np
 import pytest
 
-from zoe_ros.bag import (
-    _uninterrupted,
-    BAG_TYPES,
-    BagError,
-    BagReader,
-    BagWriter,
-    is_bag,
-    SeveralTopicsError,
-)
+from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag, SeveralTopicsError
+from zoe_ros.bag_writer import _uninterrupted, BagWriter
 from zoe_ros.images import decode_image
 
 STORAGES = ['mcap', 'sqlite3']
@@ -327,3 +321,47 @@ def test_types_are_those_of_rosbags():
         header=header, height=1, width=1, encoding='mono8', is_bigendian=0, step=1,
         data=BAG_TYPES.pack(np.array([[7]], np.uint8)))
     assert bags.ROSBAGS.to_bytes(message)[-1] == 7
+
+
+# --- many CameraInfo ------------------------------------------------------------------------
+
+
+def test_camera_info_that_differ_in_their_stamps_alone_are_read_like_others(tmp_path):
+    """The content is decoded once: other bytes, another byte order and damage must not be lost."""
+    messages = bags.camera_messages(10, RAW, INFO)
+    infos = [message for topic, message, *_ in messages if topic == INFO]
+    infos[3].k = infos[3].k * 2
+    infos[5].header.frame_id = '/other'
+    infos[7].header.stamp.nanosec = 4_000_000_000
+    infos[8].header.stamp.sec = -1
+    path = bags.write_bag(tmp_path / 'bag', messages, 'sqlite3')
+    with sqlite3.connect(bags.storage_file(path)) as database:
+        topic, = database.execute('SELECT id FROM topics WHERE name = ?', (INFO,)).fetchone()
+        rows = database.execute('SELECT id, data FROM messages WHERE topic_id = ? ORDER BY id',
+                                (topic,)).fetchall()
+        swapped = [bytes(bags.TYPESTORE.serialize_cdr(info, info.__msgtype__, little_endian=False))
+                   for info in infos[1:3]]
+        for (number, _), data in ((rows[1], swapped[0]), (rows[2], swapped[1]),
+                                  (rows[9], rows[9][1][:-1])):
+            database.execute('UPDATE messages SET data = ? WHERE id = ?', (data, number))
+    database.close()
+    with BagReader(path) as bag:
+        said, = bag.notes
+        assert said == f'1 of 10 CameraInfo on {INFO} cannot be read: the one before each is used'
+        for info in infos[:9]:
+            found = bag.info_of(info.header, 0)
+            assert (found.header, found.width) == (info.header, info.width)
+            np.testing.assert_array_equal(found.k, info.k)
+            np.testing.assert_array_equal(found.d, info.d)
+
+
+@pytest.mark.parametrize('enabled', [True, False])
+def test_reading_leaves_garbage_collection_as_it_was(tmp_path, enabled):
+    path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(2, RAW, INFO))
+    try:
+        if not enabled:
+            gc.disable()
+        BagReader(path)
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()

@@ -6,9 +6,9 @@ import bags
 import pytest
 import raw_mcap
 from raw_mcap import IMAGE, INFO
-import yaml
+from whole_bags import change_metadata, check_whole, read
 
-from zoe_ros.bag import BagError, BagReader, is_bag
+from zoe_ros.bag import BagError, BagReader
 
 SCHEMAS = {
     'a service as the text of a message': f'{"=" * 80}\nSRV: a/srv/B\nint64 a\n---',
@@ -18,27 +18,6 @@ SCHEMAS = {
     'nothing': '', 'not even text': '\0\1\2'}
 ENCODINGS = [('jsonschema', 'json'), ('protobuf', 'protobuf'), ('flatbuffer', 'flatbuffer'),
              ('ros1msg', 'ros1'), ('ros2msg', 'cdr'), ('ros2idl', 'cdr'), ('', 'cbor')]
-
-
-def read(path, topic=None):
-    """Return stamps of the images of a bag, of their CameraInfo, and what is said at the end."""
-    stamps, infos, said = [], [], ''
-    with BagReader(path, topic) as bag:
-        assert is_bag(path)
-        try:
-            for image in bag:
-                stamps.append(bags.key(image.message)[0])
-                infos.append(bag.infos.find(image.message.header))
-        except BagError as error:
-            said = str(error)
-            assert str(path) in said and '\n' not in said
-    return stamps, [info is not None and bags.key(info)[0] for info in infos], said
-
-
-def check_whole(path, count=3):
-    """Check that all images of a bag are read, each with its own CameraInfo."""
-    expected = bags.stamps(count)
-    assert read(path) == (expected, expected, '')
 
 
 def loose(count=3):
@@ -268,146 +247,6 @@ def test_a_cut_db3_gives_what_is_there(tmp_path, share):
     stamps, _, said = read(path)
     assert stamps == bags.stamps(40)[:len(stamps)] and 40 * share - 8 < len(stamps) < 40 * share
     assert 'malformed' in said
-
-
-# --- folders --------------------------------------------------------------------------------
-
-
-def split_bag(path, counts, storage='mcap'):
-    """Write a bag of several files with so many images each, all from one drive."""
-    messages = bags.camera_messages(sum(counts), IMAGE, INFO)
-    names, at = [], 0
-    for i, count in enumerate(counts):
-        part = bags.write_bag(path.parent / f'{path.name} {i}',
-                              messages[2 * at:2 * (at + count)], storage)
-        at += count
-        names.append(f'run_{i}.{bags.storage_file(part).suffix[1:]}')
-        if i == 0:
-            part.rename(path)
-            bags.storage_file(path).rename(path / names[0])
-        else:
-            bags.storage_file(part).rename(path / names[-1])
-    change_metadata(path, relative_file_paths=names)
-    return path, [path / name for name in names]
-
-
-def change_metadata(path, **changes):
-    """Change entries of a bag's metadata."""
-    file = path / 'metadata.yaml'
-    content = yaml.safe_load(file.read_text())
-    content['rosbag2_bagfile_information'].update(changes)
-    file.write_text(yaml.safe_dump(content))
-
-
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-def test_files_without_metadata_are_read_in_order(tmp_path, storage):
-    # run_10 comes after run_9.
-    path, _ = split_bag(tmp_path / 'bag', [1] * 12, storage)
-    (path / 'metadata.yaml').unlink()
-    check_whole(path, 12)
-    with BagReader(path) as bag:
-        assert 'no metadata.yaml' in bag.notes[0]
-
-
-@pytest.mark.parametrize('content', [b'', b'{', b'rosbag2_bagfile_information: 3', b'\0\1', b'- a',
-                                     b'rosbag2_bagfile_information: {version: 99}'])
-def test_damaged_metadata(tmp_path, content):
-    path, _ = split_bag(tmp_path / 'bag', [1, 2])
-    (path / 'metadata.yaml').write_bytes(content)
-    check_whole(path)
-    assert is_bag(path / 'metadata.yaml')
-    with BagReader(path / 'metadata.yaml') as bag:
-        assert bag.count == 3
-
-
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-@pytest.mark.parametrize('identifier', ['', 'mcap', 'sqlite3', 'my_plugin', None])
-def test_the_files_tell_their_storage(tmp_path, storage, identifier):
-    path, _ = split_bag(tmp_path / 'bag', [3], storage)
-    change_metadata(path, storage_identifier=identifier)
-    check_whole(path)
-
-
-def test_quality_of_service_does_not_matter_for_reading(tmp_path):
-    path, _ = split_bag(tmp_path / 'bag', [3], 'sqlite3')
-    content = yaml.safe_load((path / 'metadata.yaml').read_text())
-    for entry in content['rosbag2_bagfile_information']['topics_with_message_count']:
-        entry['topic_metadata']['offered_qos_profiles'] = '- depth: 99'
-    (path / 'metadata.yaml').write_text(yaml.safe_dump(content))
-    check_whole(path)
-
-
-@pytest.mark.parametrize('at', [0, 1, 2])
-@pytest.mark.parametrize('damage', ['cut', 'empty', 'noise', 'gone'])
-def test_one_bad_file_of_several(tmp_path, at, damage):
-    path, files = split_bag(tmp_path / 'bag', [2, 2, 2])
-    change_metadata(path, topics_with_message_count=[])
-    data = files[at].read_bytes()
-    if damage == 'gone':
-        files[at].unlink()
-    else:
-        files[at].write_bytes({'cut': data[:2000], 'empty': b'', 'noise': bytes(99)}[damage])
-    stamps, infos, said = read(path)
-    expected = [s for i, s in enumerate(bags.stamps(6)) if i // 2 != at]
-    assert stamps == infos == expected
-    assert files[at].name in said
-
-
-def test_files_that_were_renamed_with_their_folder(tmp_path):
-    path, files = split_bag(tmp_path / 'bag', [1, 2])
-    for file in files:
-        file.rename(file.with_name(file.name.replace('run', 'kitchen')))
-    check_whole(path)
-    with BagReader(path) as bag:
-        assert 'names other files' in bag.notes[0]
-
-
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-@pytest.mark.parametrize('stem', ['run#2', '50%20off', 'what?', 'a&b=c', 'é ü', "it's"])
-def test_names_that_mean_something_in_an_address(tmp_path, storage, stem):
-    path, files = split_bag(tmp_path / 'bag', [3], storage)
-    name = f'{stem}{files[0].suffix}'
-    files[0].rename(path / name)
-    path = path.rename(tmp_path / stem)
-    change_metadata(path, relative_file_paths=[name])
-    check_whole(path)
-    check_whole(path / name)
-
-
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-def test_suffixes_in_capitals(tmp_path, storage):
-    _, files = split_bag(tmp_path / 'bag', [3], storage)
-    check_whole(files[0].rename(tmp_path / f'RUN{files[0].suffix.upper()}'))
-
-
-@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-def test_files_that_were_compressed(tmp_path, storage):
-    zstd = pytest.importorskip('backports.zstd')
-    path, files = split_bag(tmp_path / 'bag', [1, 2], storage)
-    for file in files:
-        packed = file.with_name(file.name + '.zstd')
-        packed.write_bytes(zstd.compress(file.read_bytes()))
-        file.unlink()
-    check_whole(path)                       # metadata that name the files before
-    change_metadata(path, relative_file_paths=[f'{file.name}.zstd' for file in files])
-    check_whole(path)
-    (path / 'metadata.yaml').unlink()
-    check_whole(path)
-    bare = path / f'{files[0].name}.zstd'
-    assert read(bare) == (bags.stamps(1), bags.stamps(1), '')
-    bare.write_bytes(bare.read_bytes()[:-30])
-    stamps, _, said = read(path)
-    assert stamps[-2:] == bags.stamps(3)[1:] and bare.name in said
-
-
-@pytest.mark.parametrize('named', ['{}', '{}.zstd'])
-def test_one_file_of_two_was_packed(tmp_path, named):
-    zstd = pytest.importorskip('backports.zstd')
-    path, files = split_bag(tmp_path / 'bag', [1, 2])
-    files[1].with_name(f'{files[1].name}.zstd').write_bytes(zstd.compress(files[1].read_bytes()))
-    files[1].unlink()
-    change_metadata(path, relative_file_paths=[named.format(file.name) for file in files])
-    check_whole(path)
 
 
 # --- topics ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ import torch
 from zoe_ros.bag import BagReader
 
 IMAGE = raw_mcap.IMAGE
+LOST = ('zoe: stdout cannot be written: No space left on device; the printed text is lost, files '
+        'are written all the same\n')
 
 
 def command(weights, *arguments, stdout=subprocess.PIPE, limit=None, **environment):
@@ -47,6 +50,24 @@ def bag(tmp_path):
 
 
 # --- bags and folders -----------------------------------------------------------------------
+
+
+def test_a_damaged_database_that_gave_all_images(zoe, tmp_path):
+    """A file that is damaged anywhere is not trusted: SQLite has no checksum of contents."""
+    path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(3, IMAGE, raw_mcap.INFO),
+                          'sqlite3')
+    file = bags.storage_file(path)
+    with sqlite3.connect(file) as database:
+        page, = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchone()
+        size, = database.execute('PRAGMA page_size').fetchone()
+    database.close()
+    content = bytearray(file.read_bytes())
+    content[page * size - 40:page * size] = bytes(40)
+    file.write_bytes(content)
+    ran = zoe(path)
+    assert ran.code == 2 and 'it gave 3 of at least 3 images' in ran.err
+    assert ran.summary['complete'] is False and ran.summary['frames'] == 3
 
 
 def test_a_recording_that_was_cut_off(zoe, tmp_path):
@@ -263,10 +284,25 @@ def test_messages_that_do_not_fit_on_a_disk(tmp_path, tiny_weights, bag):
     with open('/dev/full', 'wb') as full:
         code, _, err = finished(command(tiny_weights, bag, '--output', tmp_path / 'results',
                                         stdout=full))
-    assert (code, err) == (0, 'zoe: stdout cannot be written: No space left on device; files '
-                              'are written all the same\n')
+    assert (code, err) == (2, LOST)
     summary = json.loads((tmp_path / 'results' / 'latest' / 'summary.json').read_text())
     assert summary['complete'] is True and summary['frames'] == 3
+
+
+@pytest.mark.parametrize('arguments', [
+    '--version', '--help', 'run --help',
+    'bench --variant mobile --size 64x64 --frames 1 --precision fp32 --device cpu',
+    'world {}/world --scenes 1 --held-out 1 --frames 1 --height 32 --width 32 --workers 1'],
+    ids=lambda arguments: ' '.join(arguments.split()[:2]))
+def test_results_that_do_not_fit_on_a_disk(tmp_path, arguments):
+    with open('/dev/full', 'wb') as full:
+        done = subprocess.run(
+            [sys.executable, '-m', 'zoe_ros.cli', *arguments.format(tmp_path).split()],
+            env={**os.environ, **SINGLE, 'PYTHONPATH': str(ROOT)}, stdout=full,
+            stderr=subprocess.PIPE, timeout=300)
+    said = done.stderr.decode().splitlines()
+    assert done.returncode == 2 and said.count(LOST.rstrip()) == 1
+    assert not [line for line in said if 'Error' in line or 'Exception' in line]
 
 
 def test_a_reader_that_leaves(tmp_path, tiny_weights, bag):

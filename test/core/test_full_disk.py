@@ -74,7 +74,8 @@ def test_a_training_on_a_full_disk_names_the_file(tmp_path, tiny_weights, name):
     settings = short_training.settings(tmp_path, steps=1)
     said = error_on_a_full_disk(int(size), train, settings, short_training.DATA, (),
                                 short_training.CONFIG)
-    assert f'{tmp_path / name} c' in said and '\n' not in said
+    assert said.startswith(f'{tmp_path / name} cannot be written: ') and '\n' not in said
+    assert said.count(name) == 1 and 'make room' in said
     assert not (tmp_path / name).exists() and not results.unreadable(tmp_path)
 
 

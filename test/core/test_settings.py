@@ -260,8 +260,11 @@ def test_every_setting_is_an_option_with_its_text(capsys, monkeypatch):
             assert start[0].startswith(f'{flag} {"|".join(item.metadata["choices"])} ')
         if kind_of(name) is bool:
             assert start[0].startswith(f'{flag}, --no-{flag[2:]} ')
-        elif item.default != '':
-            assert f'{item.metadata["text"]} ({item.default})' in start[0]
+            default = 'yes' if item.default else 'no'
+        else:
+            default = item.default
+        if default != '':
+            assert f'{item.metadata["text"]} (default: {default}) ' in f'{start[0]} '
     assert '%%' not in text
 
 

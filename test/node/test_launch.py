@@ -56,7 +56,7 @@ class Launched:
 
     def __init__(self, environment, log: Path, namespace, **arguments):
         """Launch with ``name:=value`` arguments."""
-        self.namespace = f'/{namespace}'
+        self.namespace, self.name = f'/{namespace}', f'/{namespace}/depth_node'
         self.log = log
         pairs = [f'{name}:={value}' for name, value in
                  {'namespace': namespace, **arguments}.items()]

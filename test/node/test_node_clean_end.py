@@ -48,7 +48,8 @@ def test_nothing_is_left(state, sign, tiny_weights, request):
     # The large model is slow enough to be told to end while it loads, or within a frame.
     parameters = tiny(tiny_weights) if state == 'idle' else large(
         request.getfixturevalue('large_weights'))
-    with running_node(**parameters) as node, Client(node, compressed=False) as client:
+    with running_node(fresh=True, **parameters) as node, \
+            Client(node, compressed=False) as client:
         if state == 'loading':
             await_segments(node)
         else:
@@ -88,8 +89,7 @@ def test_cleanup_gives_the_memory_of_the_model_back(large_weights):
         change(Transition.TRANSITION_CONFIGURE)
         change(Transition.TRANSITION_ACTIVATE)
         client.wait_for_match()
-        client.images.publish(good_image())
-        client.wait_until(lambda: client.depth, 3 * PATIENCE)
+        client.ask_until(good_image(), lambda: client.depth, interval=PATIENCE, what='depth')
         loaded = resident()
         change(Transition.TRANSITION_DEACTIVATE)
         change(Transition.TRANSITION_CLEANUP)

@@ -3,7 +3,7 @@ from ros_support import READY, running_node
 
 
 def test_the_default_model_is_loaded_and_what_the_core_logs_keeps_its_severity():
-    with running_node(device='cpu') as node:
+    with running_node(fresh=True, device='cpu') as node:
         node.wait_for(READY)
         chosen, = (line for line in node.output.splitlines() if "variant 'mobile-lite'" in line)
         warning, = (line for line in node.output.splitlines() if 'few photographs' in line)

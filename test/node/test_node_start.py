@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from interrupted_node import INTERRUPT
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from node_messages import SAMPLE
@@ -18,6 +19,7 @@ import torch
 from zoe_ros.inference.defaults import default_precision, describe
 from zoe_ros.ros import main
 
+INTERRUPTED = (str(ROOT / 'test' / 'support' / 'interrupted_node.py'),)
 REFUSED = [
     ({'precision': 'fp64'},
      "parameter 'precision' is 'fp64', not one of auto, fp32, fp16, bf16"),
@@ -65,7 +67,7 @@ def test_without_weights_and_network_the_node_says_what_to_do(tmp_path):
 
 @pytest.mark.parametrize('sign', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])
 def test_signals_end_the_node_cleanly(sign, tiny_weights):
-    with running_node(**tiny(tiny_weights)) as node:
+    with running_node(fresh=True, **tiny(tiny_weights)) as node:
         node.wait_for(READY)
         assert node.end(sign) == 0, node.output
         assert 'Traceback' not in node.output
@@ -74,33 +76,10 @@ def test_signals_end_the_node_cleanly(sign, tiny_weights):
 @pytest.mark.parametrize('sign', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])
 @pytest.mark.parametrize('seconds', [0.6, 1.5, 2.5, 3.5])
 def test_signals_during_imports_and_loading_end_the_node_cleanly(sign, seconds, tiny_weights):
-    with running_node(**tiny(tiny_weights)) as node:
+    with running_node(fresh=True, **tiny(tiny_weights)) as node:
         time.sleep(seconds)
         assert node.end(sign) == 0, node.output
         assert 'Traceback' not in node.output
-
-
-# Ends the node at one line of a function of zoe_ros.ros.main, after rclpy had the time to shut its
-# context down. Lines are counted from the function's first.
-AT_A_LINE = """
-import os, signal, sys, time
-from zoe_ros.ros import main
-
-offset, sign = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-code = main._run.__code__
-
-def trace(frame, event, _):
-    if frame.f_code is not code:
-        return None
-    if event == 'line' and frame.f_lineno == code.co_firstlineno + offset:
-        sys.settrace(None)
-        os.kill(os.getpid(), sign)
-        time.sleep(0.3)
-    return trace
-
-sys.settrace(trace)
-main.main()
-"""
 
 
 def lines_of_run():
@@ -113,11 +92,10 @@ def lines_of_run():
 
 @pytest.mark.parametrize('offset', lines_of_run())
 def test_a_signal_at_any_line_of_the_start_ends_the_node_cleanly(offset):
-    done = subprocess.run(
-        [sys.executable, '-c', AT_A_LINE, str(offset), str(int(signal.SIGINT)), '--ros-args',
-         '-p', 'autostart:=false'], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert 'Traceback' not in done.stdout + done.stderr
+    with running_node('-p', 'autostart:=false', '--', offset, program=INTERRUPTED) as node:
+        assert node.process.wait(PATIENCE) == 0, node.output
+        assert INTERRUPT in node.output
+        assert 'Traceback' not in node.output
 
 
 def test_a_lifecycle_manager_can_drive_it(tiny_weights):

@@ -41,7 +41,7 @@ def small_profile(tmp_path):
 
 
 def test_the_node_has_room_for_large_messages(tiny_weights):
-    with running_node(**tiny(tiny_weights)) as node:
+    with running_node(fresh=True, **tiny(tiny_weights)) as node:
         node.wait_for(READY)
         assert 64 * MIB <= largest_segment(node) < 80 * MIB
 

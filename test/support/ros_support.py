@@ -1,6 +1,7 @@
 """The node as a process of its own, and a client that talks to it over DDS."""
 from contextlib import contextmanager, suppress
 import itertools
+from multiprocessing import Pipe
 import os
 from pathlib import Path
 import re
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 
 import bags
 from diagnostic_msgs.msg import DiagnosticArray
+from forked import ForkedProcess
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 import rclpy
@@ -118,7 +121,6 @@ def lossless(tiny_weights):
         node.wait_for(READY)
         client.wait_for_match()
         client.ask(good_image(1), good_info(1))
-        client.spin(0.5)
         client.clear()
         yield node, client
 
@@ -127,32 +129,40 @@ class NodeProcess:
     """depth_node in a process of its own, its output collected in a file."""
 
     def __init__(self, *arguments, cwd=ROOT, threads=1, environment=None,
-                 program=('-m', 'zoe_ros.ros.main'), **parameters):
+                 program=('-m', 'zoe_ros.ros.main'), fresh=False, **parameters):
         """
         Start it; ``parameters`` become -p options.
 
         :param program: what Python runs: the node, or a script around it.
         :param threads: of the network. The tiny one needs no more, and two of them wait for each
             other, for a second at times, where others use the machine as well.
+        :param fresh: start an interpreter, as users do, for tests of imports and of the end of a
+            process. Otherwise the node is a fork of one that has imported torch, unless libraries
+            may read ``environment`` or ``threads`` when they are loaded.
         """
         # A namespace of its own: tests do not hear each other's nodes.
         self.namespace = f'/test{next(_NUMBERS)}'
+        self.name = f'{self.namespace}/depth_node'
         options = ['-r', f'__ns:={self.namespace}', *(str(a) for a in arguments)]
         for name, value in parameters.items():
             text = f"'{value}'" if isinstance(value, str) else str(value).lower()
             options += ['-p', f'{name}:={text}']
         self._foreign = shared_memory()
-        self._read, write = os.pipe()
-        os.set_blocking(self._read, False)
+        self._reader, writer = Pipe(duplex=False)
+        os.set_blocking(self._reader.fileno(), False)
         self._output = b''
-        self.process = subprocess.Popen(
-            [sys.executable, *program, '--ros-args', *options], cwd=cwd,
-            stdin=subprocess.DEVNULL, stdout=write, stderr=write,
-            env={**os.environ, 'PYTHONPATH': python_path(),
-                 'OMP_NUM_THREADS': str(threads), **(environment or {})},
-            # Background jobs of a shell ignore SIGINT; the node shall see it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-        os.close(write)
+        changes = {'PYTHONPATH': python_path(), 'OMP_NUM_THREADS': str(threads)}
+        if fresh or environment or threads != 1:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, '--ros-args', *options], cwd=cwd,
+                stdin=subprocess.DEVNULL, stdout=writer, stderr=writer,
+                env={**os.environ, **changes, **(environment or {})},
+                # Background jobs of a shell ignore SIGINT; the node shall see it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        else:
+            self.process = ForkedProcess(
+                program, ['--ros-args', *options], cwd, changes, writer)
+        writer.close()
 
     def segments(self):
         """
@@ -168,7 +178,7 @@ class NodeProcess:
     def output(self):
         """Return all that it has printed until now."""
         try:
-            while chunk := os.read(self._read, 65536):
+            while chunk := os.read(self._reader.fileno(), 65536):
                 self._output += chunk
         except BlockingIOError:
             pass
@@ -194,8 +204,8 @@ class NodeProcess:
 
 
 def of_camera(node, camera):
-    """Return what a client of one camera of a :class:`NodeProcess` needs: its namespace."""
-    return SimpleNamespace(namespace=f'{node.namespace}/{camera}')
+    """Return what a client of one camera of a node needs: a namespace, and the node's name."""
+    return SimpleNamespace(namespace=f'{node.namespace}/{camera}', name=node.name)
 
 
 class Client:
@@ -220,7 +230,7 @@ class Client:
         """
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
-        self.namespace = node.namespace
+        self.namespace, self._name = node.namespace, node.name
         self.node = rclpy.create_node('client', context=self._context,
                                       namespace=node.namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -272,7 +282,7 @@ class Client:
 
     def _on_diagnostics(self, message):
         self.reports += [status for status in message.status
-                         if status.name == f'{self.namespace}/depth_node: depth']
+                         if status.name == f'{self._name}: depth']
 
     def next_report(self, condition=lambda status, values: True, count=1):
         """
@@ -312,18 +322,42 @@ class Client:
     def wait_for_match(self):
         """Wait until the node and this client have found each other in all directions."""
         topics = [s.topic_name for s in self._subscriptions.values()]
-        self.wait_until(
-            lambda: self.images.get_subscription_count() and self.infos.get_subscription_count()
-            and all(self.node.count_publishers(topic) for topic in topics)
-            and (self._node_is_reliable() or not self._reliable), what='the match')
-        # The node's writers may learn of our readers a moment after we learn of them.
-        self.spin(0.5)
+        self.wait_until(lambda: all(self.node.count_publishers(topic) for topic in topics),
+                        what='the outputs')
+        for publisher in (self.images, self.infos):
+            self.wait_until_heard(publisher)
+        self.wait_until_known()
 
-    def _node_is_reliable(self):
-        return all(
-            info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
-            for publisher in (self.images, self.infos)
-            for info in self.node.get_subscriptions_info_by_topic(publisher.topic_name))
+    def wait_until_heard(self, publisher):
+        """Wait until the node subscribes a publisher of ours, as reliably as that publishes."""
+        def heard():
+            infos = self.node.get_subscriptions_info_by_topic(publisher.topic_name)
+            return publisher.get_subscription_count() and not (self._reliable and any(
+                info.qos_profile.reliability != ReliabilityPolicy.RELIABLE for info in infos))
+
+        self.wait_until(heard, what=f'a subscription of {publisher.topic_name}')
+
+    def wait_until_known(self):
+        """
+        Wait until the node knows all subscriptions and services that this client has by now.
+
+        The node discards images that nobody listens to, and it may learn of our readers later than
+        we learn of its writers. DDS announces readers in order: when the node answers a service,
+        it knows the reader of the answer, so all those before.
+        """
+        client = self.node.create_client(GetState, f'{self._name}/get_state')
+        self.wait_until(client.service_is_ready, what='get_state')
+        answers = []
+
+        def answered():
+            # An answer before the node knows its reader is lost.
+            answers.append(client.call_async(GetState.Request()))
+            with suppress(AssertionError):
+                self.wait_until(lambda: any(answer.done() for answer in answers), 1.0)
+            return any(answer.done() for answer in answers)
+
+        self.wait_until(answered, what='an answer of get_state')
+        self.node.destroy_client(client)
 
     def ask(self, image, info=None, outputs=None):
         """
@@ -379,11 +413,9 @@ class Client:
     def call(self, kind, name, request):
         """Call a service of the node and return the response."""
         if name not in self._services:
-            self._services[name] = self.node.create_client(kind, f'depth_node/{name}')
-            self.wait_until(self._services[name].service_is_ready, what=name)
-            # The node may learn of our reader a moment after we learn of its service; an answer
-            # that it gives before has nobody to go to.
-            self.spin(0.5)
+            self._services[name] = self.node.create_client(kind, f'{self._name}/{name}')
+            # Else the answer may have nobody to go to.
+            self.wait_until_known()
         client = self._services[name]
         self.wait_until(client.service_is_ready, what=name)
         future = client.call_async(request)

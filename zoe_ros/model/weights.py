@@ -14,6 +14,7 @@ from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 import torch
 
+from zoe_ros.files import whole_file
 from zoe_ros.model.config import PyramidConfig, VARIANTS, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE, Layout, MIDAS, NATIVE, OFFICIAL
 from zoe_ros.model.pyramid import PyramidBackbone
@@ -155,18 +156,11 @@ def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
     path = Path(path)
     tensors = {name: t.detach().to('cpu', torch.float16 if half and t.ndim > 1 else t.dtype)
                .contiguous() for name, t in model.state_dict().items()}
-    part = path.with_name(path.name + '.part')
-    try:
+    with whole_file(path, also=(SafetensorError,)) as part:
         part.touch()
         usual = part.stat().st_mode
         save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
         part.chmod(usual)   # safetensors sets 0600, but other users run nodes
-        part.replace(path)
-    except (OSError, SafetensorError) as error:     # either may report a full disk
-        reason = getattr(error, 'strerror', None) or error
-        raise OSError(f'{path} cannot be written: {reason}') from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:

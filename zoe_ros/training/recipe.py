@@ -29,7 +29,8 @@ class TrainSettings(DataSettings):
     up_to_scale: tuple[str, ...] = setting(
         (), 'Datasets, or groups of RGB-D folders, whose metres are not used: their depth is '
             'true up to a factor for each image.', metavar='NAME')
-    variant: str = setting('mobile', 'Model to train.')
+    variant: str = setting('mobile', "Model to train: 'mobile', 'mobile-lite', 'nk', 'n', 'k' or "
+                                     'another variant.')
     start: str = setting(
         '', 'Initial weights: the model of a previous stage, a released ZoeDepth, a MiDaS '
             'checkpoint, or the name of a variant. Empty: random weights.',

@@ -1,7 +1,7 @@
 """The training loop: steps, checkpoints that survive a kill, progress, and curves."""
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 import json
@@ -20,9 +20,8 @@ import yaml
 
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.open import open_datasets
-from zoe_ros.errors import first_line
 from zoe_ros.evaluate import evaluate
-from zoe_ros.files import replacing
+from zoe_ros.files import whole_file
 from zoe_ros.inference.engine import DepthEstimator, resolve_device
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
@@ -206,7 +205,8 @@ class _Run:
             raise TrainingError(f'{self.folder} holds something else than a training run: choose '
                                 'another folder')
         else:
-            write_whole(path, lambda part: part.write_text(yaml.safe_dump(mine, sort_keys=False)))
+            with _advice_to_make_room(), whole_file(path) as part:
+                part.write_text(yaml.safe_dump(mine, sort_keys=False))
 
     def _record(self) -> None:
         """Evaluate the held-out data; write state, model, log and curves."""
@@ -219,13 +219,16 @@ class _Run:
                  'optimizer': self.optimizer.state_dict(),
                  'schedule': self.schedule.state_dict(),
                  'mean': None if self.mean is None else self.mean.state_dict()}
-        write_whole(self.folder / MODEL, lambda part: save_model(self.result, part))
-        lines = ''.join(json.dumps(row) + '\n' for row in self.history)
-        write_whole(self.folder / LOG, lambda part: part.write_text(lines))
-        write_whole(self.folder / CURVES, lambda part: draw_curves(self.history, part))
-        # The last: a process that is killed before continues from the previous state, and writes
-        # the other files again.
-        write_whole(self.folder / STATE, lambda part: torch.save(state, part))
+        with _advice_to_make_room():
+            save_model(self.result, self.folder / MODEL)
+            with whole_file(self.folder / LOG) as part:
+                part.write_text(''.join(json.dumps(row) + '\n' for row in self.history))
+            with whole_file(self.folder / CURVES) as part:
+                draw_curves(self.history, part)
+            # The last: a process that is killed before continues from the previous state, and
+            # writes the other files again. Of a full disk torch tells by a RuntimeError.
+            with whole_file(self.folder / STATE, also=(RuntimeError,)) as part:
+                torch.save(state, part)
 
     def _measure(self) -> dict[str, float]:
         """Return the main metrics of the held-out data, averaged over the datasets."""
@@ -236,7 +239,9 @@ class _Run:
         names = ('REL', 'delta1', 'router accuracy')
         figures = {name: sum(result.figures[name] for result in results) / len(results)
                    for name in names if all(name in result.figures for result in results)}
-        tqdm.write(f'step {self.step}: ' + ', '.join(f'{k} {v:.4f}' for k, v in figures.items()))
+        with tqdm.external_write_mode():    # the progress bar may be on the same terminal
+            log.info('step %d: %s', self.step,
+                     ', '.join(f'{name} {value:.4f}' for name, value in figures.items()))
         return figures
 
     def _restore(self) -> None:
@@ -313,18 +318,17 @@ def is_normalisation(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+@contextmanager
+def _advice_to_make_room() -> Iterator[None]:
     """
-    Let ``write`` fill a file that then takes its name in one step, or not at all.
+    Add to an error of :func:`.whole_file` what to do.
 
     :raises TrainingError: there is no room, or the folder cannot be written.
     """
     try:
-        with replacing(path) as part:
-            write(part)
-    except (OSError, RuntimeError) as error:    # torch.save reports a full disk by a RuntimeError
-        raise TrainingError(f'{path} could not be written ({first_line(error)}): make room; the '
-                            'previous file is still complete') from None
+        yield
+    except OSError as error:
+        raise TrainingError(f'{error}: make room; the previous file is still complete') from None
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from zoe_ros.bag import BAG_TYPES, BagWriter, info_from_camera, stamped
+from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_writer import BagWriter, info_from_camera, stamped
 from zoe_ros.datasets import DatasetError, DOMAINS
 from zoe_ros.messages import color_message, depth_message
 from zoe_ros.settings import WorldSettings
