@@ -78,8 +78,8 @@ class ModelSettings(Settings):
             "of the weights file; without such a file 'nk' on a CUDA device and 'mobile-lite' on "
             "a CPU.")
     weights: str = setting(
-        '', 'Path of a checkpoint. Empty: the weights in the package (mobile-lite, mobile), or the '
-            'released weights of the variant, downloaded once.')
+        '', 'Path of a checkpoint. Empty: the weights in the package (mobile-lite, mobile), or '
+            'the released weights of the variant, downloaded once.')
     device: str = setting(
         'auto', "Device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = setting(

@@ -45,7 +45,7 @@ def test_the_file_is_small_and_says_what_it_is(estimator):
     assert FILE.stat().st_size <= 25e6
     assert open_checkpoint(FILE).config == VARIANTS['mobile'] == estimator.model.config
     assert estimator.weights == FILE
-    assert 'no real image' in (SHIPPED / 'README.md').read_text()
+    assert 'no real image' in (SHIPPED / 'mobile.md').read_text()
 
 
 def test_it_measures_scenes_that_were_held_out(estimator, held_out):
@@ -55,6 +55,22 @@ def test_it_measures_scenes_that_were_held_out(estimator, held_out):
         assert figures['REL'] < 0.13
         assert figures['delta1'] > 0.87
         assert figures[ROUTING] == 1.0
+
+
+def test_mobile_lite_measures_scenes_that_were_held_out(tmp_path):
+    """Few frames and wide bounds; the model card has the figures on photographs."""
+    pytest.importorskip('embreex')
+    path = SHIPPED / 'mobile-lite.safetensors'
+    assert path.stat().st_size <= 25e6
+    lite = DepthEstimator.load('mobile-lite', device='cpu', precision='fp32')
+    assert lite.weights == path
+    assert open_checkpoint(path).config == VARIANTS['mobile-lite'] == lite.model.config
+    make_world(WorldSettings(str(tmp_path / 'world'), 1, 12, 2, workers=2, seed=9,
+                             recipe='varied'))
+    for dataset in open_datasets([str(tmp_path / 'world')], 'test'):
+        figures = evaluate(lite, dataset).figures
+        assert figures['REL'] < 0.45
+        assert figures[ROUTING] >= 0.8
 
 
 def test_precisions_agree_about_a_photograph(estimator, photos):
