@@ -24,11 +24,13 @@ _TUKEY = 4.685          # 95 % efficiency on a normal distribution
 # Deviation of log ratios that sets the reach of Tukey's weights. Without the upper bound two
 # groups of ratios would be averaged; the lower bound is the noise of a good sensor.
 _SPREAD = 0.01, 0.08
-_AGREE = 0.1            # pairs within this log ratio of a scale agree with it
+_AGREE = 0.15           # pairs within this log ratio of a scale agree with it
+_LEAST_PULL = 0.3       # of the sum of the weights
 _MEMBER = 0.5           # Tukey's weight of a pair that is counted: 2.5 deviations
 _SUPPORT = 0.35         # smallest share of the weight that agrees
 # The scale of the last frame is kept while this share of the best scale's support agrees with it.
 _KEEP = 0.5
+_CERTAIN = 0.1          # deviation of a prior that may select a group [log]
 _LARGEST = 10.0         # factor; a larger one comes from wrong units or a wrong transform
 # What no number of pairs removes: errors of calibration and of the sensor itself.
 _FLOOR = 0.004
@@ -105,14 +107,14 @@ def fit(pairs: Pairs, prior: tuple[float, float] | None) -> tuple[Fit | None, st
 
 def selects(prior: tuple[float, float]) -> bool:
     """Tell whether a prior, mean and variance, is certain enough to select a group of pairs."""
-    return prior[1] <= _AGREE ** 2
+    return prior[1] <= _CERTAIN ** 2
 
 
 def _choose(ratio: np.ndarray, weight: np.ndarray, areas: float,
             prior: tuple[float, float] | None) -> float:
     """Return the centre of the ratios: the one near the prior, unless another is far better."""
     best = _iterate(ratio, weight, areas, _median(ratio, weight), None)
-    if prior is None or not selects(prior) or abs(prior[0] - best) < _AGREE / 2:
+    if prior is None or not selects(prior) or abs(prior[0] - best) < _CERTAIN / 2:
         return best
     kept = _iterate(ratio, weight, areas, prior[0], prior)
     enough = _support(ratio, weight, kept) >= _KEEP * _support(ratio, weight, best)
@@ -141,29 +143,36 @@ def _describe(pairs: Pairs, ratio: np.ndarray, weight: np.ndarray,
               cells: list[np.ndarray], centre: float, share: float) -> Fit:
     """Return the fit around a centre: mean, variance, and the shift."""
     errors = ratio - centre
-    clarity = _tukey(errors, _spread(ratio, weight, centre))
+    spread = _spread(ratio, weight, centre)
+    clarity = _tukey(errors, spread)
     votes, agree = weight * clarity, clarity > _MEMBER
+    # The derivative of Tukey's estimating equation: far pairs pull the less, the farther they are.
+    near = 1 - (errors / (_TUKEY * spread)) ** 2
+    pull = float(weight @ (np.sqrt(clarity) * (5 * near - 4)))
+    pull = max(pull, _LEAST_PULL * float(votes.sum()))
     residual = 1.4826 * _median(np.abs(errors)[agree], weight[agree])
-    variance = _variance_of_mean(errors, votes, cells, residual)
+    variance = _variance_of_mean(errors, votes, cells, residual, pull)
     shift = _shift(pairs.true[agree], errors[agree], votes[agree], [c[agree] for c in cells])
     return Fit(centre, variance + _FLOOR ** 2, int(agree.sum()),
                residual ** 2 / variance if variance > 0 else math.inf, residual, share, shift)
 
 
 def _variance_of_mean(errors: np.ndarray, votes: np.ndarray, cells: list[np.ndarray],
-                      residual: float) -> float:
+                      residual: float, pull: float) -> float:
     """
     Return the variance of the mean of errors that are alike within cells of unknown size.
 
     By blocking: sums over cells are independent once the cells are large enough, and until then
     their variance grows with the size. At least that of independent finest cells.
+
+    :param pull: what a sum of errors is divided by; the sum of votes for a plain mean.
     """
     found = residual ** 2 / _areas(votes, cells[0])
     for cell in cells:
         sums = np.bincount(cell, votes * errors)
         count = np.count_nonzero(np.bincount(cell, votes))
         if count > 2:
-            found = max(found, float(sums @ sums) / votes.sum() ** 2 * count / (count - 1))
+            found = max(found, float(sums @ sums) / pull ** 2 * count / (count - 1))
     return float(found)
 
 
@@ -183,7 +192,7 @@ def _shift(true: np.ndarray, errors: np.ndarray, votes: np.ndarray,
     slope = float(votes @ (across * errors) / total) / width
     left = errors - float(votes @ errors / total) - slope * across
     residual = math.sqrt(float(votes @ (left * left) / total))
-    variance = _variance_of_mean(left, votes, cells, residual) / width
+    variance = _variance_of_mean(left, votes, cells, residual, float(total)) / width
     low, high = np.quantile(true, (0.02, 0.98))
     return Shift(-slope, variance + _SHIFT_FLOOR ** 2, centre, float(low), float(high))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # More points than this cost time and hardly improve one number; they are thinned evenly.
-_MOST = 8000
+_MOST = 4000
 _FARTHEST = 1000.0      # [m]; larger coordinates come from damaged data
 _MILLIMETRE = 1e-3
 _BEYOND = 65535         # of 16UC1: all that is farther
