@@ -23,10 +23,10 @@ LAYERS = [
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
     ['messages'],
-    ['outputs', 'photos', 'remarks'],
+    ['outputs', 'photos', 'remarks', 'range_messages'],
     ['pipeline'],
     ['bag', 'results', 'cloud_picture'],
-    ['picture'],
+    ['picture', 'bag_anchor'],
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],

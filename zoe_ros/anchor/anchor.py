@@ -94,12 +94,16 @@ class Anchor:
 
     def configure(self, camera: Camera, *sources: Source) -> None:
         """
-        Set the camera and its sensors; scales and observations are kept.
+        Set the camera, and add or move sensors; scales and observations are kept.
 
         :param camera: of the depth images, with its lens model.
         """
         self._camera = camera
-        self._sources = {source.name: source for source in sources}
+        self.place(*sources)
+
+    def place(self, *sources: Source) -> None:
+        """Add or move sensors."""
+        self._sources |= {source.name: source for source in sources}
 
     def observe(self, points: SensorPoints | ImagePoints, stamp: float, source: str) -> None:
         """
@@ -130,9 +134,17 @@ class Anchor:
         :param head: that predicted the depth.
         :param stamp: of the image [s].
         """
+        scale = self.measure(depth, head, stamp)
+        state = self._heads.get(head)
+        if self._report_only or state is None or scale.age == math.inf:
+            return depth, scale
+        return _scaled(depth, state), scale
+
+    def measure(self, depth: np.ndarray, head: str, stamp: float) -> Scale:
+        """Measure the scale of a frame, see :meth:`apply`; its depth is not changed."""
         if not math.isfinite(stamp):
             self.counts['frames: no stamp'] += 1
-            return depth, self._unknown('no stamp: that of the image is not finite')
+            return self._unknown('no stamp: that of the image is not finite')
         travelled = self._begin(stamp)
         state = self._heads.get(head)
         if state is not None:
@@ -150,10 +162,9 @@ class Anchor:
         if reason:
             self.counts[f'frames: {reason.partition(":")[0]}'] += 1
         if state is None:
-            return depth, self._unknown(reason)
+            return self._unknown(reason)
         self._heads[head] = state
-        return (depth if self._report_only else _scaled(depth, state),
-                _report(state, found, names, reason))
+        return _report(state, found, names, reason)
 
     def _begin(self, stamp: float) -> float:
         """Begin a frame; return the way that the camera travelled since the last one [m]."""
