@@ -40,6 +40,14 @@ def test_a_mean_is_steadier_than_one_frame():
     assert all(0.009 < state.deviation < 0.02 for state in states)
 
 
+def test_many_frames_of_one_scene_are_hardly_better_than_one():
+    # All within a moment, so that time adds nothing.
+    state = start(measured(0.2, 0.06), 0.0)
+    for _ in range(200):
+        state, _ = update(state, measured(0.2, 0.06))
+    assert state.deviation == pytest.approx(0.03)
+
+
 def test_the_deviation_grows_with_time_and_way():
     state = start(measured(0.2), 0.0)
     still = [predict(state, stamp, 0.0) for stamp in (0.0, 1.0, 4.0)]

@@ -155,6 +155,14 @@ def test_a_flat_wall_carries_no_shift():
             assert shift is None or abs(shift.value) < 3 * math.sqrt(shift.variance)
 
 
+def test_noise_of_the_sensor_is_no_range_of_depths():
+    # On a wall, the errors of the sensor are on both axes and would make a slope.
+    rng = np.random.default_rng(7)
+    true = 3 * np.exp(rng.normal(0, 0.03, 300))
+    pairs = make_pairs(np.zeros(300), true)._replace(predicted=np.full(300, 3.0))
+    assert fit(pairs, None)[0].shift is None
+
+
 def test_noise_is_seldom_taken_for_a_shift():
     carried = 0
     for seed in range(100):
