@@ -26,11 +26,7 @@ LAYERS = [
     ['outputs', 'photos', 'remarks', 'range_messages'],
     ['pipeline'],
     ['bag', 'results', 'cloud_picture'],
-<<<<<<< HEAD
-    ['picture', 'bag_writer'],
-=======
-    ['picture', 'bag_anchor'],
->>>>>>> h-anchor
+    ['picture', 'bag_writer', 'bag_anchor'],
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],
