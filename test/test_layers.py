@@ -13,7 +13,7 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # end stands for a package, whose modules may import each other.
 LAYERS = [
     ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
-    ['model.'],
+    ['model.', 'anchor.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
     ['inference.preprocess', 'inference.graphs', 'refine', 'cloud'],
@@ -23,10 +23,10 @@ LAYERS = [
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
     ['messages'],
-    ['outputs', 'photos', 'remarks'],
+    ['outputs', 'photos', 'remarks', 'range_messages'],
     ['pipeline'],
     ['bag', 'results', 'cloud_picture'],
-    ['picture', 'bag_writer'],
+    ['picture', 'bag_writer', 'bag_anchor'],
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],

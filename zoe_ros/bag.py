@@ -56,7 +56,7 @@ class SeveralTopicsError(BagError):
 @dataclass(frozen=True)
 class BagImage:
     """
-    An image of a bag.
+    An image, or another message, of a bag.
 
     :param recorded: when it was recorded [ns].
     :param read: returns the message, or raises a MessageError.
@@ -155,6 +155,17 @@ class BagReader:
             reason = f' ({"; ".join(defects)})' if defects else ''
             raise BagError(f'{self._path} cannot be read as a rosbag to its end{reason}: it gave '
                            f'{given} of at least {self.count} images on {self.topic}')
+
+    def topics(self, kind: str) -> list[str]:
+        """Return the topics of a message type that hold messages."""
+        return sorted({channel.topic for channel in self._recording.channels
+                       if channel.kind == kind and channel.encoding == 'cdr'
+                       and self._recording.count(channel.topic, (kind,))})
+
+    def messages(self, topic: str, kind: str) -> Iterator[BagImage]:
+        """Give the messages of a topic of any type, in the order of recording."""
+        for _, recorded, data in self._recording.messages(topic, (kind,)):
+            yield BagImage(recorded, partial(_deserialize, data, kind))
 
     def headers(self, topic: str) -> Iterator[tuple[int, Any]]:
         """

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 import re
 
 import numpy as np
@@ -125,6 +125,7 @@ def _undistort(xd: np.ndarray, yd: np.ndarray,
     return np.where(good, x, np.nan), np.where(good, y, np.nan)
 
 
+@lru_cache(maxsize=64)      # roots take longer than the projection of a scan
 def _fold(coefficients: tuple[float, ...]) -> float:
     """
     Return the squared radius up to which the radial polynomial is monotonic, or infinity.
@@ -155,10 +156,16 @@ def _distort_fisheye(x: np.ndarray, y: np.ndarray,
     t2 = theta * theta
     distorted = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
     scale = np.where(r > 1e-9, distorted / np.maximum(r, 1e-9), 1.0)
-    # Beyond the fold, see _fold: the derivative of theta * (1 + k1 theta^2 + ...).
-    fold = _first_root(Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4]))
-    scale = np.where(t2 < fold, scale, np.nan)
+    scale = np.where(t2 < _fold_of_fisheye((k1, k2, k3, k4)), scale, np.nan)
     return x * scale, y * scale
+
+
+@lru_cache(maxsize=64)
+def _fold_of_fisheye(coefficients: tuple[float, ...]) -> float:
+    """Return the squared angle up to which the equidistant model is monotonic, see _fold."""
+    k1, k2, k3, k4 = coefficients
+    # The derivative of theta * (1 + k1 theta^2 + ...).
+    return _first_root(Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4]))
 
 
 def _undistort_fisheye(xd: np.ndarray, yd: np.ndarray,

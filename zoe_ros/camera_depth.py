@@ -58,6 +58,21 @@ def to_camera(net: NetworkDepth, scale: float, view: TrainingCamera | None,
         return CameraDepth(*to_host(depth, deviation, points))
 
 
+@torch.inference_mode()
+def for_anchor(net: NetworkDepth, scale: float, view: TrainingCamera | None) -> np.ndarray:
+    """
+    Return depth at the size of the image for :class:`.anchor.anchor.Anchor`, on the host.
+
+    Each pixel has the value of the nearest pixel of the network, without filters and limits.
+
+    :param scale: factor on the network's depth; :param view: see :func:`to_camera`.
+    :return: (h, w) float32 [m].
+    """
+    depth = net.depth * scale
+    depth = net.plan.crop(resize(depth, depth, net.plan.padded, 'nearest'))
+    return (depth if view is None else view.unwarp(depth, linear=False)).cpu().numpy()
+
+
 def _to_image(scale: float | torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None,
               plan: SizePlan, view: TrainingCamera | None,
               settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from zoe_ros.anchor.anchor import Anchor, Scale
 from zoe_ros.camera import Camera
-from zoe_ros.camera_depth import CameraDepth, to_camera
+from zoe_ros.camera_depth import CameraDepth, for_anchor, to_camera
 from zoe_ros.camera_tables import CameraTables
 from zoe_ros.clock import Clock
 from zoe_ros.cloud import Unprojection
@@ -43,6 +44,7 @@ class Frame:
     :param camera: that took the image; None where it is not known.
     :param no_cloud: why a cloud cannot be made, or empty.
     :param remarks: what the user should know, each once in the life of a pipeline.
+    :param scale: by the anchor; None without an anchor or a camera.
     :param seconds: stage -> time that it took: decode, network, images, and cloud where there is
         one.
     """
@@ -55,6 +57,7 @@ class Frame:
     camera: Camera | None
     no_cloud: str
     remarks: tuple[str, ...]
+    scale: Scale | None
     seconds: dict[str, float]
 
 
@@ -97,13 +100,15 @@ class Pipeline:
     """
 
     def __init__(self, estimator: DepthEstimator, types: MessageTypes, settings: FrameSettings,
-                 infos: CameraInfoBuffer, rectified: bool) -> None:
+                 infos: CameraInfoBuffer, rectified: bool,
+                 anchor: Anchor | None = None) -> None:
         """
         Keep the parts; nothing is computed before the first frame.
 
         :param types: the classes of the output messages.
         :param infos: holds the CameraInfo of the images. Without one there is depth but no cloud.
         :param rectified: the images are rectified, see :func:`.messages.is_rectified`.
+        :param anchor: gives depth the scale of the robot's sensors.
         """
         self.settings = settings
         self._estimator = estimator
@@ -111,6 +116,7 @@ class Pipeline:
         self._types = types
         self._infos = infos
         self._rectified = rectified
+        self._anchor = anchor
         self._remarks = Remarks()
         self._tracker = HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
@@ -163,6 +169,9 @@ class Pipeline:
                 prepared, net, None if tables is None else tables.camera)
             remarks = self._remarks.about(header, info, no_cloud, factor, settings, self._config)
             scale = self._scale(factor, settings)
+            anchored = self._measure(prepared, net, scale, tables)
+            if anchored is not None:
+                scale *= anchored.value
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
         found = self._to_camera(prepared, net, scale, unprojection)
@@ -176,7 +185,8 @@ class Pipeline:
                 messages[POINTS] = cloud_output(
                     self._types, header, found.points, image, settings)
         return Frame(image, found.depth, net.head, net.head_probabilities, messages,
-                     None if tables is None else tables.camera, no_cloud, remarks, clock.seconds)
+                     None if tables is None else tables.camera, no_cloud, remarks, anchored,
+                     clock.seconds)
 
     def predict_image(self, image: np.ndarray,
                       camera: Camera | None = None) -> tuple[np.ndarray, str]:
@@ -229,6 +239,15 @@ class Pipeline:
         return known_choice(settings.router, names) or partial(
             self._tracker.choose, names=names, stamp=stamp,
             time_constant=settings.router_time_constant)
+
+    def _measure(self, prepared: Prepared, net: NetworkDepth, scale: float,
+                 tables: CameraTables | None) -> Scale | None:
+        """Return the scale of a frame by the anchor, beyond the factor ``scale``."""
+        if self._anchor is None or tables is None:
+            return None
+        self._anchor.configure(tables.camera)
+        return self._anchor.measure(for_anchor(net, scale, prepared.view), net.head,
+                                    nanoseconds(prepared.header.stamp) / 1e9)
 
     def _focal_factor(self, prepared: Prepared, net: NetworkDepth,
                       camera: Camera | None) -> float:

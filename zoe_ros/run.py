@@ -16,6 +16,7 @@ from tqdm import tqdm
 import yaml
 
 from zoe_ros.bag import BAG_TYPES, BagReader, is_bag
+from zoe_ros.bag_anchor import BagAnchor
 from zoe_ros.bag_writer import BagWriter
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
@@ -26,7 +27,7 @@ from zoe_ros.model.config import ZoeConfig
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
 from zoe_ros.photos import find_photos, photo_camera, read_photo
 from zoe_ros.picture import RunPicture, View
-from zoe_ros.pipeline import Pipeline
+from zoe_ros.pipeline import Frame, Pipeline
 from zoe_ros.remarks import only_for_training_cameras
 from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
@@ -60,18 +61,22 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
         for note in bag.notes:
             log.warning('%s', note)
         rectified = is_rectified(bag.topic)
+        anchor = None if settings.anchor == 'none' else BagAnchor(bag, settings)
         estimator, settings = _load(settings)
         truth = RecordedDepth.find(bag)
         if truth is not None:
             log.info("comparing with the bag's own depth on %s", truth.topic)
-        pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified)
+        pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified,
+                            None if anchor is None else anchor.anchor)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
-        with _reporting(folder, settings, found, bag.count) as report, \
+        with _reporting(folder, settings, found, bag.count, anchor) as report, \
                 BagWriter(folder / 'bag') as out:
             for image in report.progress(bag):
                 start = perf_counter()
                 try:
+                    if anchor is not None:
+                        anchor.observe_until(image.recorded)
                     frame = pipeline.process(image.message, OUTPUTS)
                 except MessageError as error:
                     report.drop(error.cause, f'an image of {bag.topic} is dropped: {error}')
@@ -81,11 +86,23 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                 seconds = perf_counter() - start
                 report.add(View(frame.image, frame.depth, frame.camera), frame.head, seconds,
                            None if truth is None else truth.at(image))
+                if anchor is not None:
+                    _report_scale(anchor, frame, report)
                 for remark in frame.remarks:
                     log.warning('%s', remark)
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
+
+
+def _report_scale(anchor: BagAnchor, frame: Frame, report: _Report) -> None:
+    """Count the scale of a frame, and say what is new about it."""
+    if frame.scale is None:
+        report.say_once(f'no anchor: {frame.no_cloud}')
+        return
+    news = anchor.add(frame.scale)
+    if news:
+        log.log(logging.WARNING if frame.scale.reason else logging.INFO, '%s', news)
 
 
 def _run_photos(path: Path, settings: RunSettings) -> Path:
@@ -166,16 +183,18 @@ def _idle_options(settings: RunSettings) -> list[str]:
         options.append("camera_view 'training' changes nothing: image files have no CameraInfo")
     if settings.topic:
         options.append(f'topic {settings.topic} is not used: image files have no topics')
+    if settings.anchor != 'none':
+        options.append(f"anchor '{settings.anchor}' changes nothing: image files have no topics")
     return options
 
 
 class _Report:
     """Progress, figures and picture of a run, and where they are written."""
 
-    def __init__(self, folder: Path, total: int) -> None:
+    def __init__(self, folder: Path, total: int, anchor: BagAnchor | None) -> None:
         self.statistics = Statistics()
         self.picture = RunPicture(total)
-        self._folder, self._total = folder, total
+        self._folder, self._total, self._anchor = folder, total, anchor
         self._index = -1
         self._said: set[str] = set()
 
@@ -211,6 +230,8 @@ class _Report:
     def write(self, complete: bool) -> None:
         """Write the summary and the picture."""
         summary = {'complete': complete, **self.statistics.summary()}
+        if self._anchor is not None:
+            summary['anchor'] = self._anchor.summary()
         # A little beyond the middle 96 %, to round numbers.
         near = self.statistics.depth_percentile(2)
         far = self.statistics.depth_percentile(98)
@@ -229,12 +250,12 @@ class _Report:
 
 @contextmanager
 def _reporting(folder: Path, settings: RunSettings, found: dict[str, Any],
-               total: int) -> Iterator[_Report]:
+               total: int, anchor: BagAnchor | None = None) -> Iterator[_Report]:
     """Write the configuration before and the report after a run, however it ends."""
     config = {**asdict(settings), **found}
     with whole_file(folder / 'config.yaml') as part:
         part.write_text(yaml.safe_dump(config, sort_keys=False))
-    report = _Report(folder, total)
+    report = _Report(folder, total, anchor)
     try:
         yield report
         if not report.statistics.frames:

@@ -175,7 +175,22 @@ class FrameSettings(Settings):
 
 
 @dataclass(frozen=True)
-class RunSettings(FrameSettings, ModelSettings):
+class AnchorSettings(Settings):
+    """The sensor from which depth gets its scale."""
+
+    anchor: str = setting(
+        'none', "Sensor that the scale of depth is taken from. 'scan': LaserScan; 'points': "
+                "PointCloud2; 'depth': sparse depth images that are registered to the camera. "
+                'Needs CameraInfo.', choices=('none', 'scan', 'points', 'depth'))
+    anchor_topic: str = setting(
+        '', 'Topic of the anchor; needed if the bag has several of its type.')
+    anchor_transform: str = setting(
+        '', "Pose of the sensor in the camera's optical frame as 'x y z qx qy qz qw'. Empty: by "
+            '/tf_static.')
+
+
+@dataclass(frozen=True)
+class RunSettings(FrameSettings, ModelSettings, AnchorSettings):
     """
     All settings of ``zoe run``; saved with the results.
 

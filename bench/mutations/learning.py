@@ -14,7 +14,7 @@ _LAYOUTS = 'zoe_ros/datasets/layouts.py'
 _COMMANDS = ('test/core/test_audit_commands.py',)
 _FIGURES = ('test/core/test_evaluate.py',)
 _TRAINING = ('test/core/test_training.py',)
-_BATCHES = 'test/core/test_training_batches.py'
+_TEST_BATCHES = 'test/core/test_training_batches.py'
 _FOLDERS = ('test/core/test_evaluate_folders.py',)
 _MIXED = ('test/core/test_mixture.py',)
 _ZOOMED = ('test/core/test_training_canonical.py',)
@@ -98,10 +98,10 @@ MUTATIONS = (
              _COMMANDS),
     Mutation('zoe train: samples are left out', _BATCHES,
              '(step // turns) * self._batch + slot', 'step * self._batch + slot',
-             (f'{_BATCHES}::test_batches_take_turns_and_cover_every_sample',)),
+             (f'{_TEST_BATCHES}::test_batches_take_turns_and_cover_every_sample',)),
     Mutation('zoe train: mixed batches of odd size repeat samples', _BATCHES,
              'each = -(-self._batch // turns)', 'each = self._batch // turns',
-             (f'{_BATCHES}::test_mixed_batches_of_odd_size_repeat_no_sample',)),
+             (f'{_TEST_BATCHES}::test_mixed_batches_of_odd_size_repeat_no_sample',)),
     Mutation('zoe train: the last steps are not kept', _TRAINER,
              ' or self.step == settings.steps', '',
              _training('held_out_datasets_count_alike')),
@@ -126,11 +126,11 @@ MUTATIONS = (
              'self._routing_weight * parts', 'parts', _LOSS),
     Mutation('zoe train: depth is not mirrored with its image', _AUGMENT,
              'image[:, ::-1], depth[:, ::-1]', 'image[:, ::-1], depth',
-             (f'{_BATCHES}::test_augmentation_moves_image_and_depth_alike',)),
+             (f'{_TEST_BATCHES}::test_augmentation_moves_image_and_depth_alike',)),
     Mutation('zoe train: depth is blended across edges', _AUGMENT,
              'plain.rotate(angle, Image.Resampling.NEAREST)',
              'plain.rotate(angle, Image.Resampling.BILINEAR)',
-             (f'{_BATCHES}::test_augmentation_makes_no_depth_between_two_surfaces',)),
+             (f'{_TEST_BATCHES}::test_augmentation_makes_no_depth_between_two_surfaces',)),
     # --- datasets ---------------------------------------------------------------------------
     Mutation('datasets: a patch of near depth counts as another unit',
              'zoe_ros/datasets/__init__.py', 'float(values.max())', 'float(values.min())', _DATA),

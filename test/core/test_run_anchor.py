@@ -1,0 +1,210 @@
+"""``zoe run --anchor``: depth of a bag at the scale of its range sensor."""
+import math
+
+import bags
+import numpy as np
+import pytest
+from runs import DEPTH, POINTS
+
+from zoe_ros.anchor.transform import Transform
+from zoe_ros.bag import BAG_TYPES
+from zoe_ros.messages import cloud_message
+
+SIZE, COUNT = (48, 64), 6
+FX, FY, CX, CY = 58.0, 56.0, 31.0, 24.0
+K = (FX, 0, CX, 0, FY, CY, 0, 0, 1)
+FACTOR = 1.3
+# The lidar of the robot: x forward, y left, z up; it stands where the camera stands.
+MOUNT = '0 0 0 0.5 -0.5 0.5 0.5'
+TRANSFORM = bags.TYPESTORE.types['geometry_msgs/msg/TransformStamped']
+
+
+def camera():
+    """Return the messages of a camera."""
+    return bags.camera_messages(COUNT, size=SIZE, k=K)
+
+
+def header(index, frame):
+    """Return the header of a message at the time of an image."""
+    return bags.ROSBAGS.header(stamp=bags.stamps(COUNT)[index], frame=frame)
+
+
+def cloud(index, depth):
+    """Return a cloud of what the depth of an image shows, in the frame of the camera."""
+    v, u = np.mgrid[:SIZE[0]:2, :SIZE[1]:2]
+    z = depth[::2, ::2]
+    points = np.stack([(u - CX) / FX * z, (v - CY) / FY * z, z], axis=-1)
+    return cloud_message(BAG_TYPES, header(index, 'lidar'), points, None)
+
+
+def scan(index, depth):
+    """Return a laser scan along the middle row of the depth of an image."""
+    angles = np.linspace(-0.45, 0.45, 181)
+    column = np.rint(CX - FX * np.tan(angles)).astype(int)
+    ranges = depth[int(CY), column] / np.cos(angles)
+    return bags.TYPESTORE.types['sensor_msgs/msg/LaserScan'](
+        header=header(index, 'lidar'), angle_min=-0.45, angle_max=0.45,
+        angle_increment=0.9 / 180, time_increment=0.0, scan_time=0.1, range_min=0.01,
+        range_max=1000.0, ranges=ranges.astype(np.float32), intensities=np.zeros(0, np.float32))
+
+
+def sparse(index, depth):
+    """Return a depth image with values at every third pixel [mm]."""
+    values = np.zeros(SIZE, np.uint16)
+    values[::3, ::3] = np.rint(1000 * depth[::3, ::3])
+    return bags.ROSBAGS.image(values.tobytes(), *SIZE, 2 * SIZE[1], '16UC1',
+                              stamp=bags.stamps(COUNT)[index], frame=bags.FRAME)
+
+
+MAKERS = {'points': cloud, 'scan': scan, 'depth': sparse}
+
+
+def static(numbers, parent, child):
+    """Return a transform of /tf_static."""
+    types = bags.TYPESTORE.types
+    x, y, z, qx, qy, qz, qw = map(float, numbers.split())
+    transform = types['geometry_msgs/msg/Transform'](
+        translation=types['geometry_msgs/msg/Vector3'](x=x, y=y, z=z),
+        rotation=types['geometry_msgs/msg/Quaternion'](x=qx, y=qy, z=qz, w=qw))
+    return types['tf2_msgs/msg/TFMessage'](transforms=[
+        TRANSFORM(header=header(0, parent), child_frame_id=child, transform=transform)])
+
+
+@pytest.fixture
+def predicted(zoe, tmp_path):
+    """Return the messages of the results of a run without an anchor: topic -> messages."""
+    path = bags.write_bag(tmp_path / 'plain', camera())
+    return zoe(path, to=tmp_path / 'before').bag
+
+
+def recorded_robot(path, predicted, kind, extra=()):
+    """Write a bag of a camera and a sensor that measures FACTOR times the predicted depth."""
+    messages = camera()
+    for index, (_, message) in enumerate(predicted[DEPTH]):
+        true = bags.depth_of(message) * FACTOR
+        # Recorded before its image.
+        messages.append((f'/robot/{kind}', MAKERS[kind](index, true),
+                         bags.recorded(COUNT)[index] - 1000))
+    messages += [('/tf_static', message, bags.START) for message in extra]
+    messages.sort(key=lambda item: item[2])
+    return bags.write_bag(path, messages)
+
+
+@pytest.mark.parametrize('kind', MAKERS)
+def test_depth_and_clouds_come_to_the_scale_of_the_sensor(zoe, tmp_path, predicted, kind):
+    mount = {'scan': (MOUNT,), 'points': ('0 0 0 0 0 0 1',), 'depth': ()}[kind]
+    path = recorded_robot(tmp_path / 'bag', predicted, kind,
+                          [static(numbers, bags.FRAME, 'lidar') for numbers in mount])
+    ran = zoe(path, '--anchor', kind, '--anchor-topic', f'/robot/{kind}')
+    assert (ran.code, ran.err) == (0, '')
+    for (_, plain), (_, depth) in zip(predicted[DEPTH], ran.bag[DEPTH], strict=True):
+        assert np.allclose(bags.depth_of(depth), FACTOR * bags.depth_of(plain), rtol=0.02)
+    for (_, plain), (_, points) in zip(predicted[POINTS], ran.bag[POINTS], strict=True):
+        assert np.allclose(bags.cloud_points(points), FACTOR * bags.cloud_points(plain),
+                           rtol=0.02, equal_nan=True)
+    found = ran.summary['anchor']
+    assert found['topic'] == f'/robot/{kind}' and found['frames_measured'] == COUNT
+    assert found['scale_p50'] == pytest.approx(FACTOR, rel=0.02)
+    assert f'points of /robot/{kind}' in ran.out
+    again = zoe(path, '--anchor', kind, '--anchor-topic', f'/robot/{kind}', to=tmp_path / 'b')
+    assert [bags.ROSBAGS.to_bytes(m) for _, m in again.bag[DEPTH]] == [
+        bags.ROSBAGS.to_bytes(m) for _, m in ran.bag[DEPTH]]
+
+
+def test_without_an_anchor_nothing_changes(zoe, tmp_path, predicted):
+    path = recorded_robot(tmp_path / 'bag', predicted, 'points')
+    ran = zoe(path)
+    for topic, messages in predicted.items():
+        assert [bags.ROSBAGS.to_bytes(m) for _, m in messages] == [
+            bags.ROSBAGS.to_bytes(m) for _, m in ran.bag[topic]]
+    assert 'anchor' not in ran.summary
+
+
+def test_the_transform_is_a_parameter_or_a_chain_of_frames(zoe, tmp_path, predicted):
+    options = ('--anchor', 'scan', '--anchor-transform', MOUNT)
+    chain = [static('0 0 0.2 0 0 0 1', 'base', 'lidar'),
+             # From the optical frame to the base, that is, the inverse is what is needed.
+             static('0 0 0.2 -0.5 0.5 -0.5 0.5', 'base', bags.FRAME)]
+    given = zoe(recorded_robot(tmp_path / 'one', predicted, 'scan'), *options, to=tmp_path / 'a')
+    found = zoe(recorded_robot(tmp_path / 'other', predicted, 'scan', chain), '--anchor', 'scan',
+                to=tmp_path / 'b')
+    assert given.summary['anchor'] == found.summary['anchor']
+    assert given.summary['anchor']['scale_p50'] == pytest.approx(FACTOR, rel=0.02)
+
+
+def test_a_sensor_that_is_silent_is_said(zoe, tmp_path, predicted):
+    path = bags.write_bag(tmp_path / 'bag', [
+        *camera(), ('/scan', scan(0, np.full(SIZE, 3.0)), bags.START)])
+    ran = zoe(path, '--anchor', 'scan', '--anchor-transform', '9 9 -9 0 0 0 1')
+    assert ran.code == 0
+    assert ran.out.count('the scale is unknown: no points: the camera sees none') == 1
+    found = ran.summary['anchor']
+    assert found['frames_measured'] == 0 and found['scale_p50'] is None
+    assert found['left_out']['frames: no points'] == COUNT
+    for (_, plain), (_, depth) in zip(predicted[DEPTH], ran.bag[DEPTH], strict=True):
+        assert bags.ROSBAGS.to_bytes(plain) == bags.ROSBAGS.to_bytes(depth)
+
+
+def test_damaged_messages_are_counted(zoe, tmp_path, predicted):
+    messages = camera()
+    for index, (_, message) in enumerate(predicted[DEPTH]):
+        good = cloud(index, bags.depth_of(message) * FACTOR)
+        if index in (1, 3):
+            good.point_step = 5
+        if index == 4:
+            good.header.frame_id = 'elsewhere'
+        messages.append(('/cloud', good, bags.recorded(COUNT)[index] - 1000))
+    messages.sort(key=lambda item: item[2])
+    ran = zoe(bags.write_bag(tmp_path / 'bag', messages), '--anchor', 'points',
+              '--anchor-transform', '0 0 0 0 0 0 1')
+    left_out = ran.summary['anchor']['left_out']
+    assert left_out['points: data'] == 2 and left_out['points: frame'] == 1
+    assert ran.summary['anchor']['scale_p50'] == pytest.approx(FACTOR, rel=0.02)
+
+
+@pytest.mark.parametrize('arguments, text', [
+    (('--anchor', 'radar'), "invalid choice: 'radar'"),
+    (('--anchor', 'points'), "anchor 'points' needs a topic of sensor_msgs/msg/PointCloud2; the "
+                             'bag has none'),
+    (('--anchor', 'scan', '--anchor-topic', '/x'),
+     "anchor 'scan' needs a topic of sensor_msgs/msg/LaserScan, which /x is not; the bag has "
+     '/left, /right'),
+    (('--anchor', 'scan'), 'the bag has /left, /right: choose one by --anchor-topic'),
+    (('--anchor', 'scan', '--anchor-topic', '/left'),
+     "/tf_static has no transform from 'lidar' (/left) to 'camera_optical_frame' "
+     '(/camera/image_raw): give one by --anchor-transform'),
+    (('--anchor', 'scan', '--anchor-topic', '/left', '--anchor-transform', '0 0 0 0 0 0 0'),
+     'has length 0 instead of 1'),
+    (('--anchor', 'scan', '--anchor-topic', '/left', '--anchor-transform', 'here'),
+     "parameter 'anchor_transform' is 'here', not seven numbers x y z qx qy qz qw")])
+def test_what_cannot_be_an_anchor_is_refused(refused, tmp_path, arguments, text):
+    depth = np.full(SIZE, 3.0)
+    path = bags.write_bag(tmp_path / 'bag', [
+        *camera(), ('/left', scan(0, depth), bags.START), ('/right', scan(0, depth), bags.START)])
+    if 'radar' in arguments:
+        with pytest.raises(AssertionError):     # the usage comes first
+            refused(path, *arguments)
+        return
+    assert text in refused(path, *arguments)
+
+
+def test_without_camera_info_there_is_no_anchor(zoe, tmp_path):
+    path = bags.write_bag(tmp_path / 'bag', [
+        *bags.camera_messages(2, info=None), ('/scan', scan(0, np.full(SIZE, 3.0)), bags.START)])
+    ran = zoe(path, '--anchor', 'scan', '--anchor-transform', MOUNT)
+    assert ran.code == 0 and ran.summary['anchor']['frames_measured'] == 0
+    assert ran.out.count('no anchor: there is no CameraInfo') == 1
+
+
+def test_images_have_no_anchor(zoe, tmp_path):
+    photo = tmp_path / 'photo.png'
+    photo.write_bytes(bags.encoded(bags.picture()))
+    ran = zoe(photo, '--anchor', 'scan')
+    assert ran.code == 0
+    assert "anchor 'scan' changes nothing: image files have no topics" in ran.out
+
+
+def test_the_mount_is_the_usual_one():
+    forward = Transform.from_numbers([float(w) for w in MOUNT.split()])
+    assert np.allclose(forward(np.array([[1.0, 0, 0], [0, 1, 0]])), [[0, 0, 1], [-1, 0, 0]])
+    assert math.hypot(*forward.translation) == 0

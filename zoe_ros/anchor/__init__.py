@@ -1,0 +1,1 @@
+"""Scale of predicted depth from a robot's own range sensors, in plain numpy."""

@@ -1,0 +1,258 @@
+"""The anchor: metric points of a robot's sensors in, depth at their scale out."""
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from zoe_ros.anchor import filter as scale_filter
+from zoe_ros.anchor.filter import State
+from zoe_ros.anchor.fit import Fit, fit, selects
+from zoe_ros.anchor.pairs import find_pairs, Pairs, project
+from zoe_ros.anchor.points import ImagePoints, SensorPoints
+from zoe_ros.anchor.transform import IDENTITY, Transform
+from zoe_ros.camera import Camera
+
+# Takes points of the camera's frame at one stamp [s] into its frame at another; None if unknown.
+Motion = Callable[[float, float], Transform | None]
+_REMEMBERED = 16        # observations of a source
+# Time that goes back by more than this is another recording, not messages out of order [s].
+_BACK = 1.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    A sensor with metric points.
+
+    :param name: for reports, such as 'scan'.
+    :param to_camera: from the frame of the sensor to the optical frame; not used for points that
+        are in the image already.
+    """
+
+    name: str
+    to_camera: Transform = IDENTITY
+
+
+class Scale(NamedTuple):
+    """
+    The scale of one frame.
+
+    :param value: factor on depth; 1 while nothing is known.
+    :param deviation: standard deviation of the factor.
+    :param pairs: number of points that agree with the factor in this frame.
+    :param residual: robust relative deviation of predicted from true depth; NaN without a fit.
+    :param age: since the last frame with a fit [s]; infinite without one.
+    :param source: names of the sources of the pairs, joined by '+'.
+    :param reason: why the scale is held or unknown, as 'cause: details'; '' if it was measured in
+        this frame.
+    """
+
+    value: float
+    deviation: float
+    pairs: int
+    residual: float
+    age: float
+    source: str
+    reason: str
+
+
+class _Observation(NamedTuple):
+    stamp: float
+    points: SensorPoints | ImagePoints
+
+
+class Anchor:
+    """
+    Brings predicted depth to the scale of a robot's own sensors.
+
+    Each head has a scale of its own. The result depends on nothing but the sequence of calls.
+
+    :ivar counts: cause -> number of values, points and frames that were not used.
+    """
+
+    def __init__(self, tolerance: float = 0.1, report_only: bool = False,
+                 motion: Motion | None = None) -> None:
+        """
+        Start before the first frame.
+
+        :param tolerance: largest difference between the stamps of image and points [s].
+        :param report_only: scales are stated, but depth is left as it is.
+        :param motion: of the camera between the stamps of points and image, where it is known.
+        """
+        self.counts: Counter[str] = Counter()
+        self._tolerance, self._report_only, self._motion = tolerance, report_only, motion
+        self._camera: Camera | None = None
+        self._sources: dict[str, Source] = {}
+        self._seen: dict[str, deque[_Observation]] = {}
+        self._heads: dict[str, State] = {}
+        self._stamp: float | None = None        # of the last frame
+
+    def configure(self, camera: Camera, *sources: Source) -> None:
+        """
+        Set the camera, and add or move sensors; scales and observations are kept.
+
+        :param camera: of the depth images, with its lens model.
+        """
+        self._camera = camera
+        self.place(*sources)
+
+    def place(self, *sources: Source) -> None:
+        """Add or move sensors."""
+        self._sources |= {source.name: source for source in sources}
+
+    def observe(self, points: SensorPoints | ImagePoints, stamp: float, source: str) -> None:
+        """
+        Remember the points of a sensor.
+
+        :param stamp: [s]; :param source: name of a source that was configured.
+        :raises ValueError: the name is unknown.
+        """
+        if source not in self._sources:
+            raise ValueError(f"anchor source '{source}' is not one of "
+                             f'{", ".join(self._sources) or "none"}')
+        self._count(source, points.dropped)
+        if not math.isfinite(stamp):
+            self.counts[f'{source}: stamp'] += 1
+            return
+        seen = self._seen.setdefault(source, deque(maxlen=_REMEMBERED))
+        if seen and stamp < seen[-1].stamp - _BACK:
+            self.counts[f'{source}: time went back'] += 1
+            seen.clear()
+        seen.append(_Observation(stamp, points))
+
+    def apply(self, depth: np.ndarray, head: str, stamp: float) -> tuple[np.ndarray, Scale]:
+        """
+        Measure the scale of a frame and bring its depth to it.
+
+        :param depth: (h, w) float32 [m] by the network, at the size of the camera; NaN and
+            infinity for no value. Never changed.
+        :param head: that predicted the depth.
+        :param stamp: of the image [s].
+        """
+        scale = self.measure(depth, head, stamp)
+        state = self._heads.get(head)
+        if self._report_only or state is None or scale.age == math.inf:
+            return depth, scale
+        return _scaled(depth, state), scale
+
+    def measure(self, depth: np.ndarray, head: str, stamp: float) -> Scale:
+        """Measure the scale of a frame, see :meth:`apply`; its depth is not changed."""
+        if not math.isfinite(stamp):
+            self.counts['frames: no stamp'] += 1
+            return self._unknown('no stamp: that of the image is not finite')
+        travelled = self._begin(stamp)
+        state = self._heads.get(head)
+        if state is not None:
+            state = scale_filter.predict(state, stamp, travelled)
+        prior = None if state is None else state.prior
+        pairs, names, reason = self._pairs(depth, stamp, prior)
+        found = None
+        if pairs is not None:
+            found, reason = fit(pairs, prior)
+        if found is not None:
+            if state is None:
+                state = scale_filter.start(found, stamp)
+            else:
+                state, reason = scale_filter.update(state, found)
+        if reason:
+            self.counts[f'frames: {reason.partition(":")[0]}'] += 1
+        if state is None:
+            return self._unknown(reason)
+        self._heads[head] = state
+        return _report(state, found, names, reason)
+
+    def _begin(self, stamp: float) -> float:
+        """Begin a frame; return the way that the camera travelled since the last one [m]."""
+        last, self._stamp = self._stamp, stamp
+        if last is None:
+            return 0.0
+        if stamp < last - _BACK:
+            # What was known belongs to later frames.
+            self.counts['frames: time went back'] += 1
+            self._heads.clear()
+            return 0.0
+        step = None if self._motion is None else self._motion(last, stamp)
+        return 0.0 if step is None else float(np.linalg.norm(step.translation))
+
+    def _pairs(self, depth: np.ndarray, stamp: float, prior: tuple[float, float] | None
+               ) -> tuple[Pairs | None, str, str]:
+        """Return the pairs of a frame and their sources; or None and the reason."""
+        camera = self._camera
+        if camera is None:
+            return None, '', 'no camera: none is configured'
+        if depth.shape != (camera.height, camera.width):
+            return None, '', (f'image size: depth has the shape {depth.shape}, the camera '
+                              f'{(camera.height, camera.width)}')
+        expected = prior[0] if prior is not None and selects(prior) else None
+        found: dict[str, Pairs] = {}
+        for name, source in self._sources.items():
+            points = self._points(source, stamp, camera)
+            if points is None:
+                continue
+            pairs = find_pairs(points, depth, expected)
+            self._count(name, pairs.left_out)
+            if len(pairs.true):
+                found[name] = pairs
+        if not found:
+            return None, '', 'no points: the camera sees none at the time of the image'
+        return _joined(list(found.values())), '+'.join(found), ''
+
+    def _points(self, source: Source, stamp: float, camera: Camera) -> ImagePoints | None:
+        """Return the points of a source that are nearest in time to an image, in the image."""
+        seen = self._seen.get(source.name)
+        if not seen:
+            return None
+        nearest = min(seen, key=lambda item: abs(item.stamp - stamp))
+        if abs(nearest.stamp - stamp) > self._tolerance:
+            return None
+        points = nearest.points
+        if isinstance(points, ImagePoints):
+            return points
+        placed = source.to_camera
+        motion = None if self._motion is None else self._motion(nearest.stamp, stamp)
+        if motion is not None:
+            placed = motion.after(placed)
+        projected = project(points, placed, camera)
+        self._count(source.name, projected.dropped)
+        return projected
+
+    def _count(self, source: str, causes: dict[str, int]) -> None:
+        for cause, number in causes.items():
+            self.counts[f'{source}: {cause}'] += number
+
+    def _unknown(self, reason: str) -> Scale:
+        return Scale(1.0, scale_filter.UNKNOWN, 0, math.nan, math.inf, '', reason)
+
+
+def _joined(pairs: list[Pairs]) -> Pairs:
+    if len(pairs) == 1:
+        return pairs[0]
+    return Pairs(np.concatenate([one.true for one in pairs]),
+                 np.concatenate([one.predicted for one in pairs]),
+                 np.concatenate([one.place for one in pairs]), {})
+
+
+def _scaled(depth: np.ndarray, state: State) -> np.ndarray:
+    """Return depth times the scale and, where the covariance carries one, with the shift."""
+    scaled = depth * np.float32(math.exp(state.output))
+    amount, shift = scale_filter.usable_shift(state), state.shift
+    if amount and shift is not None:
+        # Beyond the range of the pairs the shift is not extrapolated.
+        divisor = np.clip(scaled, np.float32(shift.low), np.float32(shift.high))
+        divisor -= np.float32(shift.centre)
+        divisor *= np.float32(amount)
+        divisor += np.float32(1)
+        scaled /= divisor
+    return scaled
+
+
+def _report(state: State, found: Fit | None, names: str, reason: str) -> Scale:
+    value = math.exp(state.output)
+    return Scale(value, value * state.deviation, 0 if found is None else found.pairs,
+                 math.nan if found is None else found.residual, state.stamp - state.measured,
+                 names, reason)

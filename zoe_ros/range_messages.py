@@ -1,0 +1,100 @@
+"""
+Messages of range sensors to points, and of transforms to the way from frame to frame.
+
+Messages are duck-typed: the same code serves rclpy's classes and those of rosbags.
+"""
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from zoe_ros.anchor.points import from_cloud, from_depth, from_scan, ImagePoints, SensorPoints
+from zoe_ros.anchor.transform import IDENTITY, Transform
+from zoe_ros.images import decode_depth, MessageError
+
+# sensor_msgs/PointField: kind of a coordinate. Other kinds are not used for coordinates.
+_KINDS = {7: 'f4', 8: 'f8'}
+
+
+def sensor_points(message: Any) -> SensorPoints | ImagePoints:
+    """
+    Return the points of a LaserScan, a PointCloud2 or a depth image.
+
+    :raises MessageError: a cloud without coordinates, or a damaged message.
+    """
+    if hasattr(message, 'ranges'):
+        return from_scan(np.asarray(message.ranges), message.angle_min, message.angle_increment,
+                         message.range_min, message.range_max)
+    if hasattr(message, 'point_step'):
+        return from_cloud(_coordinates(message))
+    return from_depth(decode_depth(message))
+
+
+def _coordinates(cloud: Any) -> np.ndarray:
+    """Return x, y, z of a PointCloud2, (n, 3) [m]."""
+    fields = {field.name: field for field in cloud.fields}
+    missing = {'x', 'y', 'z'} - set(fields)
+    if missing:
+        raise MessageError('data', f'the cloud has no field {", ".join(sorted(missing))}')
+    order = '>' if cloud.is_bigendian else '<'
+    columns = []
+    rows = _rows(cloud)
+    for name in 'xyz':
+        field = fields[name]
+        kind = _KINDS.get(field.datatype)
+        if kind is None or field.offset + int(kind[1]) > cloud.point_step:
+            raise MessageError('data', f'field {name} of the cloud is not float32 or float64')
+        values = np.ascontiguousarray(rows[:, field.offset:field.offset + int(kind[1])])
+        with np.errstate(invalid='ignore'):     # a NaN may be a signalling one
+            columns.append(values.view(order + kind)[:, 0].astype(np.float64))
+    return np.stack(columns, axis=1)
+
+
+def _rows(cloud: Any) -> np.ndarray:
+    """Return the bytes of each point, (n, point_step)."""
+    data = np.frombuffer(cloud.data, np.uint8)
+    width, step, row = cloud.width, cloud.point_step, cloud.row_step
+    if not step or row < width * step or len(data) < cloud.height * row:
+        raise MessageError('data', f'the cloud of {width} x {cloud.height} points has '
+                                   f'{len(data)} bytes in rows of {row}')
+    return data[:cloud.height * row].reshape(cloud.height, row)[:, :width * step].reshape(
+        -1, step)
+
+
+class StaticTransforms:
+    """The transforms of /tf_static: which frames are fixed to each other."""
+
+    def __init__(self) -> None:
+        """Start without frames."""
+        # frame -> its neighbour -> transform from the frame to the neighbour
+        self._links: dict[str, dict[str, Transform]] = {}
+
+    def add(self, message: Any) -> None:
+        """
+        Remember the transforms of a tf2_msgs/TFMessage.
+
+        :raises ValueError: a transform is not valid.
+        """
+        for item in message.transforms:
+            parent, child = (name.removeprefix('/')
+                             for name in (item.header.frame_id, item.child_frame_id))
+            t, q = item.transform.translation, item.transform.rotation
+            to_parent = Transform.from_numbers([t.x, t.y, t.z, q.x, q.y, q.z, q.w])
+            self._links.setdefault(child, {})[parent] = to_parent
+            self._links.setdefault(parent, {})[child] = to_parent.inverse()
+
+    def between(self, source: str, target: str) -> Transform | None:
+        """Return the transform of points from one frame to another; None if there is none."""
+        found = {source: IDENTITY}
+        waiting = deque([source])
+        while waiting:
+            frame = waiting.popleft()
+            if frame == target:
+                return found[frame]
+            for other, step in self._links.get(frame, {}).items():
+                if other not in found:
+                    found[other] = step.after(found[frame])
+                    waiting.append(other)
+        return None
