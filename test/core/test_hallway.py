@@ -42,7 +42,7 @@ def hallway():
 def seen(hallway):
     """Return for each camera_view the depth image and the cloud of every eighth frame."""
     images, infos, _ = hallway
-    estimator = DepthEstimator.load(device='cpu', precision='fp32')
+    estimator = DepthEstimator.load('mobile', device='cpu', precision='fp32')
     buffer = CameraInfoBuffer()
     for info in infos:
         buffer.add(info)

@@ -56,8 +56,8 @@ def common_flags(cpuinfo: str) -> frozenset[str]:
 def default_variant(hardware: Hardware) -> Choice:
     """Choose the model if neither variant nor weights are given."""
     if hardware.kind == 'cuda':
-        return Choice('nk', "a CUDA device runs the full ZoeDepth live; name variant 'mobile-lite' "
-                            'for the small model of the package')
+        return Choice('nk', 'a CUDA device runs the full ZoeDepth live; name variant '
+                            "'mobile-lite' for the small model of the package")
     return Choice('mobile-lite', 'a CPU takes seconds for a frame of the full ZoeDepth; name '
                                  "variant 'nk' for that")
 
