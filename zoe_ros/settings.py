@@ -73,9 +73,9 @@ class ModelSettings(Settings):
 
     variant: str = setting(
         '', "Model: 'mobile-lite' (small, comes with the package), 'mobile' (the same for "
-            "rendered scenes), 'nk' (published, both heads and a router), 'n' (published, indoor), "
-            "'k' (published, outdoor), or the model name stored in the weights file. Empty: the "
-            "model of the weights file; without such a file 'nk' on a CUDA device and "
+            "rendered scenes), 'nk' (published, both heads and a router), 'n' (published, "
+            "indoor), 'k' (published, outdoor), or the model name stored in the weights file. "
+            "Empty: the model of the weights file; without such a file 'nk' on a CUDA device and "
             "'mobile-lite' on a CPU.")
     weights: str = setting(
         '', 'Path of a checkpoint. Empty: the weights in the package (mobile-lite, mobile), or '

@@ -359,11 +359,13 @@ class Client:
         self.wait_until(answered, what='an answer of get_state')
         self.node.destroy_client(client)
 
-    def ask(self, image, info=None, outputs=None):
+    def ask(self, image, info=None, outputs=None, interval=PATIENCE / 9):
         """
         Publish one image and wait for its depth; return that.
 
         With a CameraInfo its outputs are waited for as well, or those that are named.
+
+        :param interval: after which the image is published again [s]: longer than a frame takes.
         """
         if outputs is None:
             outputs = ('depth/image',) if info is None else USUAL
@@ -389,7 +391,7 @@ class Client:
                 self.infos.publish(info)
             self.images.publish(image)
             with suppress(AssertionError):
-                self.wait_until(answered, PATIENCE / 9)
+                self.wait_until(answered, interval)
         return collected[0][-1]
 
     def ask_until(self, image, condition, info=None, interval=0.1, what='that'):
