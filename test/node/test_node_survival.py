@@ -75,10 +75,11 @@ def test_a_bag_that_loops_goes_on(client):
 def test_an_uncalibrated_camera_gives_depth_without_a_cloud(client, node):
     """A driver without a calibration publishes a CameraInfo of zeros, or of its size alone."""
     before = client.next_report().get('dropped: error', '0')
-    for size in ((0, 0), (48, 64)):
+    for size, said in (((0, 0), 'CameraInfo is for 0 x 0 pixels'),
+                       ((48, 64), 'the camera is not calibrated')):
         info = good_info(200, size, 'bare', k=[0.0] * 9, p=[0.0] * 12)
         client.ask_until(good_image(200, frame='bare'),
-                         lambda: 'the camera is not calibrated' in node.output, info, 0.5)
+                         lambda said=said: said in node.output, info, 0.5, said)
         client.clear()      # an image that was faster than the first CameraInfo has one of others
         client.ask(good_image(201, frame='bare'))
     client.spin(0.3)
@@ -219,6 +220,14 @@ MOMENTS = {
     'while it configures': ({'autostart': False}, transition_at_hand, (TERM,))}
 
 
+def slowdown():
+    """Return how many times slower than on an idle machine a process is now, 1 or more."""
+    begin, used = time.monotonic(), time.process_time()
+    while time.process_time() - used < 0.2:
+        pass
+    return (time.monotonic() - begin) / (time.process_time() - used)
+
+
 def test_a_signal_at_any_moment_ends_it_cleanly_within_two_seconds(tiny_weights):
     nodes, times = {}, {}
     try:
@@ -245,7 +254,7 @@ def test_a_signal_at_any_moment_ends_it_cleanly_within_two_seconds(tiny_weights)
                 for text in ('dropped an image: ', 'lost a frame: '):
                     assert text not in node.output, (moment, node.output)
         # Half of them, because others use the machine as well.
-        assert sorted(times.values())[len(times) // 2] < 2.0, times
+        assert sorted(times.values())[len(times) // 2] < 2.0 * slowdown(), times
     finally:
         for node in nodes.values():
             node.process.kill()

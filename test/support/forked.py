@@ -49,7 +49,7 @@ class ForkedProcess:
         """Return the exit code, None while it runs."""
         return self._process.exitcode
 
-    def wait(self, timeout):
+    def wait(self, timeout=None):
         """Wait for its end; return the exit code."""
         self._process.join(timeout)
         if self.poll() is None:
