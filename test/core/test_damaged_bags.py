@@ -105,8 +105,8 @@ def test_camera_info_that_cannot_be_read_is_told(tmp_path, storage):
     messages = bags.camera_messages(4)
     path = bags.write_bag(tmp_path / 'bag', messages, storage, cut=(2, 4))
     with BagReader(path) as bag:
-        assert bag.notes == ['2 of 4 CameraInfo on /camera/camera_info cannot be read: that '
-                             'before is used']
+        assert bag.notes == ['2 of 4 CameraInfo on /camera/camera_info cannot be read: '
+                             'the one before each is used']
         assert len(list(bag)) == 4
 
 

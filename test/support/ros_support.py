@@ -217,8 +217,9 @@ class Client:
     :ivar received: output -> its messages; also to be had as ``depth``, ``camera_info`` and
         ``points``.
     :ivar reports: the statuses of this node on /diagnostics.
-    :ivar asked: how many images :meth:`ask` was called for; ``repeated``: how often one of them
-        had to be published once more. At the end few may have been.
+    :ivar asked: how many images :meth:`ask` was called for; ``lost``: how often one of them had no
+        depth and was published once more; ``overtaken``: how often it had depth and no cloud,
+        because it was faster than its CameraInfo. At the end few may have been.
     """
 
     def __init__(self, node, compressed=True, outputs=USUAL, qos=QOS, listen_qos=QOS):
@@ -242,7 +243,7 @@ class Client:
         self.infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
         self.received = {name: [] for name in OUTPUTS}
         self.depth, self.camera_info, self.points = (self.received[name] for name in USUAL)
-        self.asked = self.repeated = 0
+        self.asked = self.lost = self.overtaken = 0
         self._listen_qos = listen_qos
         self._subscriptions = {}
         self._services = {}
@@ -261,8 +262,10 @@ class Client:
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
         if kind is None:
-            assert self.repeated <= 1 + self.asked // 20, (
-                f'{self.repeated} of {self.asked} images had to be published again')
+            assert self.lost <= 1 + self.asked // 20, f'{self.lost} of {self.asked} images lost'
+            # Two topics: on a busy machine their order is anybody's.
+            assert self.overtaken <= 1 + self.asked // 4, (
+                f'{self.overtaken} of {self.asked} images came without their CameraInfo')
 
     # --- listening --------------------------------------------------------------------------
 
@@ -372,27 +375,29 @@ class Client:
         collected = [self.received[name] for name in outputs]
         before = [len(messages) for messages in collected]
 
-        def answered():
+        def answers():
             # An earlier image that was asked twice may be answered late.
-            return all(len(messages) > count and
-                       getattr(messages[-1], 'header', image.header).stamp == image.header.stamp
-                       for messages, count in zip(collected, before))
+            return [len(messages) > count and
+                    getattr(messages[-1], 'header', image.header).stamp == image.header.stamp
+                    for messages, count in zip(collected, before)]
 
         self.asked += 1
-        self.repeated -= 1      # the first time is no repetition
         end = time.monotonic() + PATIENCE
-        while not answered():
-            assert time.monotonic() < end, 'depth did not happen'
-            self.repeated += 1
-            # An image that was faster than its CameraInfo has no cloud: once again.
-            for messages, count in zip(collected, before):
-                del messages[count:]
+        while True:
             if info is not None:
                 self.infos.publish(info)
             self.images.publish(image)
             with suppress(AssertionError):
-                self.wait_until(answered, interval)
-        return collected[0][-1]
+                self.wait_until(lambda: all(answers()), interval)
+            if all(answers()):
+                return collected[0][-1]
+            assert time.monotonic() < end, f'{self.namespace}: depth did not happen'
+            if any(answers()):
+                self.overtaken += 1
+            else:
+                self.lost += 1
+            for messages, count in zip(collected, before):
+                del messages[count:]
 
     def ask_until(self, image, condition, info=None, interval=0.1, what='that'):
         """
