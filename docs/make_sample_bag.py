@@ -30,7 +30,8 @@ from rosbags.typesys import get_typestore, Stores
 import torch
 import torch.nn.functional as nnf
 
-from zoe_ros.bag import BAG_TYPES, info_from_camera, stamped
+from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_writer import info_from_camera, stamped
 from zoe_ros.camera import Camera
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.messages import millimetre_message
