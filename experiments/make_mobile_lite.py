@@ -70,10 +70,11 @@ def main() -> None:
 
 def real_images(folder: Path) -> list[str]:
     """Return arguments of ``zoe train``: the sources, and how often each is used."""
-    sources = [RgbdFolder(path) for path in find_folders(folder)]
+    paths = find_folders(folder)
+    sources = [RgbdFolder(path) for path in paths]
     known = {name for source in sources for name in (source.name, source.group)}
     repeats = [f'{name}={times}' for name, times in REPEATS.items() if name in known]
-    return [*map(str, find_folders(folder)), *(['--repeat', *repeats] if repeats else [])]
+    return [*map(str, paths), *(['--repeat', *repeats] if repeats else [])]
 
 
 if __name__ == '__main__':

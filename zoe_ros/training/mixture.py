@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from zoe_ros.datasets import Dataset
-from zoe_ros.datasets.folders import ImageFolder, RgbdFolder
+from zoe_ros.datasets.folders import ImageFolder
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.training.recipe import TrainSettings
 
@@ -64,7 +64,7 @@ def _names(dataset: Dataset) -> tuple[str, ...]:
 
 def has_depth(dataset: Dataset) -> bool:
     """Tell whether a dataset teaches depth, or the router alone."""
-    return isinstance(dataset, RgbdFolder) or not isinstance(dataset, ImageFolder)
+    return type(dataset) is not ImageFolder
 
 
 def check_router_teaches(datasets: Sequence[Dataset], config: ZoeConfig,

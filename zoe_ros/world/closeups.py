@@ -1,6 +1,7 @@
 """Scenes close to the camera: table tops, floors, shelves, people, bushes within some metres."""
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 import math
 
 import numpy as np
@@ -36,8 +37,7 @@ def tabletop(rng: Rng, poses: int) -> Scene:
     _scatter(rng, table, size, height, int(rng.integers(2, 16)))
     mesh.place(table, middle, yaw)
     plan.take(middle - size / 2 - 0.1, middle + size / 2 + 0.1)
-    for _ in range(int(rng.integers(0, 4))):
-        at_a_wall(rng, mesh, plan, (f.shelf, f.cupboard, f.plant, f.carton)[rng.integers(4)](rng))
+    _line_walls(rng, mesh, plan, (0, 4), (f.shelf, f.cupboard, f.plant, f.carton))
     lights = _room_lights(rng, mesh, plan)
     # All poses look at about the same part of the table, from one side.
     azimuth = rng.uniform(-math.pi, math.pi)
@@ -74,7 +74,7 @@ def _scatter(rng: Rng, mesh: Mesh, size: np.ndarray, height: float, count: int) 
         radius = 0.45 * max(prop.width, prop.depth)
         for _ in range(12):
             at = rng.uniform(-0.5, 0.5, 2) * np.maximum(size - 2 * radius, 0.02)
-            if all(np.hypot(*(at - other)) > radius + r for other, r in taken):
+            if _free(at, radius, taken):
                 taken.append((at, radius))
                 mesh.place(prop.mesh, (*at, height), rng.uniform(0, 2 * math.pi))
                 break
@@ -84,9 +84,7 @@ def floor(rng: Rng, poses: int) -> Scene:
     """Return boxes, chairs and other things on a floor, 0.4 to 3 m before a low camera."""
     plan, mesh = Plan(rng.uniform(2.5, 6), rng.uniform(3, 7), rng.uniform(2.4, 3)), Mesh()
     shell(rng, mesh, plan)
-    for _ in range(int(rng.integers(0, 6))):
-        at_a_wall(rng, mesh, plan, (f.shelf, f.cupboard, f.desk, f.sofa, f.bed)[
-            rng.integers(5)](rng))
+    _line_walls(rng, mesh, plan, (0, 6), (f.shelf, f.cupboard, f.desk, f.sofa, f.bed))
     lights = _room_lights(rng, mesh, plan)
     start = np.array([plan.width * rng.uniform(0.3, 0.7), 0.3])
     makes = (f.carton, f.carton, f.bin_, f.plant, f.chair, f.office_chair, f.desk, thing, thing)
@@ -97,8 +95,7 @@ def floor(rng: Rng, poses: int) -> Scene:
         away = radius + math.exp(rng.uniform(math.log(0.45), math.log(3)))
         angle = rng.normal(0, 0.4)
         at = start + away * np.array([math.sin(angle), math.cos(angle)])
-        if _inside(plan, np.array([*at, 1.0])) and all(
-                np.hypot(*(at - other)) > radius + r for other, r in taken):
+        if _inside(plan, np.array([*at, 1.0])) and _free(at, radius, taken):
             taken.append((at, radius))
             mesh.place(prop.mesh, at, rng.uniform(0, 2 * math.pi))
     height = math.exp(rng.uniform(math.log(0.08), math.log(0.9)))
@@ -144,9 +141,7 @@ def people(rng: Rng, poses: int) -> Scene:
     """Return people 0.7 to 4 m ahead, in a room."""
     plan, mesh = Plan(rng.uniform(3, 6), rng.uniform(4, 8), rng.uniform(2.4, 3)), Mesh()
     shell(rng, mesh, plan)
-    for _ in range(int(rng.integers(1, 6))):
-        at_a_wall(rng, mesh, plan, (f.shelf, f.cupboard, f.desk, f.sofa, f.plant)[
-            rng.integers(5)](rng))
+    _line_walls(rng, mesh, plan, (1, 6), (f.shelf, f.cupboard, f.desk, f.sofa, f.plant))
     rooms.pictures(rng, mesh, plan, int(rng.integers(0, 4)))
     lights = _room_lights(rng, mesh, plan)
     start = np.array([plan.width * rng.uniform(0.3, 0.7), 0.5])
@@ -190,6 +185,18 @@ def foliage(rng: Rng, poses: int) -> Scene:
     lights, ambient, sky, clouds = daylight(rng)
     return Scene('indoor', mesh.arrays, lights, ambient, walk, sky=sky, clearance=0.25,
                  clouds=clouds)
+
+
+def _line_walls(rng: Rng, mesh: Mesh, plan: Plan, count: tuple[int, int],
+                makes: Sequence[Callable[[Rng], f.Prop]]) -> None:
+    """Put furniture at the walls: at least the first number of pieces, fewer than the second."""
+    for _ in range(int(rng.integers(*count))):
+        at_a_wall(rng, mesh, plan, makes[int(rng.integers(len(makes)))](rng))
+
+
+def _free(at: np.ndarray, radius: float, taken: list[tuple[np.ndarray, float]]) -> bool:
+    """Tell whether a circle on the floor or a table meets none of those that are taken."""
+    return all(np.hypot(*(at - other)) > radius + r for other, r in taken)
 
 
 def _room_lights(rng: Rng, mesh: Mesh, plan: Plan) -> list[Light]:
