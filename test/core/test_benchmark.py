@@ -96,3 +96,8 @@ def test_transformers_gets_the_same_weights():
     with torch.inference_mode():
         ours, other = model(pixels), theirs(pixel_values=pixels).predicted_depth
     assert (ours - other).norm() < 1e-4 * other.norm()
+
+
+@pytest.mark.parametrize('variant', ['mobile', 'mobile-lite', 'nk-swin2-t'])
+def test_flops_of_other_encoders_are_counted(variant):
+    assert 1e9 < network_flops(VARIANTS[variant], 1) < 500e9

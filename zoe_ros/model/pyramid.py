@@ -101,13 +101,13 @@ class PyramidBackbone(nn.Module):
 
 
 class _Narrow(nn.Module):
-    """Converts a map to a precision, outside of automatic mixed precision."""
+    """Converts a map to a narrower precision; in float32 the map stays as autocast left it."""
 
     dtype = torch.float32
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the map in ``dtype``."""
-        return x if torch.is_autocast_enabled(x.device.type) else x.to(self.dtype)
+        return x if self.dtype == torch.float32 else x.to(self.dtype)
 
 
 def _merge_norms(parent: nn.Module) -> None:
