@@ -49,6 +49,7 @@ setup(
         # would shadow the rclpy of a distribution.
         'ros': [
             'ros-rclpy[fastrtps]',
+            'ros-geometry-msgs',
             'ros-sensor-msgs',
             'ros-std-msgs',
             'ros-diagnostic-msgs',

@@ -24,6 +24,7 @@ LAYERS = [
     ['images', 'storage.'],
     ['messages'],
     ['outputs', 'photos', 'remarks', 'range_messages'],
+    ['range_anchor'],
     ['pipeline'],
     ['bag', 'results', 'cloud_picture'],
     ['picture', 'bag_writer', 'bag_anchor'],

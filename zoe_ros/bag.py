@@ -21,6 +21,8 @@ from zoe_ros.messages import (
     MessageTypes,
     nanoseconds,
     pack_numpy,
+    POSES,
+    PoseTypes,
 )
 from zoe_ros.storage import EVER, StorageError, zstd
 from zoe_ros.storage.recording import is_storage_name, METADATA, Recording, storage_files
@@ -37,6 +39,7 @@ BAG_TYPES = MessageTypes(
     camera_info=TYPESTORE.types[INFO_TYPE],
     point_cloud=TYPESTORE.types['sensor_msgs/msg/PointCloud2'],
     point_field=TYPESTORE.types['sensor_msgs/msg/PointField'],
+    pose=PoseTypes(*(TYPESTORE.types[f'geometry_msgs/msg/{name}'] for name in POSES)),
     pack=pack_numpy)
 
 

@@ -1,22 +1,25 @@
-"""The anchor of a bag: points of its range sensor, and where the sensor is."""
+"""The anchor of a bag: the messages of its range sensors and transforms, in their order."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
+from heapq import merge
 from typing import Any
 
 import numpy as np
 
-from zoe_ros.anchor.anchor import Anchor, Scale, Source
-from zoe_ros.anchor.transform import IDENTITY, Transform
+from zoe_ros.anchor.anchor import Scale
+from zoe_ros.anchor.frames import Frames
 from zoe_ros.bag import BagError, BagImage, BagReader
 from zoe_ros.images import MessageError
-from zoe_ros.messages import frame_name, nanoseconds
-from zoe_ros.range_messages import sensor_points, StaticTransforms
-from zoe_ros.settings import AnchorSettings
+from zoe_ros.messages import frame_name
+from zoe_ros.range_anchor import RangeAnchor
+from zoe_ros.range_messages import add_transforms
+from zoe_ros.settings import REGISTERED, RunSettings
 
-_KINDS = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
+_TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
           'depth': 'sensor_msgs/msg/Image'}
-_TF, _TF_STATIC = 'tf2_msgs/msg/TFMessage', '/tf_static'
+_TF_TYPE, _TF, _TF_STATIC = 'tf2_msgs/msg/TFMessage', '/tf', '/tf_static'
 
 
 class BagAnchor:
@@ -24,120 +27,105 @@ class BagAnchor:
     Feeds an anchor with the messages of a bag, as a node would receive them.
 
     :ivar anchor: for the pipeline.
-    :ivar topic: of the sensor.
+    :ivar topics: kind of a sensor -> its topic.
     """
 
-    def __init__(self, bag: BagReader, settings: AnchorSettings) -> None:
+    def __init__(self, bag: BagReader, settings: RunSettings) -> None:
         """
-        Find the sensor and its place.
+        Find the sensors and their places.
 
         :raises BagError: the bag has no such sensor or several, or its place is not known.
         :raises ValueError: ``anchor_transform`` is not a transform.
         """
-        self._name = settings.anchor
-        kind = _KINDS[settings.anchor]
-        self.topic = _choose(bag, settings, kind)
-        self.anchor = Anchor()
-        self._messages = bag.messages(self.topic, kind)
+        self._frames = Frames()
+        self.anchor = RangeAnchor(settings, self._frames)
+        self.topics = {kind: _choose(bag, kind, settings) for kind in settings.anchors()}
+        have = bag.topics(_TF_TYPE)
+        if _TF_STATIC in have:      # holds at all times, whenever it was recorded
+            for item in bag.messages(_TF_STATIC, _TF_TYPE):
+                self._hear(_TF_STATIC, item)
+        if not settings.anchor_transform and _TF not in have:
+            self._check_places(bag)
+        streams = [_named(kind, bag.messages(topic, _TYPES[kind]))
+                   for kind, topic in self.topics.items()]
+        if _TF in have:
+            streams.append(_named(_TF, bag.messages(_TF, _TF_TYPE)))
+        self._messages = merge(*streams, key=lambda entry: entry[1].recorded)
         self._next = next(self._messages, None)
-        self._frame, to_camera = self._place(bag, settings)
-        self.anchor.place(Source(self._name, to_camera))
         self._scales: list[Scale] = []
-        self._said: set[str] = set()
 
-    def observe_until(self, recorded: int) -> None:
+    def hear_until(self, recorded: int) -> None:
         """
         Give the anchor the messages that were recorded until a time [ns].
 
-        A message that is damaged, or of another frame than the first one, is counted.
+        Damaged messages are counted.
         """
-        while self._next is not None and self._next.recorded <= recorded:
-            try:
-                message = self._next.message
-                if frame_name(message.header) != self._frame:
-                    raise MessageError('frame', f'its frame is not {self._frame}')
-                self.anchor.observe(sensor_points(message),
-                                    nanoseconds(message.header.stamp) / 1e9, self._name)
-            except MessageError as error:
-                self.anchor.counts[f'{self._name}: {error.cause}'] += 1
+        while self._next is not None and self._next[1].recorded <= recorded:
+            self._hear(*self._next)
             self._next = next(self._messages, None)
 
-    def add(self, scale: Scale) -> str:
-        """Count the scale of a frame; return what the user should know, each cause once."""
+    def add(self, scale: Scale) -> None:
+        """Count the scale of a frame."""
         self._scales.append(scale)
-        cause = scale.reason.partition(':')[0]
-        if cause in self._said:
-            return ''
-        self._said.add(cause)
-        if not cause:
-            return (f'scale {scale.value:.3f} +- {scale.deviation:.3f} by {scale.pairs} points of '
-                    f'{self.topic}')
-        held = f'stays at {scale.value:.3f}' if np.isfinite(scale.age) else 'is unknown'
-        return f'the scale {held}: {scale.reason}'
 
     def summary(self) -> dict[str, Any]:
         """Return statistics for JSON."""
         measured = [scale.value for scale in self._scales if not scale.reason]
         low, middle, high = np.percentile(measured, (5, 50, 95)) if measured else [np.nan] * 3
         values = {'scale_p5': low, 'scale_p50': middle, 'scale_p95': high}
-        return {'topic': self.topic, 'frames_measured': len(measured),
+        return {'topics': list(self.topics.values()), 'frames_measured': len(measured),
                 **{name: float(f'{value:.4g}') if np.isfinite(value) else None
                    for name, value in values.items()},
                 'left_out': dict(sorted(self.anchor.counts.items()))}
 
-    def _place(self, bag: BagReader, settings: AnchorSettings) -> tuple[str, Transform]:
-        """Return the frame of the sensor, and the transform to the camera."""
-        first = self._next
-        while first is not None and not _readable(first):
-            first = self._next = next(self._messages, None)
-        image = next((image for image in bag if _readable(image)), None)
-        if first is None or image is None:
-            raise BagError(f'no message on {self.topic} or {bag.topic} can be read')
-        sensor, camera = frame_name(first.message.header), frame_name(image.message.header)
-        if settings.anchor_transform:
-            return sensor, Transform.from_numbers(_numbers(settings.anchor_transform))
-        if settings.anchor == 'depth':
-            return sensor, IDENTITY
-        transforms = StaticTransforms()
-        if _TF_STATIC in bag.topics(_TF):
-            for item in bag.messages(_TF_STATIC, _TF):
-                with suppress(MessageError, ValueError):
-                    transforms.add(item.message)
-        to_camera = transforms.between(sensor, camera)
-        if to_camera is None:
-            raise BagError(f"{_TF_STATIC} has no transform from '{sensor}' ({self.topic}) to "
-                           f"'{camera}' ({bag.topic}): give one by --anchor-transform")
-        return sensor, to_camera
+    def _hear(self, kind: str, item: BagImage) -> None:
+        try:
+            message = item.message
+        except MessageError as error:
+            self.anchor.miss(kind, error.cause)
+            return
+        if kind in self.topics:
+            self.anchor.hear(kind, message)
+            return
+        for _ in range(add_transforms(self._frames, message, kind == _TF_STATIC)):
+            self.anchor.miss(kind, 'damaged')
+
+    def _check_places(self, bag: BagReader) -> None:
+        """Check, before the model is loaded, that the fixed transforms reach each sensor."""
+        camera = _first_frame(bag, bag.topic)
+        for kind, topic in self.topics.items():
+            sensor = _first_frame(bag.messages(topic, _TYPES[kind]), topic)
+            if kind == REGISTERED:
+                continue
+            try:
+                self._frames.across(sensor, 0.0, camera, 0.0)
+            except LookupError:
+                raise BagError(f"{_TF_STATIC} has no transform from '{sensor}' ({topic}) to "
+                               f"'{camera}' ({bag.topic}): give one by --anchor-transform"
+                               ) from None
 
 
-def _choose(bag: BagReader, settings: AnchorSettings, kind: str) -> str:
-    """Return the topic of the sensor: the requested one, or the only one."""
-    topics = list(bag.depth_topics()) if settings.anchor == 'depth' else bag.topics(kind)
+def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
+    """Return the topic of a sensor: a requested one, or the only one."""
+    topics = list(bag.depth_topics()) if kind == REGISTERED else bag.topics(_TYPES[kind])
     wanted = settings.anchor_topic
-    fitting = [topic for topic in topics if wanted in ('', topic)]
+    fitting = [topic for topic in topics if topic in wanted] or (
+        topics if not wanted or len(settings.anchors()) > 1 else [])
     if len(fitting) == 1:
         return fitting[0]
-    raise BagError(f"anchor '{settings.anchor}' needs a topic of {kind}"
-                   + (f', which {wanted} is not' if wanted else '')
+    raise BagError(f"anchor '{kind}' needs a topic of {_TYPES[kind]}"
+                   + (f', which {" or ".join(wanted)} is not' if wanted else '')
                    + f'; the bag has {", ".join(topics) or "none"}'
                    + (': choose one by --anchor-topic' if fitting else ''))
 
 
-def _readable(item: BagImage) -> bool:
-    try:
-        return item.message is not None
-    except MessageError:
-        return False
+def _named(kind: str, messages: Iterator[BagImage]) -> Iterator[tuple[str, BagImage]]:
+    return ((kind, item) for item in messages)
 
 
-def _numbers(text: str) -> list[float]:
-    """
-    Return the numbers in a text.
-
-    :raises ValueError: another word is in it.
-    """
-    try:
-        return [float(word) for word in text.replace(',', ' ').split()]
-    except ValueError:
-        raise ValueError(f"parameter 'anchor_transform' is '{text}', not seven numbers "
-                         'x y z qx qy qz qw') from None
+def _first_frame(messages: Any, topic: str) -> str:
+    """Return the frame of the first message that can be read."""
+    for item in messages:
+        with suppress(MessageError):
+            return frame_name(item.message.header)
+    raise BagError(f'no message on {topic} can be read')

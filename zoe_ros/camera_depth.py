@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from zoe_ros.anchor.correction import Correction
 from zoe_ros.clock import Clock
 from zoe_ros.cloud import Unprojection
 from zoe_ros.inference.engine import NetworkDepth
@@ -33,13 +34,13 @@ class CameraDepth(NamedTuple):
 
 
 @torch.inference_mode()
-def to_camera(net: NetworkDepth, scale: float, view: TrainingCamera | None,
+def to_camera(net: NetworkDepth, correction: Correction, view: TrainingCamera | None,
               unprojection: Unprojection | None, settings: FrameSettings,
               graphs: Graphs | None, clock: Clock) -> CameraDepth:
     """
     Bring depth from the network to the image and into space, and all of it to the host.
 
-    :param scale: factor on the network's depth.
+    :param correction: of the network's depth.
     :param view: the network saw the image through it; None where it saw the image itself.
     :param unprojection: makes the points; None for no points.
     :param graphs: of the GPU, which runs all of this as one graph; None on a CPU.
@@ -47,10 +48,11 @@ def to_camera(net: NetworkDepth, scale: float, view: TrainingCamera | None,
     """
     if graphs is not None:
         with clock('images'):
-            return _by_graph(net, scale, view, unprojection, settings, graphs)
+            return _by_graph(net, correction, view, unprojection, settings, graphs)
     points = None
     with clock('images'):
-        depth, deviation = _to_image(scale, net.depth, net.deviation, net.plan, view, settings)
+        depth, deviation = _to_image(
+            correction, net.depth, net.deviation, net.plan, view, settings)
     if unprojection is not None:
         with clock('cloud'):
             points = unprojection(depth, settings.point_cloud_max_range)
@@ -73,11 +75,11 @@ def for_anchor(net: NetworkDepth, scale: float, view: TrainingCamera | None) -> 
     return (depth if view is None else view.unwarp(depth, linear=False)).cpu().numpy()
 
 
-def _to_image(scale: float | torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None,
+def _to_image(correction: Correction, depth: torch.Tensor, deviation: torch.Tensor | None,
               plan: SizePlan, view: TrainingCamera | None,
               settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Bring depth and deviation (H, W) to the image (h, w): filtered, resized, in range."""
-    depth, deviation = refine(depth, deviation, settings, scale)
+    depth, deviation = refine(depth, deviation, settings, correction)
 
     def brought(values: torch.Tensor) -> torch.Tensor:
         values = plan.crop(resize(values, depth, plan.padded, settings.interpolation))
@@ -90,11 +92,11 @@ def _to_image(scale: float | torch.Tensor, depth: torch.Tensor, deviation: torch
     return full, torch.where(full.isfinite(), brought(deviation), torch.nan)
 
 
-def _by_graph(net: NetworkDepth, scale: float, view: TrainingCamera | None,
+def _by_graph(net: NetworkDepth, correction: Correction, view: TrainingCamera | None,
               unprojection: Unprojection | None, settings: FrameSettings,
               graphs: Graphs) -> CameraDepth:
     """Do the work of :func:`to_camera` on a GPU."""
-    inputs = [torch.tensor(scale, dtype=torch.float32).pin_memory(), net.depth]
+    inputs = [torch.tensor(correction, dtype=torch.float32).pin_memory(), net.depth]
     if net.deviation is not None:
         inputs.append(net.deviation)
     work = partial(_on_gpu, plan=net.plan, view=view, unprojection=unprojection,
@@ -104,11 +106,13 @@ def _by_graph(net: NetworkDepth, scale: float, view: TrainingCamera | None,
     return CameraDepth(*as_arrays(copies, net.depth.device))
 
 
-def _on_gpu(scale: torch.Tensor, depth: torch.Tensor, deviation: torch.Tensor | None = None, *,
-            plan: SizePlan, view: TrainingCamera | None, unprojection: Unprojection | None,
+def _on_gpu(correction: torch.Tensor, depth: torch.Tensor,
+            deviation: torch.Tensor | None = None, *, plan: SizePlan,
+            view: TrainingCamera | None, unprojection: Unprojection | None,
             settings: FrameSettings) -> tuple[torch.Tensor | None, ...]:
     """Compute what a graph records: depth, deviation and points."""
-    depth, deviation = _to_image(scale, depth, deviation, plan, view, settings)
+    depth, deviation = _to_image(
+        Correction(*correction.unbind()), depth, deviation, plan, view, settings)
     points = (None if unprojection is None
               else unprojection(depth, settings.point_cloud_max_range))
     return depth, deviation, points

@@ -14,7 +14,7 @@ from operator import itemgetter
 import re
 from threading import Lock
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,18 @@ from zoe_ros.camera import Camera
 
 _recorded = itemgetter(0)
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
+# Of geometry_msgs, in the order of PoseTypes.
+POSES = ('PoseWithCovarianceStamped', 'PoseWithCovariance', 'Pose', 'Point', 'Quaternion')
+
+
+class PoseTypes(NamedTuple):
+    """geometry_msgs/PoseWithCovarianceStamped, and what it is made of."""
+
+    stamped: Any
+    with_covariance: Any
+    pose: Any
+    point: Any
+    quaternion: Any
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,7 @@ class MessageTypes:
     camera_info: Any
     point_cloud: Any
     point_field: Any
+    pose: PoseTypes
     pack: Callable[[np.ndarray], Any]
 
 
@@ -346,3 +359,21 @@ def cloud_message(types: MessageTypes, header: Any, points: np.ndarray,
     return types.point_cloud(
         header=header, height=rows, width=columns, fields=fields, is_bigendian=False,
         point_step=step, row_step=step * columns, data=types.pack(data), is_dense=False)
+
+
+def scale_message(types: MessageTypes, header: Any, value: float, deviation: float) -> Any:
+    """
+    Return the scale of depth as a geometry_msgs/PoseWithCovarianceStamped.
+
+    No standard message has one number with its variance: ``position.x`` is the scale, and the
+    first entry of the covariance its variance.
+
+    :param value: factor on depth; :param deviation: its standard deviation.
+    """
+    kinds = types.pose
+    covariance = np.zeros(36)
+    covariance[0] = deviation ** 2
+    pose = kinds.pose(position=kinds.point(x=value, y=0.0, z=0.0),
+                      orientation=kinds.quaternion(x=0.0, y=0.0, z=0.0, w=1.0))
+    return kinds.stamped(
+        header=header, pose=kinds.with_covariance(pose=pose, covariance=covariance))

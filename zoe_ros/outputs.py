@@ -23,6 +23,7 @@ from zoe_ros.settings import FrameSettings
 DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'depth/points'
 MILLIMETRES, COLORED, UNCERTAINTY = (
     'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
+SCALE = 'depth/scale'
 
 
 def image_outputs(types: MessageTypes, header: Any, found: CameraDepth, plan: SizePlan,

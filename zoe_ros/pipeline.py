@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoe_ros.anchor.anchor import Anchor, Scale
+from zoe_ros.anchor.anchor import Scale
+from zoe_ros.anchor.correction import Correction
 from zoe_ros.camera import Camera
 from zoe_ros.camera_depth import CameraDepth, for_anchor, to_camera
 from zoe_ros.camera_tables import CameraTables
@@ -25,8 +26,10 @@ from zoe_ros.messages import (
     MessageTypes,
     nanoseconds,
     pinhole_info,
+    scale_message,
 )
-from zoe_ros.outputs import CAMERA_INFO, cloud_output, image_outputs, POINTS, UNCERTAINTY
+from zoe_ros.outputs import CAMERA_INFO, cloud_output, image_outputs, POINTS, SCALE, UNCERTAINTY
+from zoe_ros.range_anchor import RangeAnchor, ScaleNews
 from zoe_ros.remarks import Remarks
 from zoe_ros.settings import FrameSettings
 from zoe_ros.training_camera import focal_factor, TrainingCamera
@@ -44,7 +47,8 @@ class Frame:
     :param camera: that took the image; None where it is not known.
     :param no_cloud: why a cloud cannot be made, or empty.
     :param remarks: what the user should know, each once in the life of a pipeline.
-    :param scale: by the anchor; None without an anchor or a camera.
+    :param scale: by the anchor; None without an anchor.
+    :param scale_news: what the scale tells for the first time, or empty.
     :param seconds: stage -> time that it took: decode, network, images, and cloud where there is
         one.
     """
@@ -58,6 +62,7 @@ class Frame:
     no_cloud: str
     remarks: tuple[str, ...]
     scale: Scale | None
+    scale_news: str
     seconds: dict[str, float]
 
 
@@ -101,7 +106,7 @@ class Pipeline:
 
     def __init__(self, estimator: DepthEstimator, types: MessageTypes, settings: FrameSettings,
                  infos: CameraInfoBuffer, rectified: bool,
-                 anchor: Anchor | None = None) -> None:
+                 anchor: RangeAnchor | None = None) -> None:
         """
         Keep the parts; nothing is computed before the first frame.
 
@@ -117,7 +122,7 @@ class Pipeline:
         self._infos = infos
         self._rectified = rectified
         self._anchor = anchor
-        self._remarks = Remarks()
+        self._remarks, self._scale_news = Remarks(), ScaleNews()
         self._tracker = HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
         self._tables: CameraTables | None = None
@@ -170,23 +175,26 @@ class Pipeline:
             remarks = self._remarks.about(header, info, no_cloud, factor, settings, self._config)
             scale = self._scale(factor, settings)
             anchored = self._measure(prepared, net, scale, tables)
-            if anchored is not None:
-                scale *= anchored.value
+            correction = (Correction(scale) if anchored is None
+                          else anchored.correction.after(scale))
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
-        found = self._to_camera(prepared, net, scale, unprojection)
+        found = self._to_camera(prepared, net, correction, unprojection)
         with clock('images'):
             if self._rectified and info is not None and CAMERA_INFO in wanted:
                 info = pinhole_info(self._types, info)
             messages = image_outputs(
                 self._types, header, found, net.plan, info, settings, wanted)
+            if anchored is not None and SCALE in wanted:
+                messages[SCALE] = scale_message(
+                    self._types, header, anchored.value, anchored.deviation)
         if found.points is not None:
             with clock('cloud'):
                 messages[POINTS] = cloud_output(
                     self._types, header, found.points, image, settings)
         return Frame(image, found.depth, net.head, net.head_probabilities, messages,
                      None if tables is None else tables.camera, no_cloud, remarks, anchored,
-                     clock.seconds)
+                     '' if anchored is None else self._scale_news.of(anchored), clock.seconds)
 
     def predict_image(self, image: np.ndarray,
                       camera: Camera | None = None) -> tuple[np.ndarray, str]:
@@ -204,13 +212,13 @@ class Pipeline:
             None, image, None, image, self._chooser(0.0, settings), settings, (), Clock())
         net = infer_together(self._estimator, [prepared])[0]
         scale = self._scale(self._focal_factor(prepared, net, camera), settings)
-        return self._to_camera(prepared, net, scale, None).depth, net.head
+        return self._to_camera(prepared, net, Correction(scale), None).depth, net.head
 
-    def _to_camera(self, prepared: Prepared, net: NetworkDepth, scale: float,
+    def _to_camera(self, prepared: Prepared, net: NetworkDepth, correction: Correction,
                    unprojection: Unprojection | None) -> CameraDepth:
         """Bring depth to the image and into space, see :func:`.camera_depth.to_camera`."""
         with self._estimator.threads.frame():
-            return to_camera(net, scale, prepared.view, unprojection, prepared.settings,
+            return to_camera(net, correction, prepared.view, unprojection, prepared.settings,
                              self._estimator.runner.graphs, prepared.clock)
 
     def _find_tables(self, info: Any | None,
@@ -243,11 +251,10 @@ class Pipeline:
     def _measure(self, prepared: Prepared, net: NetworkDepth, scale: float,
                  tables: CameraTables | None) -> Scale | None:
         """Return the scale of a frame by the anchor, beyond the factor ``scale``."""
-        if self._anchor is None or tables is None:
+        if self._anchor is None:
             return None
-        self._anchor.configure(tables.camera)
         return self._anchor.measure(for_anchor(net, scale, prepared.view), net.head,
-                                    nanoseconds(prepared.header.stamp) / 1e9)
+                                    prepared.header, None if tables is None else tables.camera)
 
     def _focal_factor(self, prepared: Prepared, net: NetworkDepth,
                       camera: Camera | None) -> float:

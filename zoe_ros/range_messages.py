@@ -1,18 +1,18 @@
 """
-Messages of range sensors to points, and of transforms to the way from frame to frame.
+Messages of range sensors to points, and of transforms to frames.
 
 Messages are duck-typed: the same code serves rclpy's classes and those of rosbags.
 """
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import numpy as np
 
+from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.points import from_cloud, from_depth, from_scan, ImagePoints, SensorPoints
-from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.images import decode_depth, MessageError
+from zoe_ros.messages import nanoseconds
 
 # sensor_msgs/PointField: kind of a coordinate. Other kinds are not used for coordinates.
 _KINDS = {7: 'f4', 8: 'f8'}
@@ -63,38 +63,24 @@ def _rows(cloud: Any) -> np.ndarray:
         -1, step)
 
 
-class StaticTransforms:
-    """The transforms of /tf_static: which frames are fixed to each other."""
+def add_transforms(frames: Frames, message: Any, static: bool) -> int:
+    """
+    Add the transforms of a tf2_msgs/TFMessage.
 
-    def __init__(self) -> None:
-        """Start without frames."""
-        # frame -> its neighbour -> transform from the frame to the neighbour
-        self._links: dict[str, dict[str, Transform]] = {}
-
-    def add(self, message: Any) -> None:
-        """
-        Remember the transforms of a tf2_msgs/TFMessage.
-
-        :raises ValueError: a transform is not valid.
-        """
-        for item in message.transforms:
-            parent, child = (name.removeprefix('/')
-                             for name in (item.header.frame_id, item.child_frame_id))
-            t, q = item.transform.translation, item.transform.rotation
-            to_parent = Transform.from_numbers([t.x, t.y, t.z, q.x, q.y, q.z, q.w])
-            self._links.setdefault(child, {})[parent] = to_parent
-            self._links.setdefault(parent, {})[child] = to_parent.inverse()
-
-    def between(self, source: str, target: str) -> Transform | None:
-        """Return the transform of points from one frame to another; None if there is none."""
-        found = {source: IDENTITY}
-        waiting = deque([source])
-        while waiting:
-            frame = waiting.popleft()
-            if frame == target:
-                return found[frame]
-            for other, step in self._links.get(frame, {}).items():
-                if other not in found:
-                    found[other] = step.after(found[frame])
-                    waiting.append(other)
-        return None
+    :param static: the message is one of /tf_static.
+    :return: number of transforms that are damaged and not used.
+    """
+    damaged = 0
+    for item in message.transforms:
+        parent, child = (name.removeprefix('/')
+                         for name in (item.header.frame_id, item.child_frame_id))
+        t, q = item.transform.translation, item.transform.rotation
+        numbers = [t.x, t.y, t.z, q.x, q.y, q.z, q.w]
+        try:
+            if static:
+                frames.fix(child, parent, numbers)
+            else:
+                frames.move(child, parent, numbers, nanoseconds(item.header.stamp) / 1e9)
+        except ValueError:
+            damaged += 1
+    return damaged

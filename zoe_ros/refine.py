@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from zoe_ros.anchor.correction import Correction
 from zoe_ros.settings import FrameSettings
 
 # A larger relative difference of neighbouring network pixels is a depth edge, across which depth
@@ -15,23 +16,28 @@ _EDGE = 0.05
 
 
 def refine(depth: torch.Tensor, deviation: torch.Tensor | None, settings: FrameSettings,
-           scale: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+           correction: Correction) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    Scale depth and remove unreliable pixels, at the size of the network.
+    Correct depth and remove unreliable pixels, at the size of the network.
 
     :param depth: (H, W) [m]; :param deviation: (H, W) [m], or None.
-    :param scale: factor on both, a number or a tensor of one.
+    :param correction: of both.
     :return: both, NaN where removed.
     """
     # An absurd focal length can scale depth to 0. Such pixels become NaN by arithmetic (infinity
     # times 0 is NaN), because booleans are four times as slow in torch.
-    depth = F.threshold(depth * scale, 0.0, torch.nan)
+    depth = F.threshold(depth * correction.factor, 0.0, torch.nan)
     depth += depth * 0
     if deviation is not None:
-        deviation = deviation * scale
-        if settings.max_relative_uncertainty:
-            trusted = deviation <= settings.max_relative_uncertainty * depth
-            depth = torch.where(trusted, depth, torch.nan)
+        deviation = deviation * correction.factor
+    # A recorded graph has room for a shift, whether there is one or not.
+    if isinstance(correction.shift, torch.Tensor) or correction.shift:
+        divisor = correction.divisor(depth)
+        depth = depth / divisor
+        deviation = None if deviation is None else deviation / divisor
+    if deviation is not None and settings.max_relative_uncertainty:
+        trusted = deviation <= settings.max_relative_uncertainty * depth
+        depth = torch.where(trusted, depth, torch.nan)
     if settings.edge_threshold:
         # Removes pixels on both sides of the jump.
         depth = torch.where(_jump(depth) > settings.edge_threshold, torch.nan, depth)

@@ -24,15 +24,15 @@ from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.messages import CameraInfoBuffer, is_rectified
 from zoe_ros.model.config import ZoeConfig
-from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS, SCALE
 from zoe_ros.photos import find_photos, photo_camera, read_photo
 from zoe_ros.picture import RunPicture, View
-from zoe_ros.pipeline import Frame, Pipeline
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.remarks import only_for_training_cameras
 from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
 
-OUTPUTS = (DEPTH, CAMERA_INFO, POINTS)
+OUTPUTS = (DEPTH, CAMERA_INFO, POINTS, SCALE)
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
         for note in bag.notes:
             log.warning('%s', note)
         rectified = is_rectified(bag.topic)
-        anchor = None if settings.anchor == 'none' else BagAnchor(bag, settings)
+        anchor = BagAnchor(bag, settings) if settings.anchors() else None
         estimator, settings = _load(settings)
         truth = RecordedDepth.find(bag)
         if truth is not None:
@@ -76,7 +76,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                 start = perf_counter()
                 try:
                     if anchor is not None:
-                        anchor.observe_until(image.recorded)
+                        anchor.hear_until(image.recorded)
                     frame = pipeline.process(image.message, OUTPUTS)
                 except MessageError as error:
                     report.drop(error.cause, f'an image of {bag.topic} is dropped: {error}')
@@ -86,23 +86,16 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
                 seconds = perf_counter() - start
                 report.add(View(frame.image, frame.depth, frame.camera), frame.head, seconds,
                            None if truth is None else truth.at(image))
-                if anchor is not None:
-                    _report_scale(anchor, frame, report)
+                if anchor is not None and frame.scale is not None:
+                    anchor.add(frame.scale)
+                    if frame.scale_news:
+                        log.log(logging.WARNING if frame.scale.reason else logging.INFO, '%s',
+                                frame.scale_news)
                 for remark in frame.remarks:
                     log.warning('%s', remark)
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
-
-
-def _report_scale(anchor: BagAnchor, frame: Frame, report: _Report) -> None:
-    """Count the scale of a frame, and say what is new about it."""
-    if frame.scale is None:
-        report.say_once(f'no anchor: {frame.no_cloud}')
-        return
-    news = anchor.add(frame.scale)
-    if news:
-        log.log(logging.WARNING if frame.scale.reason else logging.INFO, '%s', news)
 
 
 def _run_photos(path: Path, settings: RunSettings) -> Path:
@@ -183,7 +176,7 @@ def _idle_options(settings: RunSettings) -> list[str]:
         options.append("camera_view 'training' changes nothing: image files have no CameraInfo")
     if settings.topic:
         options.append(f'topic {settings.topic} is not used: image files have no topics')
-    if settings.anchor != 'none':
+    if settings.anchors():
         options.append(f"anchor '{settings.anchor}' changes nothing: image files have no topics")
     return options
 

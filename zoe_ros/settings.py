@@ -12,6 +12,9 @@ from typing import Any
 PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
 ASPECTS = ('stretch', 'keep')
 ROUTERS = ('auto', 'indoor', 'outdoor')
+# Sensors that the scale of depth is taken from; the last is registered to the camera.
+ANCHORS = ('scan', 'points', 'depth')
+REGISTERED = 'depth'
 
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
@@ -176,17 +179,51 @@ class FrameSettings(Settings):
 
 @dataclass(frozen=True)
 class AnchorSettings(Settings):
-    """The sensor from which depth gets its scale."""
+    """
+    The sensors from which depth gets its scale.
+
+    :raises ValueError: an anchor is not known, or its transform is none.
+    """
 
     anchor: str = setting(
-        'none', "Sensor that the scale of depth is taken from. 'scan': LaserScan; 'points': "
-                "PointCloud2; 'depth': sparse depth images that are registered to the camera. "
-                'Needs CameraInfo.', choices=('none', 'scan', 'points', 'depth'))
-    anchor_topic: str = setting(
-        '', 'Topic of the anchor; needed if the bag has several of its type.')
+        'none', "Sensor from which depth gets its scale: 'scan' (LaserScan), 'points' "
+                "(PointCloud2), 'depth' (sparse depth images, registered to the camera), several "
+                "joined by '+', or 'none'. Needs CameraInfo.")
     anchor_transform: str = setting(
         '', "Pose of the sensor in the camera's optical frame as 'x y z qx qy qz qw'. Empty: by "
-            '/tf_static.')
+            'TF.')
+    anchor_tolerance: float = setting(
+        0.1, 'Largest difference between the stamps of an image and of the points for it [s].',
+        low=0, high=10)
+    anchor_report_only: bool = setting(
+        False, 'State the scale, but leave depth as the network predicts it.')
+
+    def __post_init__(self) -> None:
+        """Check each field, then the names of the sensors and their transform."""
+        super().__post_init__()
+        for kind in self.anchors():
+            if kind not in ANCHORS:
+                raise ValueError(f"parameter 'anchor' is '{self.anchor}', not none or one of "
+                                 f"{', '.join(ANCHORS)}, or several joined by '+'")
+        placed = [kind for kind in self.anchors() if kind != REGISTERED]
+        if self.transform_numbers() and len(placed) > 1:
+            raise ValueError("parameter 'anchor_transform' can place one sensor, not "
+                             f'{" and ".join(placed)}: let TF place them')
+
+    def anchors(self) -> tuple[str, ...]:
+        """Return the kinds of sensors, each once."""
+        return () if self.anchor == 'none' else tuple(dict.fromkeys(self.anchor.split('+')))
+
+    def transform_numbers(self) -> list[float]:
+        """Return the seven numbers of ``anchor_transform``, or none of them."""
+        try:
+            numbers = [float(word) for word in self.anchor_transform.replace(',', ' ').split()]
+        except ValueError:
+            numbers = [0.0]
+        if len(numbers) not in (0, 7):
+            raise ValueError(f"parameter 'anchor_transform' is '{self.anchor_transform}', not "
+                             'seven numbers x y z qx qy qz qw')
+        return numbers
 
 
 @dataclass(frozen=True)
@@ -200,6 +237,9 @@ class RunSettings(FrameSettings, ModelSettings, AnchorSettings):
     data: str = ''
     output: str = setting('results', 'Parent folder of the results folder.')
     topic: str = setting('', 'Image topic of a bag; needed if the bag has several.')
+    anchor_topic: tuple[str, ...] = setting(
+        (), 'Topics of the anchors in a bag; needed if the bag has several of a type.',
+        metavar='TOPIC')
     pad: bool = setting(
         False, 'Pad the image with a mirrored border, as the official inference does.')
     flip: bool = setting(

@@ -67,7 +67,7 @@ def test_without_points_depth_is_the_same_object():
     depth, scale = anchor.apply(truth, 'indoor', 0.0)
     assert depth is truth
     assert scale.value == 1 and scale.deviation == pytest.approx(0.3) and scale.age == math.inf
-    assert scale.reason.startswith('no points: ')
+    assert scale.reason == 'silent: nothing from points within 0.1 s of the image'
 
 
 def test_a_report_leaves_depth_alone():
@@ -207,7 +207,7 @@ def test_a_lidar_that_is_lost_for_ten_seconds(drift):
     assert values[-1] == pytest.approx(1.4 * drift, rel=2e-3)
     assert scales[148].age == pytest.approx(9.8, abs=0.11)
     assert scales[148].deviation > 5 * scales[49].deviation
-    assert anchor.counts['frames: no points'] > 95
+    assert anchor.counts['frames: silent'] > 95
 
 
 def test_two_groups_of_returns_do_not_flip():
@@ -255,7 +255,8 @@ def test_time_that_goes_back_starts_again():
 
 def test_reasons_are_counted():
     anchor = Anchor()
-    assert anchor.apply(room(), 'indoor', 0.0)[1].reason == 'no camera: none is configured'
+    _, scale = anchor.apply(room(), 'indoor', 0.0)
+    assert scale.reason == 'no camera: there is no CameraInfo that fits the image'
     anchor.configure(CAMERA, Source('points'))
     anchor.apply(room()[1:], 'indoor', 0.0)
     anchor.apply(room(), 'indoor', NAN)
@@ -322,7 +323,7 @@ def test_damaged_input_gives_no_error_and_no_wrong_scale():
         'points: malformed', 'points: nan or infinite', 'points: out of range', 'points: stamp',
         'points: time went back', 'scan: malformed', 'scan: nan', 'scan: infinite',
         'scan: out of range', 'scan: angles', 'depth: image size', 'depth: outside',
-        'frames: no stamp', 'frames: no points'}
+        'frames: no stamp', 'frames: silent'}
 
 
 def test_two_thousand_points_cost_about_as_much_as_six_logarithms_of_an_image():

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zoe_ros import DepthEstimator
+from zoe_ros.anchor.correction import Correction
 from zoe_ros.cloud import Unprojection
 from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.inference.runner import by_heads, PositionBiases
@@ -156,7 +157,8 @@ def test_the_way_to_and_from_the_network_stays_on_the_device(fake, interpolation
         for aspect, pad in (('stretch', False), ('keep', True)):
             plan = plan_sizes((480, 640), (384, 512), aspect, pad)
             pixels = to_pixels(image[None], plan)
-            net, spread = refine(pixels[0, 0], pixels[0, 1], settings, 1.1)
+            correction = Correction(*torch.empty(5, device=CUDA).unbind())
+            net, spread = refine(pixels[0, 0], pixels[0, 1], settings, correction)
             assert to_depth(net[None], plan).shape == (1, 480, 640)
             values = resize(spread, net, plan.padded, interpolation)[:480, :640]
             points = cloud(limit(values, settings))

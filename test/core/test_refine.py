@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from zoe_ros.anchor.correction import Correction, NOTHING
 from zoe_ros.refine import limit, refine, resize
 from zoe_ros.settings import FrameSettings
 
@@ -55,25 +56,42 @@ def fields_of(low=0.125, high=100.0, missing=False):
 
 @pytest.mark.parametrize('scale', [1e-60, 1e60])
 def test_a_scale_that_leaves_no_number_leaves_no_depth(scale):
-    depth, _ = refine(tensor([[1, 2.5]]), None, FrameSettings(), scale)
+    depth, _ = refine(tensor([[1, 2.5]]), None, FrameSettings(), Correction(scale))
     assert depth.isnan().all()
 
 
 def test_scale_by_hand():
     depth, deviation = tensor([[1, 2.5]]), tensor([[0.5, 0.25]])
-    scaled, spread = refine(depth, deviation, FrameSettings(), 2.0)
+    scaled, spread = refine(depth, deviation, FrameSettings(), Correction(2.0))
     assert scaled.tolist() == [[2, 5]] and spread.tolist() == [[1, 0.5]]
     # The inputs belong to the caller.
     assert depth.tolist() == [[1, 2.5]] and deviation.tolist() == [[0.5, 0.25]]
-    same_depth, none = refine(depth, None, FrameSettings(), 1.0)
+    same_depth, none = refine(depth, None, FrameSettings(), Correction())
     assert same_depth.tolist() == depth.tolist() and none is None
+
+
+def test_a_shift_by_hand():
+    # 1/z = 1/q + 0.1 (1 - 2/q); beyond 4 m as at 4 m.
+    correction = Correction(2.0, 0.1, 2.0, 1.0, 4.0)
+    depth, deviation = tensor([[0.5, 1, 2, 8, NAN]]), tensor([[0.1, 0.1, 0.1, 0.1, 0.1]])
+    shifted, spread = refine(depth, deviation, FrameSettings(), correction)
+    expected = [1 / 0.9, 2, 4 / 1.2, 16 / 1.2]
+    assert np.allclose(shifted[0, :4], expected) and shifted[0, 4].isnan()
+    assert np.allclose(spread[0, :4], [0.2 / 0.9, 0.2, 0.2 / 1.2, 0.2 / 1.2])
+    # As the recorded graph of a GPU does it, with and without a shift.
+    for one in (correction, Correction(2.0)):
+        numbers, tensors = (
+            refine(depth, None, FrameSettings(), c)[0]
+            for c in (one, Correction(*torch.tensor(one).unbind())))
+        assert np.array_equal(numbers, tensors, equal_nan=True)
 
 
 def test_what_is_no_depth_is_nan():
     depth = tensor([[1, 0, -0.0, -3], [NAN, INF, -INF, 1e-30]])
     for interpolation in INTERPOLATIONS:
         for scale in (1.0, 0.1, 30.0):
-            refined, _ = refine(depth, None, FrameSettings(interpolation=interpolation), scale)
+            refined, _ = refine(
+                depth, None, FrameSettings(interpolation=interpolation), Correction(scale))
             expected = tensor([[scale, NAN, NAN, NAN], [NAN, NAN, NAN, 1e-30 * scale]])
             assert np.allclose(refined, expected, rtol=1e-6, atol=0, equal_nan=True)
 
@@ -81,7 +99,7 @@ def test_what_is_no_depth_is_nan():
 def test_by_default_nothing_else_is_removed():
     rng = np.random.default_rng(3)
     depth = tensor(rng.uniform(0.1, 80, (20, 30)))
-    refined, deviation = refine(depth, 3 * depth, FrameSettings(), 1.0)
+    refined, deviation = refine(depth, 3 * depth, FrameSettings(), Correction())
     assert same(refined, depth) and same(deviation, 3 * depth)
 
 
@@ -90,7 +108,7 @@ def test_uncertain_depth_is_removed():
     deviation = tensor([[0, 0.5, 0.51, NAN, 0.1, 0.9]])
     for scale in (1.0, 3.0):    # a share does not know the unit
         refined, spread = refine(
-            depth, deviation, FrameSettings(max_relative_uncertainty=0.25), scale)
+            depth, deviation, FrameSettings(max_relative_uncertainty=0.25), Correction(scale))
         assert same(refined, scale * tensor([[2, 2, NAN, NAN, NAN, 4]]))
         # It is not cut itself: it says why there is no depth.
         assert same(spread, scale * deviation)
@@ -102,7 +120,7 @@ def test_uncertainty_filter_keeps_just_the_certain(values, share, scale):
     depth = tensor(values)
     deviation = depth.flip(0) * 0.5
     refined, _ = refine(
-        depth, deviation, FrameSettings(max_relative_uncertainty=share), scale)
+        depth, deviation, FrameSettings(max_relative_uncertainty=share), Correction(scale))
     kept = ~refined.isnan()
     ratio = deviation.double() / depth.double()
     assert (ratio[kept] <= share * (1 + 1e-5)).all() and (ratio[~kept] >= share * (1 - 1e-5)).all()
@@ -118,28 +136,28 @@ def test_both_sides_of_a_jump_are_removed_and_no_more(at, turn):
     if turn:
         depth, expected = depth.T, expected.T
     for scale in (1.0, 7.5):
-        refined, _ = refine(depth, None, FrameSettings(edge_threshold=0.1), scale)
+        refined, _ = refine(depth, None, FrameSettings(edge_threshold=0.1), Correction(scale))
         assert same(refined, expected * scale)
 
 
 def test_edge_threshold_is_a_share_of_the_nearer():
     depth = step(near=2.0, far=3.0)
     for threshold, removed in ((0.49, True), (0.51, False), (100.0, False)):
-        refined, _ = refine(depth, None, FrameSettings(edge_threshold=threshold), 1.0)
+        refined, _ = refine(depth, None, FrameSettings(edge_threshold=threshold), NOTHING)
         assert bool(refined.isnan().any()) is removed
 
 
 def test_a_smooth_plane_has_no_edges():
     for threshold in (0.1, 0.05):
         depth = plane(30, 40)
-        refined, _ = refine(depth, None, FrameSettings(edge_threshold=threshold), 1.0)
+        refined, _ = refine(depth, None, FrameSettings(edge_threshold=threshold), NOTHING)
         assert same(refined, depth)
 
 
 def test_a_flying_point_is_removed():
     depth = plane(9, 11)
     depth[4, 5] = 3.0
-    refined, _ = refine(depth, None, FrameSettings(edge_threshold=0.1), 1.0)
+    refined, _ = refine(depth, None, FrameSettings(edge_threshold=0.1), NOTHING)
     gone = refined.isnan()
     assert gone[3:6, 4:7].all() and gone.sum() == 9
 
@@ -148,10 +166,10 @@ def test_a_missing_pixel_is_no_edge():
     depth = plane(9, 11)
     depth[4, 5] = NAN
     depth[0, 0] = 0.0
-    refined, _ = refine(depth, None, FrameSettings(edge_threshold=0.1), 1.0)
+    refined, _ = refine(depth, None, FrameSettings(edge_threshold=0.1), NOTHING)
     assert refined.isnan().sum() == 2
     assert refined[4, 5].isnan() and refined[0, 0].isnan()
-    nothing, _ = refine(torch.full((4, 4), NAN), None, FrameSettings(edge_threshold=0.1), 1.0)
+    nothing, _ = refine(torch.full((4, 4), NAN), None, FrameSettings(edge_threshold=0.1), NOTHING)
     assert nothing.isnan().all()
 
 
@@ -159,7 +177,7 @@ def test_a_missing_pixel_is_no_edge():
 @given(fields_of(missing=True), st.floats(0.01, 5))
 def test_what_the_edge_filter_leaves_has_no_jump(values, threshold):
     depth = tensor(values)
-    refined = refine(depth, None, FrameSettings(edge_threshold=threshold), 1.0)[0].numpy()
+    refined = refine(depth, None, FrameSettings(edge_threshold=threshold), NOTHING)[0].numpy()
     kept = ~np.isnan(refined)
     assert np.array_equal(refined[kept], values[kept])
     for one, other in ((refined[1:], refined[:-1]), (refined[:, 1:], refined[:, :-1]),

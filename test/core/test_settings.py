@@ -34,8 +34,9 @@ WITH_CHOICES = [name for name, item in ALL.items() if item.metadata['choices']]
 slow = options(deadline=None)      # other processes of the machine may be at work
 # Values of each kind; those of other kinds are refused.
 SAMPLES = {
-    str: ['', 'nk', '1', 'true'], bool: [True, False], int: [1, 2, 0, -1], float: [1.0, 0.5]}
-NO_KIND = [None, [], [1.0], (), {}, b'nk', 1j, np.int64(1), np.bool_(True), math]
+    str: ['', 'nk', '1', 'true'], bool: [True, False], int: [1, 2, 0, -1], float: [1.0, 0.5],
+    tuple: [(), ('a', 'b')]}
+NO_KIND = [None, [1.0], {}, b'nk', 1j, np.int64(1), np.bool_(True), math]
 
 
 def kind_of(name):
@@ -86,7 +87,8 @@ def test_values_of_another_kind_are_refused(name):
     for value in [*others, *NO_KIND]:
         with pytest.raises(ValueError) as caught:
             RunSettings(**{name: value})
-        assert f"'{name}'" in str(caught.value) and kind.__name__ in str(caught.value)
+        kind_name = 'list of strings' if kind is tuple else kind.__name__
+        assert f"'{name}'" in str(caught.value) and kind_name in str(caught.value)
         assert '\n' not in str(caught.value)
 
 
@@ -263,7 +265,7 @@ def test_every_setting_is_an_option_with_its_text(capsys, monkeypatch):
             default = 'yes' if item.default else 'no'
         else:
             default = item.default
-        if default != '':
+        if default not in ('', ()):
             assert f'{item.metadata["text"]} (default: {default}) ' in f'{start[0]} '
     assert '%%' not in text
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from ros_support import good_image, good_info, ROOT
 
+from zoe_ros.anchor.anchor import Anchor
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
-from zoe_ros.ros.camera_stream import OUTPUTS, ROS_TYPES
+from zoe_ros.ros.camera_stream import ANCHORED, OUTPUTS, ROS_TYPES
 from zoe_ros.ros.diagnostics import FrameStats
 from zoe_ros.settings import FrameSettings
 
@@ -41,7 +42,7 @@ def frame(tiny_estimator):
 def test_topics_and_types(frame):
     rows = {re.findall('`(.*?)`', name)[0]: kind
             for name, kind, *_ in table('published topic')}
-    expected = {name: ros_name(kind) for name, kind in OUTPUTS.items()}
+    expected = {name: ros_name(kind) for name, kind in (OUTPUTS | ANCHORED).items()}
     for name, message in frame.messages.items():
         if hasattr(message, 'encoding'):
             expected[name] += f', {message.encoding}'
@@ -74,7 +75,8 @@ def test_diagnostics_are_listed(frame):
     sources = node + (ROOT / 'zoe_ros' / 'images.py').read_text()
     causes = set(COUNTED.findall(sources)) | {'size'}
     stats = FrameStats()
-    stats.published('', 0.1, {**frame.seconds, 'publish': 0.1}, frame.head, 0.5)
+    stats.published('', 0.1, {**frame.seconds, 'publish': 0.1}, frame.head, 0.5,
+                    scale=Anchor().measure(frame.depth, frame.head, 0.0))
     for cause in causes:
         stats.dropped(cause)
     facts = dict.fromkeys(set(re.findall(r"facts\['(.*?)'\]", node))

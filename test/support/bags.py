@@ -14,7 +14,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
 from zoe_ros.bag import BAG_TYPES
-from zoe_ros.messages import MessageTypes, pack_array
+from zoe_ros.messages import MessageTypes, pack_array, POSES, PoseTypes
 
 TYPESTORE = get_typestore(Stores.LATEST)
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
@@ -97,7 +97,7 @@ def rclpy_family():
     """Return the classes of rclpy; skips the test where there is no rclpy."""
     serialize = pytest.importorskip('rclpy.serialization').serialize_message
     modules = {name: pytest.importorskip(f'{name}.msg')
-               for name in ('sensor_msgs', 'std_msgs', 'builtin_interfaces')}
+               for name in ('sensor_msgs', 'std_msgs', 'builtin_interfaces', 'geometry_msgs')}
 
     def classes(name):
         package, _, kind = name.split('/')
@@ -106,7 +106,9 @@ def rclpy_family():
     types = MessageTypes(
         image=classes('sensor_msgs/msg/Image'), camera_info=classes('sensor_msgs/msg/CameraInfo'),
         point_cloud=classes('sensor_msgs/msg/PointCloud2'),
-        point_field=classes('sensor_msgs/msg/PointField'), pack=pack_array)
+        point_field=classes('sensor_msgs/msg/PointField'),
+        pose=PoseTypes(*(classes(f'geometry_msgs/msg/{name}') for name in POSES)),
+        pack=pack_array)
     return Family('rclpy', types, classes, lambda message: without_padding(message, serialize))
 
 

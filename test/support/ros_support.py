@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import bags
 from diagnostic_msgs.msg import DiagnosticArray
 from forked import ForkedProcess
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
@@ -41,7 +42,7 @@ KEEP_ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPol
 OUTPUTS = {
     'depth/image': Image, 'depth/image_raw': Image, 'depth/image_colored': Image,
     'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'depth/points': PointCloud2,
-    'depth/head': String}
+    'depth/head': String, 'depth/scale': PoseWithCovarianceStamped}
 USUAL = ('depth/image', 'depth/camera_info', 'depth/points')
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zoe_ros.anchor import filter as scale_filter
+from zoe_ros.anchor.correction import Correction, NOTHING
 from zoe_ros.anchor.filter import State
 from zoe_ros.anchor.fit import Fit, fit, selects
 from zoe_ros.anchor.pairs import find_pairs, Pairs, project
@@ -19,6 +20,9 @@ from zoe_ros.camera import Camera
 
 # Takes points of the camera's frame at one stamp [s] into its frame at another; None if unknown.
 Motion = Callable[[float, float], Transform | None]
+# Takes points of a sensor at one stamp [s] into the optical frame at another. Raises a LookupError
+# with the reason if the transform is unknown.
+Place = Callable[[float, float], Transform]
 _REMEMBERED = 16        # observations of a source
 # Time that goes back by more than this is another recording, not messages out of order [s].
 _BACK = 1.0
@@ -30,12 +34,12 @@ class Source:
     A sensor with metric points.
 
     :param name: for reports, such as 'scan'.
-    :param to_camera: from the frame of the sensor to the optical frame; not used for points that
-        are in the image already.
+    :param to_camera: from the frame of the sensor to the optical frame, at all times or for given
+        stamps of points and image; not used for points that are in the image already.
     """
 
     name: str
-    to_camera: Transform = IDENTITY
+    to_camera: Transform | Place = IDENTITY
 
 
 class Scale(NamedTuple):
@@ -50,6 +54,7 @@ class Scale(NamedTuple):
     :param source: names of the sources of the pairs, joined by '+'.
     :param reason: why the scale is held or unknown, as 'cause: details'; '' if it was measured in
         this frame.
+    :param correction: for the depth of this frame.
     """
 
     value: float
@@ -59,6 +64,7 @@ class Scale(NamedTuple):
     age: float
     source: str
     reason: str
+    correction: Correction
 
 
 class _Observation(NamedTuple):
@@ -92,11 +98,11 @@ class Anchor:
         self._heads: dict[str, State] = {}
         self._stamp: float | None = None        # of the last frame
 
-    def configure(self, camera: Camera, *sources: Source) -> None:
+    def configure(self, camera: Camera | None, *sources: Source) -> None:
         """
         Set the camera, and add or move sensors; scales and observations are kept.
 
-        :param camera: of the depth images, with its lens model.
+        :param camera: of the depth images, with its lens model; None while it is not known.
         """
         self._camera = camera
         self.place(*sources)
@@ -135,10 +141,11 @@ class Anchor:
         :param stamp: of the image [s].
         """
         scale = self.measure(depth, head, stamp)
-        state = self._heads.get(head)
-        if self._report_only or state is None or scale.age == math.inf:
+        factor, shift, *_ = scale.correction
+        if scale.correction == NOTHING:
             return depth, scale
-        return _scaled(depth, state), scale
+        scaled = depth * np.float32(factor)
+        return (scaled / scale.correction.divisor(scaled) if shift else scaled), scale
 
     def measure(self, depth: np.ndarray, head: str, stamp: float) -> Scale:
         """Measure the scale of a frame, see :meth:`apply`; its depth is not changed."""
@@ -164,7 +171,8 @@ class Anchor:
         if state is None:
             return self._unknown(reason)
         self._heads[head] = state
-        return _report(state, found, names, reason)
+        correction = NOTHING if self._report_only else _correction(state)
+        return _report(state, found, names, reason, correction)
 
     def _begin(self, stamp: float) -> float:
         """Begin a frame; return the way that the camera travelled since the last one [m]."""
@@ -184,49 +192,61 @@ class Anchor:
         """Return the pairs of a frame and their sources; or None and the reason."""
         camera = self._camera
         if camera is None:
-            return None, '', 'no camera: none is configured'
+            return None, '', 'no camera: there is no CameraInfo that fits the image'
         if depth.shape != (camera.height, camera.width):
             return None, '', (f'image size: depth has the shape {depth.shape}, the camera '
                               f'{(camera.height, camera.width)}')
         expected = prior[0] if prior is not None and selects(prior) else None
         found: dict[str, Pairs] = {}
+        reason = ''
         for name, source in self._sources.items():
-            points = self._points(source, stamp, camera)
-            if points is None:
+            try:
+                points = self._points(source, stamp, camera)
+            except LookupError as error:
+                reason = reason or str(error)
                 continue
             pairs = find_pairs(points, depth, expected)
             self._count(name, pairs.left_out)
             if len(pairs.true):
                 found[name] = pairs
         if not found:
-            return None, '', 'no points: the camera sees none at the time of the image'
+            return None, '', reason or 'no points: the camera sees none of the sensor'
         return _joined(list(found.values())), '+'.join(found), ''
 
-    def _points(self, source: Source, stamp: float, camera: Camera) -> ImagePoints | None:
-        """Return the points of a source that are nearest in time to an image, in the image."""
-        seen = self._seen.get(source.name)
-        if not seen:
-            return None
-        nearest = min(seen, key=lambda item: abs(item.stamp - stamp))
-        if abs(nearest.stamp - stamp) > self._tolerance:
-            return None
+    def _points(self, source: Source, stamp: float, camera: Camera) -> ImagePoints:
+        """
+        Return the points of a source that are nearest in time to an image, in the image.
+
+        :raises LookupError: there are none, or their place is not known; with the reason.
+        """
+        seen = self._seen.get(source.name, ())
+        nearest = min(seen, key=lambda item: abs(item.stamp - stamp), default=None)
+        if nearest is None or abs(nearest.stamp - stamp) > self._tolerance:
+            raise LookupError(f'silent: nothing from {source.name} within {self._tolerance:g} s of '
+                              'the image')
         points = nearest.points
         if isinstance(points, ImagePoints):
             return points
-        placed = source.to_camera
-        motion = None if self._motion is None else self._motion(nearest.stamp, stamp)
-        if motion is not None:
-            placed = motion.after(placed)
-        projected = project(points, placed, camera)
+        projected = project(points, self._placed(source, nearest.stamp, stamp), camera)
         self._count(source.name, projected.dropped)
         return projected
+
+    def _placed(self, source: Source, taken: float, stamp: float) -> Transform:
+        """Return the transform of points that were taken at one time to an image at another."""
+        if not isinstance(source.to_camera, Transform):
+            try:
+                return source.to_camera(taken, stamp)
+            except LookupError as error:
+                raise LookupError(f'no transform: {error}') from None
+        motion = None if self._motion is None else self._motion(taken, stamp)
+        return source.to_camera if motion is None else motion.after(source.to_camera)
 
     def _count(self, source: str, causes: dict[str, int]) -> None:
         for cause, number in causes.items():
             self.counts[f'{source}: {cause}'] += number
 
     def _unknown(self, reason: str) -> Scale:
-        return Scale(1.0, scale_filter.UNKNOWN, 0, math.nan, math.inf, '', reason)
+        return Scale(1.0, scale_filter.UNKNOWN, 0, math.nan, math.inf, '', reason, NOTHING)
 
 
 def _joined(pairs: list[Pairs]) -> Pairs:
@@ -237,22 +257,17 @@ def _joined(pairs: list[Pairs]) -> Pairs:
                  np.concatenate([one.place for one in pairs]), {})
 
 
-def _scaled(depth: np.ndarray, state: State) -> np.ndarray:
-    """Return depth times the scale and, where the covariance carries one, with the shift."""
-    scaled = depth * np.float32(math.exp(state.output))
-    amount, shift = scale_filter.usable_shift(state), state.shift
-    if amount and shift is not None:
-        # Beyond the range of the pairs the shift is not extrapolated.
-        divisor = np.clip(scaled, np.float32(shift.low), np.float32(shift.high))
-        divisor -= np.float32(shift.centre)
-        divisor *= np.float32(amount)
-        divisor += np.float32(1)
-        scaled /= divisor
-    return scaled
+def _correction(state: State) -> Correction:
+    """Return the correction by a scale and, where the covariance carries one, by a shift."""
+    factor, amount, shift = math.exp(state.output), scale_filter.usable_shift(state), state.shift
+    if not amount or shift is None:
+        return Correction(factor)
+    return Correction(factor, amount, shift.centre, shift.low, shift.high)
 
 
-def _report(state: State, found: Fit | None, names: str, reason: str) -> Scale:
+def _report(state: State, found: Fit | None, names: str, reason: str,
+            correction: Correction) -> Scale:
     value = math.exp(state.output)
     return Scale(value, value * state.deviation, 0 if found is None else found.pairs,
                  math.nan if found is None else found.residual, state.stamp - state.measured,
-                 names, reason)
+                 names, reason, correction)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from time import sleep
 from typing import Any
 
+from geometry_msgs import msg as geometry
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -14,20 +15,33 @@ from std_msgs.msg import String
 
 from zoe_ros.errors import first_line
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, is_rectified, MessageTypes, nanoseconds, pack_array
-from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
+from zoe_ros.messages import (
+    CameraInfoBuffer,
+    is_rectified,
+    MessageTypes,
+    nanoseconds,
+    pack_array,
+    POSES,
+    PoseTypes,
+)
+from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, SCALE, UNCERTAINTY
 from zoe_ros.pipeline import Frame, Pipeline
+from zoe_ros.range_anchor import RangeAnchor
+from zoe_ros.ros.anchor_inputs import AnchorInputs
 from zoe_ros.ros.image_input import image_source, ImageInput
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
 
 ROS_TYPES = MessageTypes(
     image=Image, camera_info=CameraInfo, point_cloud=PointCloud2, point_field=PointField,
+    pose=PoseTypes(*(getattr(geometry, name) for name in POSES)),
     pack=pack_array)
 HEAD = 'depth/head'
 OUTPUTS = {
     DEPTH: Image, MILLIMETRES: Image, COLORED: Image, UNCERTAINTY: Image, CAMERA_INFO: CameraInfo,
     POINTS: PointCloud2, HEAD: String}
+# With an anchor only.
+ANCHORED = {SCALE: ROS_TYPES.pose.stamped}
 
 # Reliable publishers serve both reliable and best-effort subscribers.
 _LATEST = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -45,8 +59,13 @@ class CameraStream:
     :ivar images: number of images received since the node was activated.
     """
 
-    def __init__(self, node: LifecycleNode, name: str, parameters: DepthParameters) -> None:
-        """Create the publishers."""
+    def __init__(self, node: LifecycleNode, name: str, parameters: DepthParameters,
+                 anchor: RangeAnchor | None) -> None:
+        """
+        Create the publishers.
+
+        :param anchor: gives depth its scale, or None.
+        """
         self.name = name
         self._node = node
         self._parameters = parameters
@@ -57,14 +76,16 @@ class CameraStream:
             output: node.create_lifecycle_publisher(
                 kind, self._prefix + output, qos,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies())
-            for output, kind in OUTPUTS.items()}
+            for output, kind in (OUTPUTS | (ANCHORED if parameters.anchors() else {})).items()}
         base, _ = image_source(node, f'{self._prefix}image_raw', parameters.image_transport)
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
+        self._anchor = anchor
         self.pipeline: Pipeline | None = None
         self.images = 0
         self._image_input: ImageInput | None = None
         self._info_input: MatchedSubscription | None = None
+        self._anchor_inputs: AnchorInputs | None = None
         self._timer: Any = None
         self._last_cloud: int | None = None
         self._announced = (0, 0)
@@ -80,7 +101,8 @@ class CameraStream:
         :param on_size: called with (height, width) [px] when CameraInfo announces a new size.
         """
         infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
-        self.pipeline = Pipeline(estimator, ROS_TYPES, parameters, infos, self._rectified)
+        self.pipeline = Pipeline(
+            estimator, ROS_TYPES, parameters, infos, self._rectified, anchor=self._anchor)
         self._parameters, self._last_cloud, self.images = parameters, None, 0
 
         def add_info(info: Any) -> None:
@@ -96,12 +118,15 @@ class CameraStream:
                 self._tell_first(message)
             on_image(self, message)
 
-        # One gate for both topics: CameraInfo must not be taken long before its image.
+        # One gate for all topics: CameraInfo must not be taken long before its image.
         gate = Gate(has_room) if self._every else None
         self._info_input = MatchedSubscription(
             self._node, CameraInfo, f'{self._prefix}camera_info', add_info, 10, gate)
         self._image_input = ImageInput(
             self._node, f'{self._prefix}image_raw', parameters.image_transport, count, gate)
+        if self._anchor is not None:
+            self._anchor_inputs = AnchorInputs(
+                self._node, self._prefix, self._anchor, parameters.anchors(), gate)
         # Steady, because simulated time stands still until somebody publishes /clock.
         self._timer = self._node.create_timer(
             _FOLLOW_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -110,16 +135,19 @@ class CameraStream:
         """Unsubscribe."""
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
-        for source in (self._image_input, self._info_input):
-            if source is not None:
-                source.destroy()
-        self._timer = self._image_input = self._info_input = self.pipeline = None
+        for source in self._inputs():
+            source.destroy()
+        self._timer = self._image_input = self._info_input = self._anchor_inputs = None
+        self.pipeline = None
 
     def _follow(self) -> None:
         """Adapt the subscriptions to the publishers."""
-        for source in (self._image_input, self._info_input):
-            if source is not None:
-                source.follow()
+        for source in self._inputs():
+            source.follow()
+
+    def _inputs(self) -> list[Any]:
+        return [source for source in (self._image_input, self._info_input, self._anchor_inputs)
+                if source is not None]
 
     def _tell_first(self, image: Any) -> None:
         topic = ' or '.join(self.topics.values())
@@ -128,6 +156,11 @@ class CameraStream:
         # The launch file reads the frame from this line.
         self._node.get_logger().info(
             f"first image of {topic}: {kind}, frame '{image.header.frame_id}'")
+
+    @property
+    def anchor_topics(self) -> list[str]:
+        """Return the topics of the sensors that depth gets its scale from."""
+        return [] if self._anchor_inputs is None else self._anchor_inputs.topics
 
     @property
     def topics(self) -> dict[str, str]:

@@ -9,7 +9,10 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 
+from zoe_ros.anchor.anchor import Scale
+
 _FALLING_BEHIND = 0.5   # fraction of images dropped in a period above which the node warns
+_HELD = 1.0             # age of the scale from which the node warns that it has no anchor [s]
 
 
 class FrameStats:
@@ -25,6 +28,7 @@ class FrameStats:
         self.totals: Counter[str] = Counter()
         self._heads: dict[str, str] = {}
         self._not_made: dict[str, str] = {}
+        self._scales: dict[str, Scale] = {}
         self._failing = False       # no frame has succeeded since the last error
         self._clear()
 
@@ -41,13 +45,14 @@ class FrameStats:
             self._received[camera] += 1
 
     def published(self, camera: str, age: float | None, seconds: dict[str, float], head: str,
-                  probability: float, not_made: str = '') -> None:
+                  probability: float, not_made: str = '', scale: Scale | None = None) -> None:
         """
         Count a published frame.
 
         :param age: from the stamp of the image to now [s]; None while the clock is at zero.
         :param seconds: stage -> time [s].
         :param not_made: subscribed outputs that could not be made, and the reason.
+        :param scale: of depth, by an anchor.
         """
         with self._lock:
             self._published += 1
@@ -56,6 +61,8 @@ class FrameStats:
             self._failing = False
             self._not_made[camera] = not_made
             self._heads[camera] = f'{head} {probability:.2f}'
+            if scale is not None:
+                self._scales[camera] = scale
             for stage, value in seconds.items():
                 self._seconds[stage].append(value)
 
@@ -86,6 +93,9 @@ class FrameStats:
                    for cause, count in sorted(self.totals.items())},
                 **{' '.join(filter(None, ('head', camera))): head
                    for camera, head in sorted(self._heads.items())},
+                **{f'{key}{camera and f" {camera}"}': value
+                   for camera, scale in sorted(self._scales.items())
+                   for key, value in _describe(scale).items()},
                 **facts}
             self._clear()
         status = DiagnosticStatus(
@@ -113,6 +123,11 @@ class FrameStats:
                    for camera, text in self._not_made.items() if text and camera in listening]
         if missing:
             return DiagnosticStatus.WARN, f'subscribed but not made: {"; ".join(missing)}'
+        held = [f'{camera and f"{camera}: "}{scale.reason}'
+                for camera, scale in self._scales.items()
+                if camera in listening and scale.age > _HELD]
+        if held:
+            return DiagnosticStatus.WARN, f'the anchor does not work: {"; ".join(held)}'
         if self._dropped['newer'] > _FALLING_BEHIND * self._received.total():
             return DiagnosticStatus.WARN, 'slower than the camera: most images are dropped'
         return DiagnosticStatus.OK, 'working'
@@ -123,3 +138,10 @@ def _percentiles(name: str, seconds: list[float]) -> dict[str, str]:
         return {}
     p50, p95 = np.percentile(seconds, (50, 95)) * 1e3
     return {f'{name} p50 [ms]': f'{p50:.1f}', f'{name} p95 [ms]': f'{p95:.1f}'}
+
+
+def _describe(scale: Scale) -> dict[str, str]:
+    return {'scale': f'{scale.value:.4f}', 'scale deviation': f'{scale.deviation:.4f}',
+            'scale age [s]': f'{scale.age:.2f}', 'scale pairs': str(scale.pairs),
+            'scale residual': f'{scale.residual:.3f}', 'scale sources': scale.source,
+            'scale held': scale.reason}

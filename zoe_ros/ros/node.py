@@ -22,7 +22,9 @@ from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.malloc import trim_freed_memory
 from zoe_ros.messages import nanoseconds
 from zoe_ros.model.weights import file_sha256
-from zoe_ros.pipeline import infer_each, Pipeline, Prepared
+from zoe_ros.pipeline import Frame, infer_each, Pipeline, Prepared
+from zoe_ros.range_anchor import RangeAnchor
+from zoe_ros.ros.anchor_inputs import TransformInput
 from zoe_ros.ros.bond import make_bond
 from zoe_ros.ros.camera_stream import CameraStream, HEAD
 from zoe_ros.ros.diagnostics import FrameStats
@@ -60,6 +62,7 @@ class DepthNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_parameters)
         self._estimator: DepthEstimator | None = None
         self._streams: dict[str, CameraStream] = {}
+        self._transforms: TransformInput | None = None
         self._worker: Worker | None = None
         self._stats = FrameStats()
         self._facts: dict[str, str] = {}
@@ -79,6 +82,9 @@ class DepthNode(LifecycleNode):
         chosen = self.parameters
         self.configuring = True
         try:
+            transforms = TransformInput(self, chosen)
+            anchors = {name: RangeAnchor(chosen, transforms.frames) if chosen.anchors() else None
+                       for name in chosen.cameras}
             estimator = DepthEstimator.load(
                 chosen.variant, chosen.weights or None, chosen.device, chosen.precision,
                 aspect=chosen.aspect)
@@ -92,7 +98,9 @@ class DepthNode(LifecycleNode):
         finally:
             self.configuring = False
         self._estimator = estimator
-        self._streams = {name: CameraStream(self, name, chosen) for name in chosen.cameras}
+        self._streams = {name: CameraStream(self, name, chosen, anchor)
+                         for name, anchor in anchors.items()}
+        self._transforms = transforms
         device, title = _device_name(estimator.device), estimator.model.config.title
         self._facts = {'device': device, 'model': f'{title} in {estimator.precision}'}
         if estimator.weights is not None:
@@ -102,10 +110,11 @@ class DepthNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start processing."""
-        assert self._estimator is not None
+        assert self._estimator is not None and self._transforms is not None
         super().on_activate(state)      # activates the publishers
         worker = self._worker = Worker(self._process, self._wake)
         worker.start()
+        self._transforms.subscribe()
         for name, stream in self._streams.items():
             stream.activate(self._estimator, self.parameters, self._on_image,
                             partial(worker.has_room, name), self._expect)
@@ -120,6 +129,10 @@ class DepthNode(LifecycleNode):
         topics = ', '.join(' or '.join(stream.topics.values())
                            for stream in self._streams.values())
         self.get_logger().info(f'waiting for images on {topics}')
+        anchors = [topic for stream in self._streams.values() for topic in stream.anchor_topics]
+        if anchors:
+            self.get_logger().info(
+                f'depth gets its scale from {", ".join(dict.fromkeys(anchors))}')
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -159,6 +172,8 @@ class DepthNode(LifecycleNode):
             bond.shutdown()
         for stream in self._streams.values():
             stream.deactivate()
+        if self._transforms is not None:
+            self._transforms.destroy()
         worker, self._worker = self._worker, None
         finished = worker is None or worker.stop(_STOP_PATIENCE)
         if worker is not None and not finished and for_good:
@@ -168,7 +183,7 @@ class DepthNode(LifecycleNode):
     def _release(self) -> None:
         for stream in self._streams.values():
             stream.destroy()
-        self._streams, self._estimator = {}, None
+        self._streams, self._estimator, self._transforms = {}, None, None
         # After a device error this call fails, too.
         with suppress(RuntimeError):
             if torch.cuda.is_available():
@@ -263,13 +278,15 @@ class DepthNode(LifecycleNode):
             self._say_once(remark)
         if frame.no_cloud:
             self._say_once(f'no cloud: {frame.no_cloud}')
+        if frame.scale_news:
+            self._tell_scale(frame)
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]
         now = self.get_clock().now().nanoseconds
         age = (now - nanoseconds(prepared.header.stamp)) / 1e9 if now else None
         self._stats.published(
             stream.name, age, {**frame.seconds, 'publish': publishing}, frame.head,
             frame.head_probabilities[frame.head],
-            f'{", ".join(missing)} ({frame.no_cloud})' if missing else '')
+            f'{", ".join(missing)} ({frame.no_cloud})' if missing else '', frame.scale)
 
     @contextmanager
     def _losing_no_more_than_a_frame(self) -> Iterator[None]:
@@ -293,6 +310,12 @@ class DepthNode(LifecycleNode):
             self._said_at[cause] = now
             return True
         return False
+
+    def _tell_scale(self, frame: Frame) -> None:
+        if frame.scale is not None and frame.scale.reason:
+            self._say_once(frame.scale_news)
+        else:
+            self.get_logger().info(frame.scale_news)
 
     def _say_once(self, text: str) -> None:
         if text not in self._said and len(self._said) < _SENTENCES:

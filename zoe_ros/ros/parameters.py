@@ -13,7 +13,7 @@ import sys
 import textwrap
 from typing import Any
 
-from zoe_ros.settings import FrameSettings, ModelSettings, setting
+from zoe_ros.settings import AnchorSettings, FrameSettings, ModelSettings, setting
 
 # Parameters that rclpy declares on each node.
 _OF_ROS = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
@@ -21,7 +21,7 @@ _NEAR = 0.8     # similarity from which a name counts as a misspelling of anothe
 
 
 @dataclass(frozen=True)
-class DepthParameters(FrameSettings, ModelSettings):
+class DepthParameters(FrameSettings, ModelSettings, AnchorSettings):
     """
     All parameters of the node.
 
@@ -63,6 +63,9 @@ class DepthParameters(FrameSettings, ModelSettings):
         if not valid or not self.cameras or len(set(self.cameras)) < len(self.cameras):
             raise ValueError(f"parameter 'cameras' is {list(self.cameras)}, not a list of "
                              'different names that are valid in a topic')
+        if self.anchor_transform and len(self.cameras) > 1:
+            raise ValueError("parameter 'anchor_transform' holds for one camera, not "
+                             f'{len(self.cameras)}: let TF place the sensor')
 
     def changed(self, changes: dict[str, Any], configured: bool) -> DepthParameters:
         """

@@ -1,0 +1,41 @@
+"""What a scale does to depth: the same arithmetic for arrays of numpy and tensors of torch."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+# Depth is an array or a tensor.
+Depth = Any
+
+
+class Correction(NamedTuple):
+    """
+    A factor on depth and, if its shift is not 0, a shift of disparity within a range of depths.
+
+    Numbers, or tensors of one number each.
+
+    :param factor: the scale.
+    :param shift: [1/m]: 1/z = 1/q + shift (1 - centre/q), where q is depth after the factor.
+    :param centre: depth that the shift leaves alone [m].
+    :param low, high: range of q beyond which the shift is not extrapolated [m].
+    """
+
+    factor: Any = 1.0
+    shift: Any = 0.0
+    centre: Any = 1.0
+    low: Any = 1.0
+    high: Any = 1.0
+
+    def after(self, factor: float) -> Correction:
+        """Return the correction of depth that lacks a factor."""
+        return self._replace(factor=factor * self.factor)
+
+    def divisor(self, scaled: Depth) -> Depth:
+        """
+        Return what depth is divided by for the shift, of the same shape.
+
+        :param scaled: depth after the factor [m].
+        """
+        return (scaled.clip(self.low, self.high) - self.centre) * self.shift + 1
+
+
+NOTHING = Correction()

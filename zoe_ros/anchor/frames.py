@@ -1,0 +1,155 @@
+"""The frames of a robot over time, as TF states them: where points of one are in another."""
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from operator import itemgetter
+from threading import Lock
+
+import numpy as np
+
+from zoe_ros.anchor.transform import IDENTITY, Transform
+
+# Frame in which the motion of a robot has no jumps (REP 105); `map` is corrected in jumps.
+_ODOMETRY = 'odom'
+_KEPT = 10.0        # a moving frame is remembered for so long [s]
+# The last pose of a moving frame holds for so long [s]: odometry often comes later than images.
+_HOLD = 0.1
+_BACK = 1.0         # time that goes back by more than this is another recording [s]
+_stamp = itemgetter(0)
+
+
+class Frames:
+    """
+    A tree of frames: each has at most one parent, to which it is fixed or moves.
+
+    May be written and read by different threads.
+    """
+
+    def __init__(self) -> None:
+        """Start without frames."""
+        self._lock = Lock()
+        self._parents: dict[str, str] = {}
+        self._fixed: dict[str, Transform] = {}          # frame -> transform to its parent
+        self._moving: dict[str, list[tuple[float, np.ndarray]]] = {}    # stamp, seven numbers
+
+    def fix(self, child: str, parent: str, numbers: list[float]) -> None:
+        """
+        State that a frame is fixed to its parent.
+
+        :param numbers: pose of the child in the parent, see :meth:`.Transform.from_numbers`.
+        :raises ValueError: these are no transform, or they would make a circle of frames.
+        """
+        transform = Transform.from_numbers(numbers)
+        with self._lock:
+            self._attach(child, parent)
+            self._moving.pop(child, None)
+            self._fixed[child] = transform
+
+    def move(self, child: str, parent: str, numbers: list[float], stamp: float) -> None:
+        """
+        State where a moving frame is; see :meth:`fix`.
+
+        :param stamp: [s].
+        """
+        Transform.from_numbers(numbers)
+        values = np.array(numbers, np.float64)
+        values[3:] /= np.linalg.norm(values[3:])
+        with self._lock:
+            if self._attach(child, parent) or child in self._fixed:
+                self._fixed.pop(child, None)
+                self._moving.pop(child, None)
+            track = self._moving.setdefault(child, [])
+            if track and stamp < track[-1][0] - _BACK:
+                track.clear()
+            insort(track, (stamp, values), key=_stamp)
+            # By halves, because entries are removed from the start of a list.
+            if track[-1][0] - track[0][0] > 2 * _KEPT:
+                del track[:bisect_left(track, track[-1][0] - _KEPT, key=_stamp)]
+
+    def across(self, source: str, start: float, target: str, stop: float) -> Transform:
+        """
+        Return the transform of points from a frame at one time to another frame at another time.
+
+        The motion between the two times is taken into account where it is known.
+
+        :param start, stop: [s].
+        :raises LookupError: the frames are not connected at that time; the text says which.
+        """
+        with self._lock:
+            steady = self._steady(target)
+            if steady and steady in self._chain(source):
+                try:
+                    return self._between(steady, target, stop).after(
+                        self._between(source, steady, start))
+                except LookupError:
+                    pass    # the motion is not known at these times
+            return self._between(source, target, stop)
+
+    def motion(self, frame: str, start: float, stop: float) -> Transform | None:
+        """Return the transform of points of a frame at one time to it at another; or None."""
+        with self._lock:
+            steady = self._steady(frame)
+            try:
+                return self._between(steady, frame, stop).after(
+                    self._between(frame, steady, start)) if steady else None
+            except LookupError:
+                return None
+
+    def _attach(self, child: str, parent: str) -> bool:
+        """Set the parent of a frame; return whether it had another one."""
+        if child in self._chain(parent):
+            raise ValueError(f"frame '{child}' cannot be below '{parent}', which is below it")
+        before = self._parents.get(child)
+        self._parents[child] = parent
+        return before not in (None, parent)
+
+    def _chain(self, frame: str) -> list[str]:
+        """Return a frame, its parent, and so on."""
+        chain = [frame]
+        while chain[-1] in self._parents:
+            chain.append(self._parents[chain[-1]])
+        return chain
+
+    def _steady(self, frame: str) -> str:
+        """Return the frame in which the motion of another one is known; '' if none is."""
+        chain = self._chain(frame)
+        if not any(link in self._moving for link in chain):
+            return ''
+        return _ODOMETRY if _ODOMETRY in chain else chain[-1]
+
+    def _between(self, source: str, target: str, stamp: float) -> Transform:
+        up, down = self._chain(source), self._chain(target)
+        common = next((frame for frame in up if frame in down), None)
+        if common is None:
+            raise LookupError(f"TF does not connect '{source}' and '{target}'")
+        up, down = up[:up.index(common)], down[:down.index(common)]
+        return self._product(down, stamp).inverse().after(self._product(up, stamp))
+
+    def _product(self, links: list[str], stamp: float) -> Transform:
+        """Return the transform from the first of some frames to the parent of the last."""
+        found = IDENTITY
+        for frame in links:
+            found = (self._fixed.get(frame) or self._pose(frame, stamp)).after(found)
+        return found
+
+    def _pose(self, frame: str, stamp: float) -> Transform:
+        """Return the pose of a moving frame, between those before and after a stamp."""
+        track = self._moving[frame]
+        after = bisect_left(track, stamp, key=_stamp)
+        first, last = track[0][0], track[-1][0]
+        if stamp < first or stamp > last + _HOLD:
+            raise LookupError(f"TF has '{frame}' from {first:.3f} to {last:.3f} s, not at "
+                              f'{stamp:.3f} s')
+        if after == len(track):
+            return Transform.from_numbers(list(track[-1][1]))
+        stamp_b, b = track[after]
+        if not after:
+            return Transform.from_numbers(list(b))
+        stamp_a, a = track[after - 1]
+        share = (stamp - stamp_a) / (stamp_b - stamp_a)
+        if a[3:] @ b[3:] < 0:   # q and -q are the same rotation
+            a = np.concatenate([a[:3], -a[3:]])
+        mean = (1 - share) * a + share * b
+        # Along the chord: poses follow each other closely.
+        mean[3:] /= np.linalg.norm(mean[3:])
+        return Transform.from_numbers(list(mean))

@@ -1,0 +1,131 @@
+"""The anchor of one camera from messages: one for live topics and for bags."""
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from zoe_ros.anchor.anchor import Anchor, Scale, Source
+from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.transform import IDENTITY, Transform
+from zoe_ros.camera import Camera
+from zoe_ros.images import MessageError
+from zoe_ros.messages import frame_name, nanoseconds
+from zoe_ros.range_messages import sensor_points
+from zoe_ros.settings import AnchorSettings, REGISTERED
+
+# Several sensors may share a topic. More frames than this come from damaged messages.
+_MOST_FRAMES = 8
+
+
+class RangeAnchor:
+    """
+    Takes the messages of sensors, and gives the scale of each depth image.
+
+    Messages may come from another thread than depth.
+    """
+
+    def __init__(self, settings: AnchorSettings, frames: Frames) -> None:
+        """
+        Start without a message.
+
+        :param frames: of the robot, by TF; may be shared and may change.
+        :raises ValueError: ``anchor_transform`` is no transform.
+        """
+        numbers = settings.transform_numbers()
+        self._fixed = Transform.from_numbers(numbers) if numbers else None
+        self._frames, self._lock = frames, Lock()
+        self._camera_frame = ''
+        self._anchor = Anchor(settings.anchor_tolerance, settings.anchor_report_only,
+                              self._motion)
+        # Their places follow with their first messages.
+        self._anchor.place(*(Source(kind) for kind in settings.anchors()))
+        self._names: dict[tuple[str, str], str] = {}    # kind and frame -> source
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Return cause -> number of values, points and frames that were not used."""
+        with self._lock:
+            return Counter(self._anchor.counts)
+
+    def hear(self, kind: str, message: Any) -> None:
+        """
+        Remember a message of a sensor; a damaged one is counted.
+
+        :param kind: of the sensor, see :class:`.AnchorSettings`.
+        """
+        try:
+            points, frame = sensor_points(message), frame_name(message.header)
+            stamp = nanoseconds(message.header.stamp) / 1e9
+        except MessageError as error:
+            self.miss(kind, error.cause)
+            return
+        with self._lock:
+            source = self._source(kind, frame)
+            if source is None:
+                self._anchor.counts[f'{kind}: frame'] += 1
+            else:
+                self._anchor.observe(points, stamp, source)
+
+    def miss(self, kind: str, cause: str) -> None:
+        """Count a message of a sensor that cannot be read."""
+        with self._lock:
+            self._anchor.counts[f'{kind}: {cause}'] += 1
+
+    def measure(self, depth: np.ndarray, head: str, header: Any, camera: Camera | None) -> Scale:
+        """
+        Return the scale of a depth image.
+
+        :param depth: (h, w) float32 [m] by the network, at the size of the image.
+        :param head: that predicted the depth; :param header: of the image.
+        :param camera: that took the image; None if it is not known.
+        """
+        with self._lock:
+            self._camera_frame = frame_name(header)
+            self._anchor.configure(camera)
+            return self._anchor.measure(depth, head, nanoseconds(header.stamp) / 1e9)
+
+    def _source(self, kind: str, frame: str) -> str | None:
+        """Return the source of a sensor in a frame, or None if its place cannot be known."""
+        if (kind, frame) in self._names:
+            return self._names[kind, frame]
+        known = sum(name == kind for name, _ in self._names)
+        placed: Any = partial(self._place, frame)
+        if kind == REGISTERED or self._fixed is not None:
+            if known:
+                return None     # it cannot be in two places
+            placed = IDENTITY if kind == REGISTERED else self._fixed
+        if known == _MOST_FRAMES:
+            return None
+        name = self._names[kind, frame] = f'{kind} of {frame}' if known else kind
+        self._anchor.place(Source(name, placed))
+        return name
+
+    def _place(self, frame: str, taken: float, stamp: float) -> Transform:
+        return self._frames.across(frame, taken, self._camera_frame, stamp)
+
+    def _motion(self, start: float, stop: float) -> Transform | None:
+        return self._frames.motion(self._camera_frame, start, stop)
+
+
+class ScaleNews:
+    """Finds what a user should know about the scales of a camera, each thing once."""
+
+    def __init__(self) -> None:
+        """Start with nothing said."""
+        self._said: set[str] = set()
+
+    def of(self, scale: Scale) -> str:
+        """Return what the scale of a frame tells for the first time, or nothing."""
+        cause = scale.reason.partition(':')[0]
+        if cause in self._said:
+            return ''
+        self._said.add(cause)
+        if not cause:
+            return (f'the scale of depth is {scale.value:.3f} +- {scale.deviation:.3f} by '
+                    f'{scale.source} ({scale.pairs} pairs)')
+        held = 'is unknown' if np.isinf(scale.age) else f'stays at {scale.value:.3f}'
+        return f'the scale of depth {held}: {scale.reason}'

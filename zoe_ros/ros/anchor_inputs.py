@@ -1,0 +1,108 @@
+"""Subscribes to the sensors that depth gets its scale from, and to TF."""
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image, LaserScan, PointCloud2
+
+from zoe_ros.anchor.frames import Frames
+from zoe_ros.range_anchor import RangeAnchor
+from zoe_ros.range_messages import add_transforms
+from zoe_ros.ros.parameters import DepthParameters
+from zoe_ros.ros.subscription import Gate, MatchedSubscription
+from zoe_ros.settings import REGISTERED
+
+try:
+    from tf2_msgs.msg import TFMessage
+except ImportError:     # without a ROS distribution; anchor_transform takes its place
+    TFMessage = None
+
+# Kind of a sensor -> type and topic. The sensors of a robot serve all of its cameras, except for
+# one that is registered to a camera.
+_SENSORS = {'scan': (LaserScan, 'scan'), 'points': (PointCloud2, 'sparse_points'),
+            'depth': (Image, 'sparse_depth')}
+_HISTORY = 5
+# That of tf2.
+_TF = QoSProfile(depth=100)
+_TF_STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class AnchorInputs:
+    """Subscriptions of the anchor of one camera."""
+
+    def __init__(self, node: Node, prefix: str, anchor: RangeAnchor, kinds: tuple[str, ...],
+                 gate: Gate | None) -> None:
+        """
+        Subscribe.
+
+        :param prefix: of the topics of the camera.
+        :param kinds: of sensors, see :class:`.AnchorSettings`.
+        :param gate: holds messages back until their image is taken, or None.
+        """
+        self._subscriptions = []
+        for kind in kinds:
+            message, topic = _SENSORS[kind]
+            self._subscriptions.append(MatchedSubscription(
+                node, message, (prefix if kind == REGISTERED else '') + topic,
+                partial(anchor.hear, kind), _HISTORY, gate))
+
+    @property
+    def topics(self) -> list[str]:
+        """Return the subscribed topics."""
+        return [subscription.topic for subscription in self._subscriptions]
+
+    def follow(self) -> None:
+        """Adapt to the publishers; call this periodically."""
+        for subscription in self._subscriptions:
+            subscription.follow()
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            subscription.destroy()
+
+
+class TransformInput:
+    """
+    The frames of the robot by TF, for all cameras.
+
+    :ivar frames: filled while the node is active.
+    """
+
+    def __init__(self, node: Node, parameters: DepthParameters) -> None:
+        """
+        Start without a subscription.
+
+        :raises ValueError: TF is needed, and its messages are not installed.
+        """
+        needed = set(parameters.anchors()) - {REGISTERED} and not parameters.anchor_transform
+        if needed and TFMessage is None:
+            raise ValueError(f"anchor '{parameters.anchor}' needs the package tf2_msgs for TF, or "
+                             'parameter anchor_transform')
+        self._wanted = bool(parameters.anchors()) and TFMessage is not None
+        self._node = node
+        self._subscriptions: list[Any] = []
+        self.frames = Frames()
+
+    def subscribe(self) -> None:
+        """Subscribe to /tf and /tf_static, if an anchor uses them."""
+        if self._wanted:
+            self._subscriptions = [
+                self._node.create_subscription(
+                    TFMessage, topic, partial(self._hear, static), qos)
+                for topic, static, qos in (('/tf', False, _TF), ('/tf_static', True, _TF_STATIC))]
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def _hear(self, static: bool, message: Any) -> None:
+        if add_transforms(self.frames, message, static):
+            self._node.get_logger().warning(
+                f'damaged transforms on {"/tf_static" if static else "/tf"} are not used',
+                once=True)
