@@ -33,6 +33,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from zoe_ros.ros.transport import transport
+from zoe_ros.settings import ANCHORS
 
 SHARE = Path(get_package_share_directory('zoe_ros'))
 COMPRESSED = '/compressed'
@@ -46,6 +47,9 @@ PARAMETER_ARGUMENTS = (
     ('precision', "'auto', 'fp32', 'fp16' or 'bf16'"),
     ('router', "'auto', 'indoor' or 'outdoor'"),
     ('image_transport', "'auto', 'raw' or 'compressed'"),
+    ('anchor', "sensor from which depth gets its scale: 'scan', 'points', 'depth' or 'none'"),
+    ('anchor_transform', "pose of that sensor in the camera's optical frame, 'x y z qx qy qz qw'; "
+                         'without one by TF'),
     ('autostart', 'true: configure and activate at start; false: leave that to a lifecycle '
                   'manager'),
 )
@@ -55,6 +59,8 @@ ARGUMENTS = (
     ('camera_info_topic', '', "topic of the CameraInfo; empty: 'camera_info' beside the images"),
     ('cameras', '', 'several cameras: NAME=IMAGE_TOPIC,NAME=IMAGE_TOPIC...; a NAME alone '
                     'subscribes NAME/image_raw'),
+    ('anchor_topic', '', 'topic of the sensor of anchor; empty: scan, sparse_points or '
+                         'sparse_depth'),
     ('params_file', str(SHARE / 'config' / 'depth.yaml'), 'YAML file of parameters'),
     ('use_sim_time', 'false', 'true: time from /clock, which the bag publishes if there is one'),
     ('log_level', 'info', 'debug, info, warn, error or fatal'),
@@ -133,6 +139,7 @@ def _actions(context: LaunchContext) -> list[Action]:
     if 'autostart' in overrides:
         overrides['autostart'] = _truth('autostart', overrides['autostart'])
 
+    remappings = _anchor_remappings(value('anchor'), value('anchor_topic'))
     cameras = _cameras(value('cameras'), value('image_topic'), value('camera_info_topic'))
     if value('cameras') or value('image_topic') or value('bag'):
         # What is named here counts, not what the parameter file names.
@@ -152,7 +159,7 @@ def _actions(context: LaunchContext) -> list[Action]:
     node = Node(
         package='zoe_ros', executable='depth_node', name='depth_node', output='screen',
         namespace=value('namespace'), additional_env=transport(),
-        remappings=[pair for camera in cameras for pair in camera.remappings()],
+        remappings=[*remappings, *(p for camera in cameras for p in camera.remappings())],
         parameters=[value('params_file'), overrides, {'use_sim_time': truth['use_sim_time']}],
         arguments=['--ros-args', '--log-level', value('log_level')],
         respawn=truth['respawn'], respawn_delay=2.0)
@@ -174,6 +181,16 @@ def _actions(context: LaunchContext) -> list[Action]:
             LogInfo(msg='RViz opens with the first image, whose frame becomes its fixed frame'),
             _once_said(node, r"first image of \S+: .* frame '([^']*)'", rviz)]
     return actions
+
+
+def _anchor_remappings(anchor: str, topic: str) -> list[tuple[str, str]]:
+    """Return the remapping of the sensor of an anchor, if a topic is given, or refuse."""
+    if not topic:
+        return []
+    if anchor not in ANCHORS:
+        raise RuntimeError(f"anchor_topic needs one anchor of {', '.join(ANCHORS)}, not "
+                           f"'{anchor}'; remap several in a launch file of your own")
+    return [(ANCHORS[anchor], topic)]
 
 
 def _truth(name: str, text: str) -> bool:

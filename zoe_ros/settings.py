@@ -12,9 +12,9 @@ from typing import Any
 PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
 ASPECTS = ('stretch', 'keep')
 ROUTERS = ('auto', 'indoor', 'outdoor')
-# Sensors that the scale of depth is taken from; the last is registered to the camera.
-ANCHORS = ('scan', 'points', 'depth')
-REGISTERED = 'depth'
+# Sensors that the scale of depth is taken from -> topic that the node subscribes.
+ANCHORS = {'scan': 'scan', 'points': 'sparse_points', 'depth': 'sparse_depth'}
+REGISTERED = 'depth'    # is in the image of the camera already
 
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,

@@ -6,6 +6,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 import numpy as np
 import pytest
+from rclpy.serialization import serialize_message
 from ros_support import (
     Client,
     good_image,
@@ -19,8 +20,11 @@ from ros_support import (
 )
 from sensor_msgs.msg import Image, LaserScan, PointCloud2
 
-from zoe_ros.messages import cloud_message
+from zoe_ros.cli import main
+from zoe_ros.messages import CameraInfoBuffer, cloud_message
+from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.camera_stream import ROS_TYPES
+from zoe_ros.settings import FrameSettings
 
 FACTOR = 1.3
 SIZE = (48, 64)
@@ -72,7 +76,7 @@ def info(at):
 
 
 def report_while_images_come(client, at, message):
-    """Return the values of the next report with a message, while an image comes again and again."""
+    """Return the values of the next report with a message; meanwhile images come."""
     seen = len(client.reports)
 
     def told():
@@ -132,6 +136,53 @@ def test_depth_comes_to_the_scale_of_the_sensor(tiny_weights, kind):
         assert float(values['scale age [s]']) > 6
         assert node.end() == 0, node.output
         assert 'Traceback' not in node.output
+
+
+def test_live_scales_are_those_of_zoe_run(tiny_weights, tiny_estimator, tmp_path):
+    # The scale of what the network predicts changes from scan to scan.
+    depth = Pipeline(tiny_estimator, ROS_TYPES, FrameSettings(), infos_of(info(1)), False).process(
+        good_image(1), ('depth/image',)).depth
+    count, factors = 8, np.linspace(0.8, 1.4, 8)
+    stamps = [10 + index / 10 for index in range(count)]
+    sequence = [(scan(depth * factor, at - 0.02), info(at), good_image(at))
+                for factor, at in zip(factors, stamps)]
+    bag = bags.write_bag(tmp_path / 'bag', [
+        (topic, as_rosbags(message), round(at * 1e9) + number)
+        for at, messages in zip(stamps, sequence)
+        for number, (topic, message) in enumerate(
+            zip(('/scan', '/camera/camera_info', '/camera/image_raw'), messages))])
+    assert main(['run', str(bag), '--variant', 'tiny', '--weights', str(tiny_weights), '--device',
+                 'cpu', '--precision', 'fp32', '--anchor', 'scan', '--anchor-transform', MOUNT,
+                 '--output', str(tmp_path / 'results')]) == 0
+    offline = [message.pose.pose.position.x for _, message in bags.read_bag(
+        tmp_path / 'results/latest/bag')['/depth/scale']]
+    live = []
+    with running_node(**tiny(tiny_weights, anchor='scan', anchor_transform=MOUNT)) as node, \
+            Client(node, compressed=False, outputs=OUTPUTS) as client:
+        node.wait_for(READY)
+        sensor = client.node.create_publisher(LaserScan, 'scan', 20)
+        client.wait_for_match()
+        client.wait_until_heard(sensor)
+        for message, calibration, image in sequence:
+            sensor.publish(message)
+            client.spin(0.2)        # another topic may not overtake the scan
+            client.ask(image, calibration, OUTPUTS)
+            live.append(client.received['depth/scale'][-1].pose.pose.position.x)
+    assert live == pytest.approx(offline, rel=1e-6)
+    assert max(live) > 1.2 * min(live)
+
+
+def as_rosbags(message):
+    """Return a message of rclpy as the same message of rosbags."""
+    kind = f'{type(message).__module__.partition(".")[0]}/msg/{type(message).__name__}'
+    return bags.TYPESTORE.deserialize_cdr(serialize_message(message), kind)
+
+
+def infos_of(message):
+    """Return a buffer with one CameraInfo."""
+    buffer = CameraInfoBuffer()
+    buffer.add(message)
+    return buffer
 
 
 def test_without_an_anchor_there_is_no_scale_and_no_further_topic(tiny_weights):

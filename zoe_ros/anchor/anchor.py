@@ -222,8 +222,8 @@ class Anchor:
         seen = self._seen.get(source.name, ())
         nearest = min(seen, key=lambda item: abs(item.stamp - stamp), default=None)
         if nearest is None or abs(nearest.stamp - stamp) > self._tolerance:
-            raise LookupError(f'silent: nothing from {source.name} within {self._tolerance:g} s of '
-                              'the image')
+            raise LookupError(f'silent: nothing from {source.name} within {self._tolerance:g} s '
+                              'of the image')
         points = nearest.points
         if isinstance(points, ImagePoints):
             return points

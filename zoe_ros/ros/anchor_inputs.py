@@ -13,17 +13,14 @@ from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.range_messages import add_transforms
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
-from zoe_ros.settings import REGISTERED
+from zoe_ros.settings import ANCHORS, REGISTERED
 
 try:
     from tf2_msgs.msg import TFMessage
 except ImportError:     # without a ROS distribution; anchor_transform takes its place
     TFMessage = None
 
-# Kind of a sensor -> type and topic. The sensors of a robot serve all of its cameras, except for
-# one that is registered to a camera.
-_SENSORS = {'scan': (LaserScan, 'scan'), 'points': (PointCloud2, 'sparse_points'),
-            'depth': (Image, 'sparse_depth')}
+_TYPES = {'scan': LaserScan, 'points': PointCloud2, 'depth': Image}
 _HISTORY = 5
 # That of tf2.
 _TF = QoSProfile(depth=100)
@@ -44,10 +41,10 @@ class AnchorInputs:
         """
         self._subscriptions = []
         for kind in kinds:
-            message, topic = _SENSORS[kind]
+            # The sensors of a robot serve all of its cameras, unless registered to one.
+            topic = (prefix if kind == REGISTERED else '') + ANCHORS[kind]
             self._subscriptions.append(MatchedSubscription(
-                node, message, (prefix if kind == REGISTERED else '') + topic,
-                partial(anchor.hear, kind), _HISTORY, gate))
+                node, _TYPES[kind], topic, partial(anchor.hear, kind), _HISTORY, gate))
 
     @property
     def topics(self) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +17,7 @@ from zoe_ros.messages import color_message, depth_message
 from zoe_ros.settings import WorldSettings
 from zoe_ros.world.make import build_scene
 from zoe_ros.world.render import Pose
+from zoe_ros.world.robot import between, Robot
 
 IMAGE, INFO, DEPTH = '/camera/image_rect', '/camera/camera_info', '/camera/depth/image_rect'
 FRAME = 'camera_optical_frame'
@@ -31,7 +33,7 @@ def record_world(settings: WorldSettings) -> Path:
     Write ``settings.frames`` frames of one scene of ``settings.bag`` at 10 Hz; return the bag.
 
     The scene is in neither split. A camera without distortion, its images as raw rgb8 and its
-    depth as 32FC1.
+    depth as 32FC1; a laser scan 50 ms before each image, and the frames of the robot in TF.
 
     :raises DatasetError: the folder exists, Embree is missing, or no walk is long enough.
     """
@@ -49,11 +51,18 @@ def record_world(settings: WorldSettings) -> Path:
         raise DatasetError(f'found no walk of {settings.frames} frames: choose fewer frames or '
                            'another seed')
     path.parent.mkdir(parents=True, exist_ok=True)
+    robot = Robot(renderer, FRAME, poses[0], settings.seed)
     with BagWriter(path) as bag:
+        _write(bag, robot.fixed(_START - _PERIOD), _START - _PERIOD)
         for index, pose in enumerate(tqdm(poses[:settings.frames], desc=str(path),
                                           unit='frame')):
             image, depth = renderer.frame(pose, camera, response, rng)
             stamp = _START + index * _PERIOD
+            scanned = stamp - _PERIOD // 2
+            before = between(poses[max(index - 1, 0)], pose, 0.5)
+            _write(bag, robot.moving(before, scanned), scanned)
+            _write(bag, robot.scan(before, scanned), scanned)
+            _write(bag, robot.moving(pose, stamp), stamp)
             header = stamped(stamp, FRAME)
             bag.write(INFO, info_from_camera(camera, header), stamp)
             bag.write(IMAGE, color_message(BAG_TYPES, header, image), stamp)
@@ -68,12 +77,13 @@ def smooth(walk: Sequence[Pose], step: float) -> list[Pose]:
         turn = math.remainder(b.yaw - a.yaw, 2 * math.pi)
         way = math.dist(a.position, b.position)
         count = max(1, math.ceil(way / step), math.ceil(abs(turn) / _TURN))
-        for part in np.arange(count) / count:
-            x, y, z = np.asarray(a.position) + (np.subtract(b.position, a.position)) * part
-            poses.append(Pose((float(x), float(y), float(z)), a.yaw + turn * part,
-                              a.pitch + (b.pitch - a.pitch) * part,
-                              a.roll + (b.roll - a.roll) * part))
+        poses += [between(a, b, part) for part in np.arange(count) / count]
     return poses + [walk[-1]]
+
+
+def _write(bag: BagWriter, item: tuple[str, Any], stamp: int) -> None:
+    topic, message = item
+    bag.write(topic, message, stamp)
 
 
 def _longest(poses: list[Pose | None]) -> list[Pose]:
