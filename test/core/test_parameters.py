@@ -25,6 +25,11 @@ def test_the_parameter_file_holds_the_defaults():
     assert DepthParameters(**loaded) == DepthParameters()
 
 
+@pytest.mark.parametrize('path', sorted((ROOT / 'config').glob('*.yaml')), ids=lambda p: p.name)
+def test_parameter_files_hold_parameters(path):
+    DepthParameters(**yaml.safe_load(path.read_text())['/**']['ros__parameters'])
+
+
 def test_bag_runs_and_the_node_share_names_and_defaults():
     run = {item.name: item.default for item in fields(RunSettings)}
     node = {item.name: item.default for item in fields(DepthParameters)}
