@@ -33,7 +33,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from zoe_ros.ros.transport import transport
-from zoe_ros.settings import ANCHORS
+from zoe_ros.settings import SENSORS
 
 SHARE = Path(get_package_share_directory('zoe_ros'))
 COMPRESSED = '/compressed'
@@ -47,7 +47,8 @@ PARAMETER_ARGUMENTS = (
     ('precision', "'auto', 'fp32', 'fp16' or 'bf16'"),
     ('router', "'auto', 'indoor' or 'outdoor'"),
     ('image_transport', "'auto', 'raw' or 'compressed'"),
-    ('anchor', "sensor from which depth gets its scale: 'scan', 'points', 'depth' or 'none'"),
+    ('anchor', "sensor from which depth gets its scale: 'scan', 'points', 'depth', "
+               "'odometry' or 'none'"),
     ('anchor_transform', "pose of that sensor in the camera's optical frame, 'x y z qx qy qz qw'; "
                          'without one by TF'),
     ('autostart', 'true: configure and activate at start; false: leave that to a lifecycle '
@@ -187,10 +188,10 @@ def _anchor_remappings(anchor: str, topic: str) -> list[tuple[str, str]]:
     """Return the remapping of the sensor of an anchor, if a topic is given, or refuse."""
     if not topic:
         return []
-    if anchor not in ANCHORS:
-        raise RuntimeError(f"anchor_topic needs one anchor of {', '.join(ANCHORS)}, not "
+    if anchor not in SENSORS:
+        raise RuntimeError(f"anchor_topic needs one anchor of {', '.join(SENSORS)}, not "
                            f"'{anchor}'; remap several in a launch file of your own")
-    return [(ANCHORS[anchor], topic)]
+    return [(SENSORS[anchor], topic)]
 
 
 def _truth(name: str, text: str) -> bool:

@@ -51,7 +51,7 @@ MODEL_LAYERS = [
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
-         'timm': ['model.pyramid'], 'embreex': ['world.render'],
+         'timm': ['model.pyramid'], 'cv2': ['anchor.tracks'], 'embreex': ['world.render'],
          'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',

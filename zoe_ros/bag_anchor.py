@@ -15,7 +15,7 @@ from zoe_ros.images import MessageError
 from zoe_ros.messages import frame_name
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.range_messages import add_transforms
-from zoe_ros.settings import REGISTERED, RunSettings
+from zoe_ros.settings import ODOMETRY, REGISTERED, RunSettings
 
 _TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
           'depth': 'sensor_msgs/msg/Image'}
@@ -39,8 +39,11 @@ class BagAnchor:
         """
         self._frames = Frames()
         self.anchor = RangeAnchor(settings, self._frames)
-        self.topics = {kind: _choose(bag, kind, settings) for kind in settings.anchors()}
+        self.topics = {kind: _choose(bag, kind, settings) for kind in settings.sensors()}
         have = bag.topics(_TF_TYPE)
+        if ODOMETRY in settings.anchors() and _TF not in have:
+            raise BagError(f"anchor '{ODOMETRY}' needs the motion of the camera on {_TF}, which "
+                           'the bag does not have')
         if _TF_STATIC in have:      # holds at all times, whenever it was recorded
             for item in bag.messages(_TF_STATIC, _TF_TYPE):
                 self._hear(_TF_STATIC, item)
@@ -110,7 +113,7 @@ def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
     topics = list(bag.depth_topics()) if kind == REGISTERED else bag.topics(_TYPES[kind])
     wanted = settings.anchor_topic
     fitting = [topic for topic in topics if topic in wanted] or (
-        topics if not wanted or len(settings.anchors()) > 1 else [])
+        topics if not wanted or len(settings.sensors()) > 1 else [])
     if len(fitting) == 1:
         return fitting[0]
     raise BagError(f"anchor '{kind}' needs a topic of {_TYPES[kind]}"

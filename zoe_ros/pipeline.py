@@ -254,7 +254,8 @@ class Pipeline:
         if self._anchor is None:
             return None
         return self._anchor.measure(for_anchor(net, scale, prepared.view), net.head,
-                                    prepared.header, None if tables is None else tables.camera)
+                                    prepared.header, None if tables is None else tables.camera,
+                                    prepared.image)
 
     def _focal_factor(self, prepared: Prepared, net: NetworkDepth,
                       camera: Camera | None) -> float:

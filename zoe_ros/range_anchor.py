@@ -10,15 +10,18 @@ import numpy as np
 
 from zoe_ros.anchor.anchor import Anchor, Scale, Source
 from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.tracks import FeatureTracker
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
 from zoe_ros.images import MessageError
 from zoe_ros.messages import frame_name, nanoseconds
 from zoe_ros.range_messages import sensor_points
-from zoe_ros.settings import AnchorSettings, REGISTERED
+from zoe_ros.settings import AnchorSettings, ODOMETRY, REGISTERED
 
 # Several sensors may share a topic. More frames than this come from damaged messages.
 _MOST_FRAMES = 8
+# A way of some decimetres is known to about this share; the odometry of a small drone, measured.
+_ODOMETRY_DEVIATION = 0.1
 
 
 class RangeAnchor:
@@ -33,7 +36,7 @@ class RangeAnchor:
         Start without a message.
 
         :param frames: of the robot, by TF; may be shared and may change.
-        :raises ValueError: ``anchor_transform`` is no transform.
+        :raises ValueError: ``anchor_transform`` is no transform, or a package is missing.
         """
         numbers = settings.transform_numbers()
         self._fixed = Transform.from_numbers(numbers) if numbers else None
@@ -41,8 +44,10 @@ class RangeAnchor:
         self._camera_frame = ''
         self._anchor = Anchor(settings.anchor_tolerance, settings.anchor_report_only,
                               self._motion)
+        self._tracker = FeatureTracker() if ODOMETRY in settings.anchors() else None
         # Their places follow with their first messages.
-        self._anchor.place(*(Source(kind) for kind in settings.anchors()))
+        self._anchor.place(*(Source(kind, deviation=_ODOMETRY_DEVIATION if kind == ODOMETRY else 0)
+                             for kind in settings.anchors()))
         self._names: dict[tuple[str, str], str] = {}    # kind and frame -> source
 
     @property
@@ -75,18 +80,27 @@ class RangeAnchor:
         with self._lock:
             self._anchor.counts[f'{kind}: {cause}'] += 1
 
-    def measure(self, depth: np.ndarray, head: str, header: Any, camera: Camera | None) -> Scale:
+    def measure(self, depth: np.ndarray, head: str, header: Any, camera: Camera | None,
+                image: np.ndarray) -> Scale:
         """
         Return the scale of a depth image.
 
         :param depth: (h, w) float32 [m] by the network, at the size of the image.
         :param head: that predicted the depth; :param header: of the image.
         :param camera: that took the image; None if it is not known.
+        :param image: (h, w, 3) uint8 RGB.
         """
+        stamp = nanoseconds(header.stamp) / 1e9
+        seen = None
+        if self._tracker is not None and camera is not None:
+            seen = self._tracker.points(image, camera, stamp, partial(
+                self._frames.motion, frame_name(header), exact=True))
         with self._lock:
             self._camera_frame = frame_name(header)
             self._anchor.configure(camera)
-            return self._anchor.measure(depth, head, nanoseconds(header.stamp) / 1e9)
+            if seen is not None:
+                self._anchor.observe(seen, stamp, ODOMETRY)
+            return self._anchor.measure(depth, head, stamp)
 
     def _source(self, kind: str, frame: str) -> str | None:
         """Return the source of a sensor in a frame, or None if its place cannot be known."""

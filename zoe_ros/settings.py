@@ -13,8 +13,10 @@ PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
 ASPECTS = ('stretch', 'keep')
 ROUTERS = ('auto', 'indoor', 'outdoor')
 # Sensors that the scale of depth is taken from -> topic that the node subscribes.
-ANCHORS = {'scan': 'scan', 'points': 'sparse_points', 'depth': 'sparse_depth'}
+SENSORS = {'scan': 'scan', 'points': 'sparse_points', 'depth': 'sparse_depth'}
 REGISTERED = 'depth'    # is in the image of the camera already
+# The camera itself, together with its motion by TF.
+ODOMETRY = 'odometry'
 
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
@@ -187,8 +189,9 @@ class AnchorSettings(Settings):
 
     anchor: str = setting(
         'none', "Sensor from which depth gets its scale: 'scan' (LaserScan), 'points' "
-                "(PointCloud2), 'depth' (sparse depth images, registered to the camera), several "
-                "joined by '+', or 'none'. Needs CameraInfo.")
+                "(PointCloud2), 'depth' (sparse depth images, registered to the camera), "
+                "'odometry' (the motion of the camera in TF), several joined by '+', or "
+                "'none'. Needs CameraInfo.")
     anchor_transform: str = setting(
         '', "Pose of the sensor in the camera's optical frame as 'x y z qx qy qz qw'. Empty: by "
             'TF.')
@@ -202,17 +205,25 @@ class AnchorSettings(Settings):
         """Check each field, then the names of the sensors and their transform."""
         super().__post_init__()
         for kind in self.anchors():
-            if kind not in ANCHORS:
+            if kind not in (*SENSORS, ODOMETRY):
                 raise ValueError(f"parameter 'anchor' is '{self.anchor}', not none or one of "
-                                 f"{', '.join(ANCHORS)}, or several joined by '+'")
-        placed = [kind for kind in self.anchors() if kind != REGISTERED]
-        if self.transform_numbers() and len(placed) > 1:
+                                 f"{', '.join((*SENSORS, ODOMETRY))}, or several joined by '+'")
+        numbers, placed = self.transform_numbers(), self.placed_sensors()
+        if numbers and len(placed) > 1:
             raise ValueError("parameter 'anchor_transform' can place one sensor, not "
                              f'{" and ".join(placed)}: let TF place them')
 
     def anchors(self) -> tuple[str, ...]:
         """Return the kinds of sensors, each once."""
         return () if self.anchor == 'none' else tuple(dict.fromkeys(self.anchor.split('+')))
+
+    def sensors(self) -> tuple[str, ...]:
+        """Return the anchors that have a topic of their own."""
+        return tuple(kind for kind in self.anchors() if kind in SENSORS)
+
+    def placed_sensors(self) -> tuple[str, ...]:
+        """Return the sensors whose pose must be known."""
+        return tuple(kind for kind in self.sensors() if kind != REGISTERED)
 
     def transform_numbers(self) -> list[float]:
         """Return the seven numbers of ``anchor_transform``, or none of them."""

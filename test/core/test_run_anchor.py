@@ -70,6 +70,13 @@ def static(numbers, parent, child):
         TRANSFORM(header=header(0, parent), child_frame_id=child, transform=transform)])
 
 
+def moving(z, index):
+    """Return a transform of /tf: where the robot is at the time of an image."""
+    message = static(f'0 0 {z} 0 0 0 1', 'odom', 'base')
+    message.transforms[0].header = header(index, 'odom')
+    return message
+
+
 @pytest.fixture
 def predicted(zoe, tmp_path):
     """Return the messages of the results of a run without an anchor: topic -> messages."""
@@ -163,29 +170,6 @@ def test_damaged_messages_are_counted(zoe, tmp_path, predicted):
     assert ran.summary['anchor']['scale_p50'] == pytest.approx(FACTOR, rel=0.02)
 
 
-@pytest.mark.parametrize('arguments, text', [
-    (('--anchor', 'radar'), "parameter 'anchor' is 'radar', not none or one of scan, points, "
-                            "depth, or several joined by '+'"),
-    (('--anchor', 'points'), "anchor 'points' needs a topic of sensor_msgs/msg/PointCloud2; the "
-                             'bag has none'),
-    (('--anchor', 'scan', '--anchor-topic', '/x'),
-     "anchor 'scan' needs a topic of sensor_msgs/msg/LaserScan, which /x is not; the bag has "
-     '/left, /right'),
-    (('--anchor', 'scan'), 'the bag has /left, /right: choose one by --anchor-topic'),
-    (('--anchor', 'scan', '--anchor-topic', '/left'),
-     "/tf_static has no transform from 'lidar' (/left) to 'camera_optical_frame' "
-     '(/camera/image_raw): give one by --anchor-transform'),
-    (('--anchor', 'scan', '--anchor-topic', '/left', '--anchor-transform', '0 0 0 0 0 0 0'),
-     'has length 0 instead of 1'),
-    (('--anchor', 'scan', '--anchor-topic', '/left', '--anchor-transform', 'here'),
-     "parameter 'anchor_transform' is 'here', not seven numbers x y z qx qy qz qw")])
-def moving(z, index):
-    """Return a transform of /tf: where the robot is at the time of an image."""
-    message = static(f'0 0 {z} 0 0 0 1', 'odom', 'base')
-    message.transforms[0].header = header(index, 'odom')
-    return message
-
-
 def test_the_motion_of_the_robot_is_read_from_the_bag(zoe, tmp_path, predicted):
     # The robot drives 0.1 m backwards between images. Each cloud has the stamp of the image
     # before, when all was 0.1 m nearer.
@@ -236,7 +220,9 @@ def test_a_report_leaves_depth_as_it_is(zoe, tmp_path, predicted):
 
 @pytest.mark.parametrize('arguments, text', [
     (('--anchor', 'radar'), "parameter 'anchor' is 'radar', not none or one of scan, points, "
-                            "depth, or several joined by '+'"),
+                            "depth, odometry, or several joined by '+'"),
+    (('--anchor', 'odometry'), "anchor 'odometry' needs the motion of the camera on /tf, which "
+                               'the bag does not have'),
     (('--anchor', 'scan+points', '--anchor-transform', MOUNT),
      "parameter 'anchor_transform' can place one sensor, not scan and points"),
     (('--anchor', 'points'), "anchor 'points' needs a topic of sensor_msgs/msg/PointCloud2; the "

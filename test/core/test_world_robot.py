@@ -1,5 +1,6 @@
 """The robot of a recorded drive: its scan, transforms and depth agree."""
 from importlib.util import find_spec
+import json
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.pairs import project
 from zoe_ros.bag import BagReader
+from zoe_ros.cli import main
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.range_messages import add_transforms, sensor_points
 from zoe_ros.settings import WorldSettings
@@ -55,6 +57,15 @@ def test_scans_show_the_depth_of_images_that_are_taken_later(drive):
     assert len(with_motion) > 300
     assert np.median(with_motion) < 0.01
     assert np.median(without) > 1.3 * np.median(with_motion)
+
+
+def test_odometry_and_the_lidar_anchor_the_model_of_the_package(drive, tmp_path):
+    for anchor in ('scan', 'odometry', 'scan+odometry'):
+        results = tmp_path / anchor
+        assert main(['run', str(drive), '--anchor', anchor, '--output', str(results)]) == 0
+        found = json.loads((results / 'latest/summary.json').read_text())['anchor']
+        assert found['frames_measured'] >= 4
+        assert 0.4 < found['scale_p50'] < 2.5
 
 
 def test_equal_settings_give_equal_scans(drive, tmp_path):

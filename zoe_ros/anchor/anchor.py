@@ -36,10 +36,12 @@ class Source:
     :param name: for reports, such as 'scan'.
     :param to_camera: from the frame of the sensor to the optical frame, at all times or for given
         stamps of points and image; not used for points that are in the image already.
+    :param deviation: relative standard deviation that all points of a moment have in common.
     """
 
     name: str
     to_camera: Transform | Place = IDENTITY
+    deviation: float = 0.0
 
 
 class Scale(NamedTuple):
@@ -162,6 +164,10 @@ class Anchor:
         if pairs is not None:
             found, reason = fit(pairs, prior)
         if found is not None:
+            # Of several sources the best one counts.
+            common = min(self._sources[name].deviation for name in names)
+            found = found._replace(variance=found.variance + common ** 2)
+        if found is not None:
             if state is None:
                 state = scale_filter.start(found, stamp)
             else:
@@ -172,7 +178,7 @@ class Anchor:
             return self._unknown(reason)
         self._heads[head] = state
         correction = NOTHING if self._report_only else _correction(state)
-        return _report(state, found, names, reason, correction)
+        return _report(state, found, '+'.join(names), reason, correction)
 
     def _begin(self, stamp: float) -> float:
         """Begin a frame; return the way that the camera travelled since the last one [m]."""
@@ -188,13 +194,13 @@ class Anchor:
         return 0.0 if step is None else float(np.linalg.norm(step.translation))
 
     def _pairs(self, depth: np.ndarray, stamp: float, prior: tuple[float, float] | None
-               ) -> tuple[Pairs | None, str, str]:
+               ) -> tuple[Pairs | None, list[str], str]:
         """Return the pairs of a frame and their sources; or None and the reason."""
         camera = self._camera
         if camera is None:
-            return None, '', 'no camera: there is no CameraInfo that fits the image'
+            return None, [], 'no camera: there is no CameraInfo that fits the image'
         if depth.shape != (camera.height, camera.width):
-            return None, '', (f'image size: depth has the shape {depth.shape}, the camera '
+            return None, [], (f'image size: depth has the shape {depth.shape}, the camera '
                               f'{(camera.height, camera.width)}')
         expected = prior[0] if prior is not None and selects(prior) else None
         found: dict[str, Pairs] = {}
@@ -210,8 +216,8 @@ class Anchor:
             if len(pairs.true):
                 found[name] = pairs
         if not found:
-            return None, '', reason or 'no points: the camera sees none of the sensor'
-        return _joined(list(found.values())), '+'.join(found), ''
+            return None, [], reason or 'no points: the camera sees none of the sensor'
+        return _joined(list(found.values())), list(found), ''
 
     def _points(self, source: Source, stamp: float, camera: Camera) -> ImagePoints:
         """

@@ -85,10 +85,20 @@ class Frames:
                     pass    # the motion is not known at these times
             return self._between(source, target, stop)
 
-    def motion(self, frame: str, start: float, stop: float) -> Transform | None:
-        """Return the transform of points of a frame at one time to it at another; or None."""
+    def motion(self, frame: str, start: float, stop: float, exact: bool = False
+               ) -> Transform | None:
+        """
+        Return the transform of points of a frame at one time to it at another; or None.
+
+        :param exact: the last pose does not hold for a moment.
+        """
         with self._lock:
             steady = self._steady(frame)
+            below = self._chain(frame)
+            below = below[:below.index(steady)] if steady else below
+            if exact and any(self._moving[link][-1][0] < stop for link in below
+                             if link in self._moving):
+                return None
             try:
                 return self._between(steady, frame, stop).after(
                     self._between(frame, steady, start)) if steady else None

@@ -13,7 +13,7 @@ from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.range_messages import add_transforms
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
-from zoe_ros.settings import ANCHORS, REGISTERED
+from zoe_ros.settings import ODOMETRY, REGISTERED, SENSORS
 
 try:
     from tf2_msgs.msg import TFMessage
@@ -42,7 +42,7 @@ class AnchorInputs:
         self._subscriptions = []
         for kind in kinds:
             # The sensors of a robot serve all of its cameras, unless registered to one.
-            topic = (prefix if kind == REGISTERED else '') + ANCHORS[kind]
+            topic = (prefix if kind == REGISTERED else '') + SENSORS[kind]
             self._subscriptions.append(MatchedSubscription(
                 node, _TYPES[kind], topic, partial(anchor.hear, kind), _HISTORY, gate))
 
@@ -75,10 +75,12 @@ class TransformInput:
 
         :raises ValueError: TF is needed, and its messages are not installed.
         """
-        needed = set(parameters.anchors()) - {REGISTERED} and not parameters.anchor_transform
+        needed = ODOMETRY in parameters.anchors() or (
+            parameters.placed_sensors() and not parameters.anchor_transform)
         if needed and TFMessage is None:
-            raise ValueError(f"anchor '{parameters.anchor}' needs the package tf2_msgs for TF, or "
-                             'parameter anchor_transform')
+            raise ValueError(f"anchor '{parameters.anchor}' needs the package tf2_msgs for TF"
+                             + (', or parameter anchor_transform'
+                                if parameters.placed_sensors() else ''))
         self._wanted = bool(parameters.anchors()) and TFMessage is not None
         self._node = node
         self._subscriptions: list[Any] = []

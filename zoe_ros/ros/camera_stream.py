@@ -126,7 +126,7 @@ class CameraStream:
             self._node, f'{self._prefix}image_raw', parameters.image_transport, count, gate)
         if self._anchor is not None:
             self._anchor_inputs = AnchorInputs(
-                self._node, self._prefix, self._anchor, parameters.anchors(), gate)
+                self._node, self._prefix, self._anchor, parameters.sensors(), gate)
         # Steady, because simulated time stands still until somebody publishes /clock.
         self._timer = self._node.create_timer(
             _FOLLOW_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
