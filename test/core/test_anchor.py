@@ -109,6 +109,16 @@ def test_sources_are_used_together_and_placed_each_by_its_transform():
         anchor.observe(lidar, 0.0, 'scan')
 
 
+def test_an_error_that_points_have_in_common_is_in_the_deviation():
+    truth = room()
+    deviations = []
+    for common in (0.0, 0.1):
+        anchor = anchored(Source('points', deviation=common))
+        anchor.observe(seen(truth), 0.0, 'points')
+        deviations.append(anchor.apply(truth, 'indoor', 0.0)[1].deviation)
+    assert deviations[0] < 0.02 and deviations[1] == pytest.approx(0.1, rel=0.1)
+
+
 def test_each_head_has_its_own_scale():
     truth = room()
     anchor = anchored()

@@ -52,6 +52,9 @@ def test_the_motion_between_two_times():
     expected = [there[0] * math.cos(turn) + there[1] * math.sin(turn),
                 there[1] * math.cos(turn) - there[0] * math.sin(turn), 0]
     assert np.allclose(moved(np.array([[1.0, 0, 0]])), [expected], atol=1e-6)
+    # Between an even and an odd image the map jumps by 0.5 m.
+    jump = frames.motion('base', 2.0, 2.05)
+    assert np.linalg.norm(jump.translation) == pytest.approx(0.05, abs=0.01)
     # The jumps of `map` are not a motion of the robot; the lidar's own place counts.
     placed = frames.across('lidar', 2.0, 'camera', 2.0)
     assert np.allclose(placed(np.zeros((1, 3))), [[0.1, 0.1, -0.1]])
@@ -88,6 +91,16 @@ def test_the_last_pose_holds_for_a_moment():
         assert frames.motion('camera', 5.0, at) is None
         assert np.allclose(frames.across('lidar', 5.0, 'camera', at)(np.zeros((1, 3))),
                            [[0.1, 0.1, -0.1]])
+
+
+def test_an_exact_motion_has_no_pose_that_holds():
+    frames = robot(seconds=5.0)
+    assert frames.motion('camera', 4.9, 5.0, exact=True) is not None
+    assert frames.motion('camera', 4.9, 5.01) is not None
+    assert frames.motion('camera', 4.9, 5.01, exact=True) is None
+    # The pose of `odom` in the map may be late.
+    frames.move('base', 'odom', turned(5.1, 0, 2.5), 5.1)
+    assert frames.motion('camera', 4.9, 5.1, exact=True) is not None
 
 
 def test_frames_that_are_not_connected():

@@ -52,6 +52,7 @@ def test_points_have_true_depth(drives):
         assert len(errors) > 100
         assert abs(np.median(errors)) < 0.03
         assert np.median(np.abs(errors)) < 0.08
+        assert np.quantile(np.abs(errors), 0.9) < 0.25
 
 
 def test_the_scale_of_depth_is_found(drives):

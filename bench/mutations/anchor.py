@@ -1,0 +1,64 @@
+"""Mutations of the anchor: points, frames, pairs, fit, scale over time, messages."""
+from mutations.mutation import Mutation
+
+_ANCHOR = 'zoe_ros/anchor/anchor.py'
+_FRAMES = 'zoe_ros/anchor/frames.py'
+_FILTER = 'zoe_ros/anchor/filter.py'
+_PAIRS = 'zoe_ros/anchor/pairs.py'
+_FIT = 'zoe_ros/anchor/fit.py'
+_TRACKS = 'zoe_ros/anchor/tracks.py'
+_RANGE = 'zoe_ros/range_anchor.py'
+_CORE = ('test/core/test_anchor.py',)
+_OF_FRAMES = ('test/core/test_anchor_frames.py',)
+_OF_FILTER = ('test/core/test_anchor_filter.py', *_CORE)
+_OF_PAIRS = ('test/core/test_anchor_pairs.py', *_CORE)
+_OF_FIT = ('test/core/test_anchor_fit.py', *_CORE)
+_OF_TRACKS = ('test/core/test_anchor_tracks.py',)
+_MESSAGES = ('test/core/test_anchor_messages.py',)
+_RUN = ('test/core/test_run_anchor.py',)
+
+MUTATIONS = (
+    Mutation('frames: the motion of the robot is left out', _FRAMES,
+             'return self._between(steady, target, stop).after(',
+             'return self._between(steady, target, start).after(', _OF_FRAMES),
+    Mutation('frames: jumps of the map count as motion', _FRAMES,
+             'return _ODOMETRY if _ODOMETRY in chain else chain[-1]', 'return chain[-1]',
+             _OF_FRAMES),
+    Mutation('frames: poses are not interpolated', _FRAMES, '(1 - share) * a + share * b',
+             '0 * a + b', _OF_FRAMES),
+    Mutation('frames: the last pose holds for ever', _FRAMES, 'stamp > last + _HOLD',
+             'stamp > last + 1e9', _OF_FRAMES),
+    Mutation('frames: memory grows', _FRAMES, '> 2 * _KEPT', '> 1e9 * _KEPT', _OF_FRAMES),
+    Mutation('frames: an old pose serves where an exact one is asked', _FRAMES,
+             'if exact and any(', 'if False and any(', _OF_FRAMES),
+    Mutation('anchor: old points are used', _ANCHOR,
+             'abs(nearest.stamp - stamp) > self._tolerance', 'abs(nearest.stamp - stamp) > 1e9',
+             _CORE),
+    Mutation('anchor: a report changes depth', _ANCHOR,
+             'NOTHING if self._report_only else _correction(state)', '_correction(state)',
+             (*_CORE, *_RUN)),
+    Mutation('anchor: the common error of odometry is left out', _ANCHOR,
+             'found.variance + common ** 2', 'found.variance', (*_CORE, *_MESSAGES)),
+    Mutation('anchor: the heads share one scale', _ANCHOR, 'self._heads[head] = state',
+             "self._heads['indoor'] = self._heads[head] = state", _CORE),
+    Mutation('anchor: the shift is not carried', _ANCHOR,
+             'return Correction(factor, amount, shift.centre, shift.low, shift.high)',
+             'return Correction(factor)', _CORE),
+    Mutation('filter: a jump of 10 % after a gap', _FILTER, 'STEP = math.log(1.02)',
+             'STEP = math.log(1.2)', _OF_FILTER),
+    Mutation('filter: a held scale stays as certain', _FILTER, '_PER_SECOND = 0.05 ** 2',
+             '_PER_SECOND = 0.0', _OF_FILTER),
+    Mutation('pairs: depth edges are crossed', _PAIRS, '_SAME_SURFACE = 1.06',
+             '_SAME_SURFACE = 100', _OF_PAIRS),
+    Mutation('pairs: hidden points count', _PAIRS, 'occluded[farther] = edge | hidden[farther]',
+             'occluded[farther] = False', _OF_PAIRS),
+    Mutation('fit: two groups flip', _FIT, '_KEEP = 0.5', '_KEEP = 1.1', _OF_FIT),
+    Mutation('tracks: points without parallax', _TRACKS, '_PARALLAX = 6.0', '_PARALLAX = 0.0',
+             _OF_TRACKS),
+    Mutation('tracks: pixels of a smaller image', _TRACKS, '(points + 0.5) * scale - 0.5',
+             'points', _OF_TRACKS),
+    Mutation('messages: frames fill memory', _RANGE, '_MOST_FRAMES = 8', '_MOST_FRAMES = 8000',
+             _MESSAGES),
+    Mutation('messages: a sensor in two places', _RANGE, 'if known:\n', 'if False:\n',
+             (*_MESSAGES, *_RUN)),
+)
