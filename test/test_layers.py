@@ -30,7 +30,7 @@ LAYERS = [
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],
-    ['run', 'evaluate', 'benchmark'],
+    ['run', 'evaluate', 'benchmark', 'export'],
     ['training.'],
     ['cli', 'ros.'],
 ]
@@ -51,6 +51,7 @@ MODEL_LAYERS = [
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'timm': ['model.pyramid'], 'embreex': ['world.render'],
+         'onnx': ['export'], 'onnxruntime': ['export'], 'onnxscript': ['export'],
          'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',

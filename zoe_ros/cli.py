@@ -13,7 +13,13 @@ from typing import Any, NoReturn
 
 from zoe_ros import __version__
 from zoe_ros.inference.malloc import keep_freed_memory
-from zoe_ros.settings import BenchSettings, EvalSettings, RunSettings, WorldSettings
+from zoe_ros.settings import (
+    BenchSettings,
+    EvalSettings,
+    ExportSettings,
+    RunSettings,
+    WorldSettings,
+)
 from zoe_ros.training.recipe import TrainSettings
 
 # How the help calls the values of an option.
@@ -29,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors='backslashreplace')
     stdout = _Stdout()
     logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[stdout])
-    logging.getLogger('httpx').setLevel(logging.WARNING)    # logs a line for each request
+    for chatty in ('httpx', 'onnxscript', 'onnx_ir'):     # a line for each request or operator
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     options = vars(_parser().parse_args(arguments))
     try:
         for text in options.pop('command')(**options):
@@ -72,6 +79,14 @@ def _eval(**options: object) -> Iterator[str]:
     folder = run_evaluation(settings)
     yield (folder / 'table.txt').read_text()
     yield f'metrics of each image and pictures in {folder}'
+
+
+def _export(**options: object) -> Iterator[str]:
+    settings = ExportSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.export import export
+
+    done = export(settings)
+    yield f'{done.graph} agrees with torch to {done.difference:.1g}; {done.facts} describes it'
 
 
 def _train(**options: object) -> Iterator[str]:
@@ -134,6 +149,15 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_world)
     command.add_argument('folder', metavar='FOLDER', help='output folder')
     _add_settings(command, WorldSettings)
+
+    command = commands.add_parser(
+        'export', help='write a model for ONNX Runtime, OpenVINO or TensorRT',
+        description='Write a model as an ONNX file for images of one size, and a JSON file that '
+                    'describes inputs and outputs. ONNX Runtime must compute the same depth as '
+                    'torch, else nothing is written.')
+    command.set_defaults(command=_export)
+    command.add_argument('folder', metavar='FOLDER', help='output folder, new or empty')
+    _add_settings(command, ExportSettings)
 
     command = commands.add_parser(
         'bench', help='measure the speed of the estimator on this machine',
