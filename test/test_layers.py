@@ -31,6 +31,7 @@ LAYERS = [
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],
     ['run', 'evaluate', 'benchmark', 'export'],
+    ['run_many'],
     ['training.'],
     ['cli', 'ros.'],
 ]

@@ -54,7 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(**options: object) -> Iterator[str]:
-    settings = RunSettings(**options)  # type: ignore[arg-type]
+    data, shard = options.pop('data'), options.pop('shard')
+    assert isinstance(data, list) and isinstance(shard, str)
+    settings = RunSettings(data=data[0], **options)  # type: ignore[arg-type]
+    from zoe_ros.run_many import find_data, is_many, run_many, take_shard
+
+    if shard or is_many(data):
+        yield from run_many(take_shard(find_data(data), shard), settings, shard)
+        return
     from zoe_ros.run import run  # here: help and usage errors need no torch
 
     folder = run(settings)
@@ -115,10 +122,15 @@ def _parser() -> argparse.ArgumentParser:
         description='Compute metric depth for an image, a folder of images, or the images of a '
                     'rosbag2; also point clouds if the bag has CameraInfo. The exit code is 2 if '
                     'the bag is damaged or cut off, even if all its images were read; the '
-                    'results so far are kept.')
+                    'results so far are kept. Several DATA, a pattern in quotes, or @FILE with '
+                    'one path or pattern a line: each gets a folder in OUTPUT, finished ones '
+                    'are skipped, and the others go on if one fails.')
     command.set_defaults(command=_run)
-    command.add_argument('data', metavar='DATA', help='image, folder of images, rosbag2 folder, '
-                                                      '.mcap or .db3')
+    command.add_argument('data', metavar='DATA', nargs='+',
+                         help='image, folder of images, rosbag2 folder, .mcap or .db3')
+    command.add_argument('--shard', metavar='I/N', default='',
+                         help='only the I-th of N parts of DATA, to share the work between '
+                              'processes or machines; I = 1 ... N')
     _add_settings(command, RunSettings)
 
     data: dict[str, Any] = {
