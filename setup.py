@@ -65,6 +65,8 @@ setup(
             'matplotlib>=3.5',
             'scipy>=1.7',
         ],
+        # Further requirements of zoe export.
+        'export': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
         # colcon test looks for pytest in an extra of this name.
         'test': ['pytest>=7.0', 'pytest-timeout>=2.1', 'hypothesis>=6.0',
                  'opencv-python-headless<5', 'colcon-common-extensions'],

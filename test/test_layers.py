@@ -31,7 +31,8 @@ LAYERS = [
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],
-    ['run', 'evaluate', 'benchmark'],
+    ['run', 'evaluate', 'benchmark', 'export'],
+    ['run_many'],
     ['training.'],
     ['cli', 'ros.'],
 ]
@@ -52,6 +53,7 @@ MODEL_LAYERS = [
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'timm': ['model.pyramid'], 'cv2': ['anchor.tracks'], 'embreex': ['world.render'],
+         'onnx': ['export'], 'onnxruntime': ['export'], 'onnxscript': ['export'],
          'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',

@@ -13,7 +13,13 @@ from typing import Any, NoReturn
 
 from zoe_ros import __version__
 from zoe_ros.inference.malloc import keep_freed_memory
-from zoe_ros.settings import BenchSettings, EvalSettings, RunSettings, WorldSettings
+from zoe_ros.settings import (
+    BenchSettings,
+    EvalSettings,
+    ExportSettings,
+    RunSettings,
+    WorldSettings,
+)
 from zoe_ros.training.recipe import TrainSettings
 
 # How the help calls the values of an option.
@@ -29,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors='backslashreplace')
     stdout = _Stdout()
     logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[stdout])
-    logging.getLogger('httpx').setLevel(logging.WARNING)    # logs a line for each request
+    for chatty in ('httpx', 'onnxscript', 'onnx_ir'):     # a line for each request or operator
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     options = vars(_parser().parse_args(arguments))
     try:
         for text in options.pop('command')(**options):
@@ -47,7 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(**options: object) -> Iterator[str]:
-    settings = RunSettings(**options)  # type: ignore[arg-type]
+    data, shard = options.pop('data'), options.pop('shard')
+    assert isinstance(data, list) and isinstance(shard, str)
+    settings = RunSettings(data=data[0], **options)  # type: ignore[arg-type]
+    from zoe_ros.run_many import find_data, is_many, run_many, take_shard
+
+    if shard or is_many(data):
+        yield from run_many(take_shard(find_data(data), shard), settings, shard)
+        return
     from zoe_ros.run import run  # here: help and usage errors need no torch
 
     folder = run(settings)
@@ -72,6 +86,14 @@ def _eval(**options: object) -> Iterator[str]:
     folder = run_evaluation(settings)
     yield (folder / 'table.txt').read_text()
     yield f'metrics of each image and pictures in {folder}'
+
+
+def _export(**options: object) -> Iterator[str]:
+    settings = ExportSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.export import export
+
+    done = export(settings)
+    yield f'{done.graph} agrees with torch to {done.difference:.1g}; {done.facts} describes it'
 
 
 def _train(**options: object) -> Iterator[str]:
@@ -100,10 +122,15 @@ def _parser() -> argparse.ArgumentParser:
         description='Compute metric depth for an image, a folder of images, or the images of a '
                     'rosbag2; also point clouds if the bag has CameraInfo. The exit code is 2 if '
                     'the bag is damaged or cut off, even if all its images were read; the '
-                    'results so far are kept.')
+                    'results so far are kept. Several DATA, a pattern in quotes, or @FILE with '
+                    'one path or pattern a line: each gets a folder in OUTPUT, finished ones '
+                    'are skipped, and the others go on if one fails.')
     command.set_defaults(command=_run)
-    command.add_argument('data', metavar='DATA', help='image, folder of images, rosbag2 folder, '
-                                                      '.mcap or .db3')
+    command.add_argument('data', metavar='DATA', nargs='+',
+                         help='image, folder of images, rosbag2 folder, .mcap or .db3')
+    command.add_argument('--shard', metavar='I/N', default='',
+                         help='only the I-th of N parts of DATA, to share the work between '
+                              'processes or machines; I = 1 ... N')
     _add_settings(command, RunSettings)
 
     data: dict[str, Any] = {
@@ -134,6 +161,15 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_world)
     command.add_argument('folder', metavar='FOLDER', help='output folder')
     _add_settings(command, WorldSettings)
+
+    command = commands.add_parser(
+        'export', help='write a model for ONNX Runtime, OpenVINO or TensorRT',
+        description='Write a model as an ONNX file for images of one size, and a JSON file that '
+                    'describes inputs and outputs. ONNX Runtime must compute the same depth as '
+                    'torch, else nothing is written.')
+    command.set_defaults(command=_export)
+    command.add_argument('folder', metavar='FOLDER', help='output folder, new or empty')
+    _add_settings(command, ExportSettings)
 
     command = commands.add_parser(
         'bench', help='measure the speed of the estimator on this machine',

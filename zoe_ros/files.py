@@ -1,9 +1,10 @@
-"""Files that are written whole or not at all, whatever becomes of the disk."""
+"""Files and folders that are written whole or not at all, whatever becomes of the disk."""
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+import shutil
 
 
 @contextmanager
@@ -25,3 +26,23 @@ def whole_file(path: Path, also: tuple[type[Exception], ...] = ()) -> Iterator[P
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """
+    Give the folder to fill; it becomes ``path`` in one step, or nothing of it stays.
+
+    :param path: does not exist, or is an empty folder.
+    :raises OSError: a file cannot be written; the text names ``path``.
+    """
+    part = path.with_name(path.name + '.part')
+    try:
+        shutil.rmtree(part, ignore_errors=True)     # of a process that was killed
+        part.mkdir(parents=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise OSError(f'{path} cannot be written: {error.strerror or error}') from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -37,12 +37,14 @@ OUTPUTS = (DEPTH, CAMERA_INFO, POINTS, SCALE)
 log = logging.getLogger(__name__)
 
 
-def run(settings: RunSettings) -> Path:
+def run(settings: RunSettings, estimator: DepthEstimator | None = None) -> Path:
     """
     Run over ``settings.data`` and return the folder of the results.
 
     An interruption or a damaged bag ends the run early; what was done until then is kept whole.
 
+    :param estimator: from :func:`load_estimator` with these settings, to load the model once for
+        several runs; by default it is loaded when the data can be read.
     :raises ValueError: the data, the weights or a setting cannot be used.
     :raises OSError: a file cannot be read or written.
     """
@@ -50,10 +52,10 @@ def run(settings: RunSettings) -> Path:
     if not data.exists():
         raise FileNotFoundError(f'nothing at {data}: give an image, a folder of images, or a '
                                 'rosbag2 (its folder, an .mcap or a .db3 file)')
-    return _run_bag(data, settings) if is_bag(data) else _run_photos(data, settings)
+    return (_run_bag if is_bag(data) else _run_photos)(data, settings, estimator)
 
 
-def _run_bag(path: Path, settings: RunSettings) -> Path:
+def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None) -> Path:
     with BagReader(path, settings.topic or None) as bag:
         log.info('%s is a bag: %d images on %s, %s', path, bag.count, bag.topic,
                  f'CameraInfo on {bag.info_topic}' if bag.info_topic
@@ -62,7 +64,8 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
             log.warning('%s', note)
         rectified = is_rectified(bag.topic)
         anchor = BagAnchor(bag, settings) if settings.anchors() else None
-        estimator, settings = _load(settings)
+        estimator = estimator or load_estimator(settings)
+        settings = _with_choices(settings, estimator)
         truth = RecordedDepth.find(bag)
         if truth is not None:
             log.info("comparing with the bag's own depth on %s", truth.topic)
@@ -98,7 +101,7 @@ def _run_bag(path: Path, settings: RunSettings) -> Path:
     return folder
 
 
-def _run_photos(path: Path, settings: RunSettings) -> Path:
+def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | None) -> Path:
     if path.is_dir():
         photos, others = find_photos(path)
         if not photos:
@@ -113,7 +116,8 @@ def _run_photos(path: Path, settings: RunSettings) -> Path:
         log.info('%s is an image', path)
     for option in _idle_options(settings):
         log.warning('%s', option)
-    estimator, settings = _load(settings)
+    estimator = estimator or load_estimator(settings)
+    settings = _with_choices(settings, estimator)
     pipeline = Pipeline(estimator, BAG_TYPES, settings, CameraInfoBuffer(), rectified=False)
     folder = new_folder(Path(settings.output))
     unknown: list[Path] = []
@@ -149,16 +153,26 @@ def _warn_of_unknown_focal(photos: list[Path], settings: RunSettings, config: Zo
         log.warning('no focal correction: %s', no_focal)
 
 
-def _load(settings: RunSettings) -> tuple[DepthEstimator, RunSettings]:
-    """Load the estimator; return it with the settings in which the choices are made."""
+def load_estimator(settings: RunSettings) -> DepthEstimator:
+    """
+    Load the estimator of a run.
+
+    :raises ValueError: the weights or a setting cannot be used.
+    :raises OSError: the weights cannot be read.
+    """
     estimator = DepthEstimator.load(
         settings.variant, settings.weights or None, settings.device, settings.precision,
         settings.aspect, settings.pad, settings.flip)
     estimator.check_router(settings.router)
     log.info('%s in %s on %s', estimator.model.config.title, estimator.precision,
              estimator.device)
-    return estimator, replace(settings, variant=estimator.model.config.variant,
-                              precision=estimator.precision)
+    return estimator
+
+
+def _with_choices(settings: RunSettings, estimator: DepthEstimator) -> RunSettings:
+    """Return the settings with the choices that were made for the defaults."""
+    return replace(settings, variant=estimator.model.config.variant,
+                   precision=estimator.precision)
 
 
 def _without_info(others: list[str]) -> str:

@@ -346,6 +346,28 @@ class BenchSettings(Settings):
         choices=('', 'transformers'))
 
 
+@dataclass(frozen=True)
+class ExportSettings(Settings):
+    """
+    All settings of ``zoe export``.
+
+    :param folder: output folder.
+    """
+
+    folder: str = ''
+    variant: str = setting('', "Model: 'nk', 'n', 'k', 'mobile', 'mobile-lite', or the model name "
+                               'stored in the weights file.')
+    weights: str = setting(
+        '', 'Path of a checkpoint. Empty: the weights in the package (mobile-lite, mobile), or '
+            'the released weights of the variant, downloaded once.')
+    file_format: str = setting('onnx', 'Format of the file.', choices=('onnx',), flag='--format')
+    size: str = setting(
+        '', 'Network input as HEIGHTxWIDTH, multiples of 32. Empty: the size of the variant.')
+    router: str = setting(
+        'auto', "Metric heads of the graph. 'auto': all, with the router; 'indoor' or 'outdoor': "
+                'this one alone, without the router.', choices=ROUTERS)
+
+
 def check_choice(what: str, value: str, accepted: tuple[str, ...]) -> None:
     """Raise a ValueError that lists the accepted values, unless ``value`` is one of them."""
     if value not in accepted:

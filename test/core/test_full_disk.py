@@ -9,10 +9,11 @@ import pytest
 import short_training
 import yaml
 
+from zoe_ros import export as exporting
 from zoe_ros.evaluate import evaluate, TABLE, write_results
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.results import link_latest
-from zoe_ros.settings import WorldSettings
+from zoe_ros.settings import ExportSettings, WorldSettings
 from zoe_ros.training.trainer import MODEL, SETTINGS, STATE, train
 from zoe_ros.world.make import make_world
 
@@ -106,6 +107,19 @@ def test_a_world_on_a_full_disk(tmp_path, size):
     said = error_on_a_full_disk(size, make_world, settings)
     assert said == f'{tmp_path}/world/train/indoor cannot be written: File too large'
     assert not [path for path in tmp_path.rglob('*') if path.is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('largest', [exporting.LARGEST_FILE, 100_000])
+def test_an_export_to_a_full_disk(tmp_path, tiny_weights, monkeypatch, largest):
+    """With the weights within the graph, and in a file of their own."""
+    for package in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(package, reason="needs pip install '.[export]'")
+    monkeypatch.setattr(exporting, 'LARGEST_FILE', largest)
+    settings = ExportSettings(folder=str(tmp_path / 'out'), weights=str(tiny_weights))
+    said = error_on_a_full_disk(200_000, exporting.export, settings)
+    assert said == f'{tmp_path / "out"} cannot be written: File too large'
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_link_after_a_kill_of_a_process_of_the_same_number(tmp_path):

@@ -82,7 +82,7 @@ class LogBinomial(Distribution):
         temperature = p[:, 2:3] / (p[:, 2:3] + p[:, 3:4])
         temperature = MIN_TEMPERATURE + (MAX_TEMPERATURE - MIN_TEMPERATURE) * temperature
         # ln C(n, k) + k ln q + (n - k) ln(1 - q), without n ln(1 - q), equal for all bins.
-        odds = mode.clamp(1e-4, 1).log() - (1 - mode).clamp(1e-4, 1).log()
+        odds = mode.clamp(1e-4, 1.0).log() - (1 - mode).clamp(1e-4, 1.0).log()
         k = torch.arange(self.bins, device=raw.device, dtype=raw.dtype).view(1, -1, 1, 1)
         coefficients = log_binomial_coefficients(self.bins, raw.device, raw.dtype)
         return torch.softmax(torch.addcmul(coefficients, k, odds).div_(temperature), dim=1)
