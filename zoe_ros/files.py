@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all, whatever becomes of the disk."""
+"""Files that are written whole or not at all, and the SHA-256 of a file."""
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+import hashlib
 from pathlib import Path
 
 
@@ -25,3 +26,12 @@ def whole_file(path: Path, also: tuple[type[Exception], ...] = ()) -> Iterator[P
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -271,6 +271,18 @@ class WorldSettings(Settings):
 
 
 @dataclass(frozen=True)
+class CalibrateSettings(DataSettings, ModelSettings):
+    """
+    All settings of ``zoe calibrate``.
+
+    :param data: data with true depth that the model was not trained on, see
+        :func:`zoe_ros.datasets.open.open_datasets`.
+    """
+
+    data: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class BenchSettings(Settings):
     """
     All settings of ``zoe bench``.
