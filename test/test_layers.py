@@ -16,7 +16,7 @@ LAYERS = [
     ['model.', 'anchor.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
-    ['inference.preprocess', 'inference.graphs', 'refine', 'cloud'],
+    ['inference.preprocess', 'inference.graphs', 'refine', 'sky', 'cloud'],
     ['inference.runner', 'training_camera'],
     ['inference.engine', 'camera_tables'],
     ['camera_depth'],

@@ -135,6 +135,11 @@ class FrameSettings(Settings):
     max_relative_uncertainty: float = setting(
         0.0, 'Remove pixels whose predicted standard deviation exceeds this fraction of their '
              'depth. 0: off.', low=0, high=100, runtime=True)
+    sky: str = setting(
+        'keep', "'inf': replace the depth of the sky by +Inf, or by far_value. Pixels count as "
+                'sky if they are far, smooth, bluish and brighter than the ground, in images of '
+                "the outdoor head. 'keep': keep the depth that the network predicts for the sky.",
+        choices=('keep', 'inf'), runtime=True)
     interpolation: str = setting(
         'edges', "Resizing of depth to the image: 'edges' (linear, but never across a depth "
                  "edge), 'linear' (as in the published evaluation) or 'nearest'.",

@@ -65,6 +65,7 @@ class NetworkDepth:
     :param depth: (H, W) float32 [m] at the size of the network, on its device; may be invalid.
     :param deviation: (H, W) [m] standard deviation, or None.
     :param plan: the sizes, for the way back to the image.
+    :param pixels: (3, H, W) in [-1, 1], the input of the network.
     """
 
     depth: torch.Tensor
@@ -72,6 +73,7 @@ class NetworkDepth:
     plan: SizePlan
     head: str
     head_probabilities: dict[str, float]
+    pixels: torch.Tensor
 
 
 class DepthEstimator:
@@ -321,7 +323,7 @@ class DepthEstimator:
             depth = _average_mirrored(depth)
             deviations = None if deviations is None else _average_mirrored(deviations)
         return [NetworkDepth(depth[i], None if deviations is None else deviations[i], plan,
-                             *choices[i])
+                             *choices[i], pixels[i])
                 for i, plan in enumerate(plans)]
 
     def _pixels(self, images: list[np.ndarray | torch.Tensor],
