@@ -88,7 +88,8 @@ def main() -> None:
     with torch.device('meta'):
         estimator = DepthEstimator(ZoeDepth(config))
     plan = plan_sizes((HEIGHT, WIDTH), config.image_size, 'stretch', pad=False)
-    net = NetworkDepth(room(plan.net), None, plan, *known_choice('indoor', config.head_names))
+    net = NetworkDepth(room(plan.net), None, plan, *known_choice('indoor', config.head_names),
+                       torch.zeros(3, *plan.net))
     image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     message = Image(height=HEIGHT, width=WIDTH, encoding='rgb8', step=3 * WIDTH,
                     data=pack_array(image))

@@ -2,8 +2,8 @@
 Train ZoeD-Mobile-Lite-NK from an ImageNet encoder, and store the model in the package.
 
 Fetches free textures, renders the varied world with them, trains metric depth at half and at full
-size, and then mixes real images with depth into the world. An interrupted run continues where it
-stopped.
+size, mixes real images with depth into the world, and calibrates the deviation of depth. An
+interrupted run continues where it stopped.
 
     python experiments/make_mobile_lite.py work/ real/
 
@@ -24,6 +24,9 @@ from zoe_ros.datasets.folders import find_folders, RgbdFolder
 
 WORLD = ('--recipe', 'varied', '--scenes', '1100', '--held-out', '40', '--frames', '3',
          '--seed', '7')
+# One frame of each scene, because errors of frames of one scene are alike.
+CALIBRATION = ('--recipe', 'varied', '--scenes', '1', '--held-out', '240', '--frames', '1',
+               '--seed', '78')
 COMMON = ('--variant', 'mobile-lite', '--encoder-norms', 'frozen', '--encoder-factor', '0.2',
           '--batch', '16', '--clip', '1.0', '--precision', 'bf16', '--workers', '1',
           '--faults', '0.6', '--shape-weight', '0.5', '--mean-decay', '0.99')
@@ -63,6 +66,10 @@ def main() -> None:
         zoe(['train', *data, *COMMON, *stage, *start, '--output', str(run)], options.processes)
         start = ['--from', str(run / 'model.safetensors')]
     shipped = ship([options.folder / '3-real' / 'model.safetensors'])
+    scenes = options.folder / 'calibration'
+    zoe(['world', str(scenes), *CALIBRATION, '--textures', str(textures),
+         '--workers', str(options.processes)])
+    zoe(['calibrate', str(scenes), '--weights', str(shipped), '--precision', 'fp32'])
     for data in (world, options.real):
         zoe(['eval', str(data), '--weights', str(shipped), '--precision', 'fp32', '--no-flip',
              '--output', str(options.folder / 'evaluation')])

@@ -16,6 +16,7 @@ from zoe_ros.inference.preprocess import SizePlan
 from zoe_ros.inference.transfer import as_arrays, start_to_host, to_host
 from zoe_ros.refine import limit, refine, resize
 from zoe_ros.settings import FrameSettings
+from zoe_ros.sky import find_sky
 from zoe_ros.training_camera import TrainingCamera
 
 
@@ -51,8 +52,8 @@ def to_camera(net: NetworkDepth, correction: Correction, view: TrainingCamera | 
             return _by_graph(net, correction, view, unprojection, settings, graphs)
     points = None
     with clock('images'):
-        depth, deviation = _to_image(
-            correction, net.depth, net.deviation, net.plan, view, settings)
+        depth, deviation = _to_image(correction, net.depth, net.deviation,
+                                     _sky_pixels(net, settings), net.plan, view, settings)
     if unprojection is not None:
         with clock('cloud'):
             points = unprojection(depth, settings.point_cloud_max_range)
@@ -75,44 +76,55 @@ def for_anchor(net: NetworkDepth, scale: float, view: TrainingCamera | None) -> 
     return (depth if view is None else view.unwarp(depth, linear=False)).cpu().numpy()
 
 
+def _sky_pixels(net: NetworkDepth, settings: FrameSettings) -> torch.Tensor | None:
+    """Return the pixels in which to look for the sky, or None: indoors there is none."""
+    return net.pixels if settings.sky == 'inf' and net.head == 'outdoor' else None
+
+
 def _to_image(correction: Correction, depth: torch.Tensor, deviation: torch.Tensor | None,
-              plan: SizePlan, view: TrainingCamera | None,
+              sky_pixels: torch.Tensor | None, plan: SizePlan, view: TrainingCamera | None,
               settings: FrameSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Bring depth and deviation (H, W) to the image (h, w): filtered, resized, in range."""
+    sky = None if sky_pixels is None else find_sky(sky_pixels, depth * correction.factor)
     depth, deviation = refine(depth, deviation, settings, correction)
 
-    def brought(values: torch.Tensor) -> torch.Tensor:
-        values = plan.crop(resize(values, depth, plan.padded, settings.interpolation))
-        return values if view is None else view.unwarp(
-            values, settings.interpolation == 'linear')
+    def brought(values: torch.Tensor, interpolation: str) -> torch.Tensor:
+        values = plan.crop(resize(values, depth, plan.padded, interpolation))
+        return values if view is None else view.unwarp(values, interpolation == 'linear')
 
-    full = limit(brought(depth), settings)
+    full = brought(depth, settings.interpolation)
+    if sky is not None:
+        full = torch.where(brought(sky, 'nearest') > 0, torch.inf, full)
+    full = limit(full, settings)
     if deviation is None:
         return full, None
-    return full, torch.where(full.isfinite(), brought(deviation), torch.nan)
+    return full, torch.where(
+        full.isfinite(), brought(deviation, settings.interpolation), torch.nan)
 
 
 def _by_graph(net: NetworkDepth, correction: Correction, view: TrainingCamera | None,
               unprojection: Unprojection | None, settings: FrameSettings,
               graphs: Graphs) -> CameraDepth:
     """Do the work of :func:`to_camera` on a GPU."""
-    inputs = [torch.tensor(correction, dtype=torch.float32).pin_memory(), net.depth]
-    if net.deviation is not None:
-        inputs.append(net.deviation)
-    work = partial(_on_gpu, plan=net.plan, view=view, unprojection=unprojection,
-                   settings=settings)
-    copies = graphs.run(('frame', net.plan, view, unprojection, settings), work, inputs,
-                        lambda found: start_to_host(*found))
+    inputs = {'correction': torch.tensor(correction, dtype=torch.float32).pin_memory(),
+              'depth': net.depth, 'deviation': net.deviation,
+              'sky_pixels': _sky_pixels(net, settings)}
+    given = {name: values for name, values in inputs.items() if values is not None}
+    work = partial(_on_gpu, names=tuple(given), plan=net.plan, view=view,
+                   unprojection=unprojection, settings=settings)
+    copies = graphs.run(('frame', tuple(given), net.plan, view, unprojection, settings), work,
+                        list(given.values()), lambda found: start_to_host(*found))
     return CameraDepth(*as_arrays(copies, net.depth.device))
 
 
-def _on_gpu(correction: torch.Tensor, depth: torch.Tensor,
-            deviation: torch.Tensor | None = None, *, plan: SizePlan,
+def _on_gpu(*values: torch.Tensor, names: tuple[str, ...], plan: SizePlan,
             view: TrainingCamera | None, unprojection: Unprojection | None,
             settings: FrameSettings) -> tuple[torch.Tensor | None, ...]:
     """Compute what a graph records: depth, deviation and points."""
+    given = dict(zip(names, values))
     depth, deviation = _to_image(
-        Correction(*correction.unbind()), depth, deviation, plan, view, settings)
+        Correction(*given['correction'].unbind()), given['depth'], given.get('deviation'),
+        given.get('sky_pixels'), plan, view, settings)
     points = (None if unprojection is None
               else unprojection(depth, settings.point_cloud_max_range))
     return depth, deviation, points

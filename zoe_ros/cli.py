@@ -15,6 +15,7 @@ from zoe_ros import __version__
 from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.settings import (
     BenchSettings,
+    CalibrateSettings,
     EvalSettings,
     ExportSettings,
     RunSettings,
@@ -96,6 +97,13 @@ def _export(**options: object) -> Iterator[str]:
     yield f'{done.graph} agrees with torch to {done.difference:.1g}; {done.facts} describes it'
 
 
+def _calibrate(**options: object) -> Iterator[str]:
+    settings = CalibrateSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.calibrate import run_calibration
+
+    yield run_calibration(settings)
+
+
 def _train(**options: object) -> Iterator[str]:
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.training.trainer import run_training
@@ -146,6 +154,15 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_eval)
     command.add_argument('data', **data)
     _add_settings(command, EvalSettings)
+
+    command = commands.add_parser(
+        'calibrate', help='fit the uncertainty of a model to its errors on data with known depth',
+        description='Fit the predicted standard deviation of depth to the errors on data that the '
+                    'model was not trained on. The result is written beside the weights, and '
+                    'every command and the node use it.')
+    command.set_defaults(command=_calibrate)
+    command.add_argument('data', **data)
+    _add_settings(command, CalibrateSettings)
 
     command = commands.add_parser(
         'train', help='train or fine-tune a model',

@@ -18,12 +18,15 @@ from zoe_ros.evaluation_picture import draw, Row
 from zoe_ros.files import whole_file
 from zoe_ros.inference.engine import DepthEstimator, DepthPrediction
 from zoe_ros.metrics import (
+    AURC,
     depth_metrics,
+    doubt_metrics,
     mean_metrics,
     METRICS,
     relative_improvement,
     SHAPE_METRICS,
     shape_metrics,
+    WITHIN,
 )
 from zoe_ros.results import link_latest, new_folder
 from zoe_ros.settings import EvalSettings
@@ -33,7 +36,7 @@ TABLE = 'evaluation.json'
 MODEL = 'model'     # the name of the model beside those of the baselines
 # Columns of the table of sources: heading -> metric.
 _COLUMNS = {'REL': 'REL', 'delta1': 'delta1', 'scaled': 'REL scaled', 'aligned': 'REL aligned',
-            'rank': 'Spearman', 'router': ROUTING}
+            'rank': 'Spearman', WITHIN: WITHIN, AURC: AURC, 'router': ROUTING}
 _SHOWN = 6          # number of samples in the picture of a dataset
 
 
@@ -42,9 +45,9 @@ class Evaluation:
     """
     The metrics of a dataset.
 
-    :param figures: the means of ``METRICS`` over the images, and the fraction of images that the
-        router sent to the head of their domain, if the model has a router; of an RGB-D folder
-        also the means of ``SHAPE_METRICS``.
+    :param figures: the means of ``METRICS`` and of :func:`doubt_metrics` over the images, and the
+        fraction of images that the router sent to the head of their domain, if the model has a
+        router; of an RGB-D folder also the means of ``SHAPE_METRICS``.
     :param rows: the metrics of each image, with the name of the image.
     :param pictures: some images, spread over the dataset; the worst and the median image of an
         RGB-D folder.
@@ -107,7 +110,8 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
     far = {'indoor': 10.0, 'outdoor': 80.0}[dataset.domain]
     for index in tqdm(range(len(dataset)), desc=dataset.name, disable=not progress, unit='image'):
         sample = dataset[index]
-        prediction = estimator.predict(sample.image, sample.camera if intrinsics else None)
+        prediction = estimator.predict(
+            sample.image, sample.camera if intrinsics else None, deviation=True)
         if index in shown:
             pictures.append(Row(sample, prediction.depth, 0.5, far, sample.name))
         where = protocol.pick(sample.depth)
@@ -115,14 +119,17 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
             continue
         depth = protocol.clamp(prediction.depth.ravel()[where])
         truth = sample.depth.ravel()[where]
+        assert prediction.deviation is not None
         rows.append({'name': sample.name, **depth_metrics(depth, truth),
+                     **doubt_metrics(depth, prediction.deviation.ravel()[where], truth),
                      **(shape_metrics(depth, truth) if folder else {}),
                      **_routing(estimator, prediction, sample.domain)})
         counted.append(index)
     if not rows:
         raise DatasetError(f'{dataset.name}: no image has depth between {protocol.min_depth:g} '
                            f'and {protocol.max_depth:g} m within the crop of its protocol')
-    names = [name for name in (*METRICS, *SHAPE_METRICS, ROUTING) if name in rows[0]]
+    names = [name for name in (*METRICS, *SHAPE_METRICS, WITHIN, AURC, ROUTING)
+             if name in rows[0]]
     figures, group = mean_metrics(rows, names), ''
     if isinstance(dataset, RgbdFolder):
         group = dataset.group
@@ -173,11 +180,12 @@ def table(results: Sequence[Evaluation], reference: Path | None = None) -> str:
     :param reference: a JSON of :func:`write_results`; adds the relative improvement over it, mRI.
     :raises ValueError: the file is not such a JSON, or lacks a dataset.
     """
-    names = [*METRICS, ROUTING]
+    names = [*METRICS, WITHIN, AURC, ROUTING]
     before = _read(reference, [result.dataset for result in results]) if reference else None
     width = max(len('dataset'), *(len(result.dataset) for result in results))
-    head = f'{"dataset":{width}} images ' + ' '.join(f'{name:>8}' for name in METRICS)
-    lines = [head + '   router' + ('      mRI' if before else '')]
+    head = f'{"dataset":{width}} images ' + ' '.join(
+        f'{name:>8}' for name in (*METRICS, WITHIN, AURC, 'router'))
+    lines = [head + ('      mRI' if before else '')]
     for result in results:
         cells = ' '.join(f'{result.figures[name]:8.4f}' if name in result.figures else f'{"-":>8}'
                          for name in names)
@@ -201,10 +209,10 @@ def group_figures(results: Sequence[Evaluation]) -> dict[str, dict[str, dict[str
     for group in dict.fromkeys(result.group for result in results if result.group):
         inside = [result for result in results if result.group == group]
         ways = [{MODEL: result.figures, **result.baselines} for result in inside]
-        groups[group] = {
-            way: mean_metrics([figures[way] for figures in ways if way in figures],
-                              (*METRICS, *SHAPE_METRICS))
-            for way in dict.fromkeys(name for figures in ways for name in figures)}
+        for way in dict.fromkeys(name for figures in ways for name in figures):
+            sources = [figures[way] for figures in ways if way in figures]
+            groups.setdefault(group, {})[way] = mean_metrics(
+                sources, [name for name in sources[0] if name != ROUTING])
         routed = [row[ROUTING] for result in inside for row in result.rows if ROUTING in row]
         if routed:
             groups[group][MODEL][ROUTING] = float(np.mean(routed))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros import __version__
-from zoe_ros.files import whole_folder
+from zoe_ros.files import file_sha256, whole_folder
 from zoe_ros.inference.defaults import Hardware
 from zoe_ros.inference.engine import find_config
 from zoe_ros.inference.routing import known_choice
@@ -23,7 +23,7 @@ from zoe_ros.inference.runner import by_heads
 from zoe_ros.model.backbone import BeitBackbone, relative_position_index
 from zoe_ros.model.config import HeadConfig, PyramidConfig, ZoeConfig
 from zoe_ros.model.hub import find_weights
-from zoe_ros.model.weights import file_sha256, load_model, weights_file
+from zoe_ros.model.weights import load_model, weights_file
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ExportSettings, parse_size
 

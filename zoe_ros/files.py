@@ -1,8 +1,9 @@
-"""Files and folders that are written whole or not at all, whatever becomes of the disk."""
+"""Files and folders that are written whole or not at all, and the SHA-256 of a file."""
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+import hashlib
 from pathlib import Path
 import shutil
 
@@ -46,3 +47,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise OSError(f'{path} cannot be written: {error.strerror or error}') from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

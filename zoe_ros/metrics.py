@@ -9,6 +9,9 @@ import numpy as np
 # Name -> whether larger is better.
 METRICS = {'REL': False, 'RMSE': False, 'log10': False, 'RMSE log': False, 'SILog': False,
            'sq REL': False, 'delta1': True, 'delta2': True, 'delta3': True}
+# Share of true depth within one predicted deviation, which is 0.68 where the deviation is the
+# error; and area under the curve of risk against coverage.
+WITHIN, AURC = 'within', 'AURC'
 SHAPE_METRICS = {'REL scaled': False, 'REL aligned': False, 'Spearman': True}
 _FARTHEST = 80.0    # of aligned depth [m], whose disparity could be zero or negative
 
@@ -51,6 +54,30 @@ def shape_metrics(depth: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         'REL scaled': _relative(depth * np.median(truth) / np.median(depth), truth),
         'REL aligned': _relative(1 / fitted.clip(min=1 / _FARTHEST), truth),
         'Spearman': _spearman(depth, truth)}
+
+
+def doubt_metrics(depth: np.ndarray, deviation: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """
+    Compare predicted deviations with the errors of valid pixels.
+
+    :param depth: (n,) predicted [m], positive; :param truth: (n,) true [m], positive.
+    :param deviation: (n,) predicted standard deviation [m]; NaN counts as the least certain.
+    :return: the share of pixels whose truth is within one deviation; and the mean, over all
+        coverages c, of the risk, which is REL of the fraction c of the pixels with the least
+        relative deviation. A deviation that says nothing has the risk REL at each coverage.
+    :raises ValueError: there is no pixel, or the sizes differ.
+    """
+    depth, truth = _pair(depth, truth)
+    deviation, _ = _pair(deviation, truth)
+    relative = np.nan_to_num(deviation / depth, nan=np.inf, posinf=np.inf)
+    order = np.argsort(relative, kind='stable')
+    errors = (np.abs(depth - truth) / truth)[order]
+    # Equal deviations have no order: each of their pixels stands for the mean of them.
+    _, starts, counts = np.unique(relative[order], return_index=True, return_counts=True)
+    errors = np.repeat(np.add.reduceat(errors, starts) / counts, counts)
+    risk = np.cumsum(errors) / np.arange(1, len(errors) + 1)
+    return {WITHIN: float(np.mean(np.abs(depth - truth) <= deviation)),
+            AURC: float(np.mean(risk))}
 
 
 def _pair(depth: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -140,6 +140,11 @@ class FrameSettings(Settings):
     max_relative_uncertainty: float = setting(
         0.0, 'Remove pixels whose predicted standard deviation exceeds this fraction of their '
              'depth. 0: off.', low=0, high=100, runtime=True)
+    sky: str = setting(
+        'keep', "'inf': replace the depth of the sky by +Inf, or by far_value. Pixels count as "
+                'sky if they are far, smooth, bluish and brighter than the ground, in images of '
+                "the outdoor head. 'keep': keep the depth that the network predicts for the sky.",
+        choices=('keep', 'inf'), runtime=True)
     interpolation: str = setting(
         'edges', "Resizing of depth to the image: 'edges' (linear, but never across a depth "
                  "edge), 'linear' (as in the published evaluation) or 'nearest'.",
@@ -319,6 +324,18 @@ class WorldSettings(Settings):
         '', 'Folder of images that become the surfaces (see docs/training.md). Empty: patterns.')
     bag: str = setting('', 'Write one scene of this domain as an RGB-D bag of --frames frames '
                            'instead of a dataset.', choices=('', 'indoor', 'outdoor'))
+
+
+@dataclass(frozen=True)
+class CalibrateSettings(DataSettings, ModelSettings):
+    """
+    All settings of ``zoe calibrate``.
+
+    :param data: data with true depth that the model was not trained on, see
+        :func:`zoe_ros.datasets.open.open_datasets`.
+    """
+
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ MUTATIONS = (
     Mutation('flip: heads go to the wrong images of a batch', _ENGINE,
              'choosers = choosers * 2', 'choosers = [c for c in choosers for _ in range(2)]',
              _TEST_ENGINE),
-    Mutation('depth: not positive, but given', _ENGINE, ' & (depth > 0)', '', _TEST_ENGINE),
+    Mutation('depth: not positive, but given', _ENGINE, ' & (values > 0)', '', _TEST_ENGINE),
     Mutation('batch: results in the order of the sizes', _ENGINE,
              '[results[i] for i in range(len(images))]', 'list(results.values())', _TEST_ENGINE),
     # --- sizes ------------------------------------------------------------------------------

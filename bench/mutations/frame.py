@@ -6,6 +6,9 @@ _DEPTH = 'zoe_ros/camera_depth.py'
 _CAMERA = 'zoe_ros/camera.py'
 _REFINE = 'zoe_ros/refine.py'
 _OUTPUTS = 'zoe_ros/outputs.py'
+_CALIBRATION = 'zoe_ros/model/calibration.py'
+_SKY = ('test/core/test_sky.py',)
+_CALIBRATED = ('test/core/test_calibration.py',)
 _VIEW = ('test/core/test_audit_view.py',)
 _FRAME = ('test/core/test_pipeline.py',)
 _FRAME_DEPTH = ('test/core/test_pipeline_depth.py',)
@@ -37,9 +40,9 @@ MUTATIONS = (
     Mutation('training view: the last head is not remembered', _PIPELINE,
              '        self._head = net.head\n', '', _VIEW),
     Mutation('training view: always linear', _DEPTH,
-             "values, settings.interpolation == 'linear')", 'values, True)', _VIEW),
+             "values, interpolation == 'linear')", 'values, True)', _VIEW),
     Mutation('training view: never linear', _DEPTH,
-             "values, settings.interpolation == 'linear')", 'values, False)', _VIEW),
+             "values, interpolation == 'linear')", 'values, False)', _VIEW),
     Mutation('training view: the first one made serves all heads', 'zoe_ros/camera_tables.py',
              'if head not in self._views:', 'if not self._views:', _VIEW),
     Mutation('tables: kept over a new CameraInfo of the same size', _PIPELINE,
@@ -57,8 +60,23 @@ MUTATIONS = (
     Mutation('uncertainty: resized by its own edges', _DEPTH,
              'resize(values, depth, plan.padded', 'resize(values, values, plan.padded', _VIEW),
     Mutation('uncertainty: also where there is no depth', _DEPTH,
-             'torch.where(full.isfinite(), brought(deviation), torch.nan)', 'brought(deviation)',
+             'full.isfinite(), brought(deviation', 'full == full, brought(deviation',
              _FRAME_DEPTH),
+    Mutation('sky: also indoors', _DEPTH, " and net.head == 'outdoor'", '', _SKY),
+    Mutation('sky: far_value is not for it', _DEPTH,
+             "'nearest') > 0, torch.inf, full)\n    full = limit(full, settings)",
+             "'nearest') > 0, torch.inf, limit(full, settings))", _SKY),
+    Mutation('sky: near walls count', 'zoe_ros/sky.py',
+             '_LOG_DEPTH * far.log() + ', '5 + ', _SKY),
+    Mutation('calibration: of other weights is used', _CALIBRATION,
+             'made_for != file_sha256(weights)', 'False', _CALIBRATED),
+    Mutation('calibration: relative deviation is taken for metres', _CALIBRATION,
+             'return depth * relative', 'return relative', _CALIBRATED),
+    Mutation('calibration: one map for all heads', 'zoe_ros/model/zoedepth.py',
+             'found = self.calibrations[name](', 'found = next(iter(self.calibrations.values()))(',
+             _CALIBRATED),
+    Mutation('calibration: on top of the old one', 'zoe_ros/calibrate.py',
+             '    estimator.model.calibrations = {}\n', '', _CALIBRATED),
     Mutation('CameraInfo: always as of a rectified image', _PIPELINE,
              'if self._rectified and info is not None', 'if info is not None',
              ('test/core/test_rectified_info.py',)),

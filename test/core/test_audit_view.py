@@ -85,7 +85,7 @@ def at_the_image(depth, deviation=None, view=None, **settings):
     """Return depth and deviation at the size of an image of 200 x 150 pixels."""
     # A view is made at the size of the network.
     plan = plan_sizes((150, 200) if view is None else NET, NET, 'stretch', False)
-    net = NetworkDepth(depth, deviation, plan, 'indoor', {'indoor': 1.0})
+    net = NetworkDepth(depth, deviation, plan, 'indoor', {'indoor': 1.0}, torch.zeros(3, *NET))
     return to_camera(net, 1.0, view, None, FrameSettings(**settings), None, Clock())
 
 

@@ -28,12 +28,14 @@ from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.inference.runner import by_heads, PositionBiases
 from zoe_ros.inference.transfer import to_device, to_host
 from zoe_ros.messages import CameraInfoBuffer
+from zoe_ros.model.calibration import Calibration
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.refine import limit, refine, resize
 from zoe_ros.settings import FrameSettings
+from zoe_ros.sky import find_sky
 
 CUDA = torch.device('cuda', 0)
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -160,6 +162,8 @@ def test_the_way_to_and_from_the_network_stays_on_the_device(fake, interpolation
             correction = Correction(*torch.empty(5, device=CUDA).unbind())
             net, spread = refine(pixels[0, 0], pixels[0, 1], settings, correction)
             assert to_depth(net[None], plan).shape == (1, 480, 640)
+            spread = Calibration(0.5, 1.5, 0.1)(spread, net)
+            assert find_sky(pixels[0], net).shape == (plan.net[0] // 2, plan.net[1] // 2)
             values = resize(spread, net, plan.padded, interpolation)[:480, :640]
             points = cloud(limit(values, settings))
     assert watch.on_host == []
@@ -220,13 +224,14 @@ def test_a_gpu_gives_the_depth_of_the_cpu(tiny_weights, photos, precision, toler
 
 
 @needs_gpu
-@pytest.mark.parametrize('view', ['as_is', 'training'])
-def test_a_frame_on_a_gpu_is_that_of_the_cpu(tiny_weights, view):
+@pytest.mark.parametrize('view, sky', [('as_is', 'keep'), ('training', 'keep'), ('as_is', 'inf')])
+def test_a_frame_on_a_gpu_is_that_of_the_cpu(tiny_weights, view, sky):
     frames = []
     for name in ('cpu', 'cuda'):
         infos = CameraInfoBuffer()
         infos.add(bags.ROSBAGS.info(48, 64, k=(50, 0, 30.5, 0, 55, 25.25, 0, 0, 1)))
-        settings = FrameSettings(camera_view=view, edge_threshold=0.5, router_time_constant=0)
+        settings = FrameSettings(camera_view=view, edge_threshold=0.5, router_time_constant=0,
+                                 sky=sky, router='auto' if sky == 'keep' else 'outdoor')
         estimator = DepthEstimator.load('tiny', tiny_weights, device=name, precision='fp32')
         pipeline = Pipeline(estimator,
                             bags.ROSBAGS.types, settings, infos, rectified=False)

@@ -42,9 +42,9 @@ def test_images_count_alike_whatever_their_depth_covers(tiny_estimator):
 class Blind(DepthEstimator):
     """The estimator, without depth in the upper half of every image."""
 
-    def predict(self, image, camera=None):
+    def predict(self, image, camera=None, deviation=False):
         """Predict, and forget half of the depth."""
-        prediction = super().predict(image, camera)
+        prediction = super().predict(image, camera, deviation)
         prediction.depth[:len(prediction.depth) // 2] = np.nan
         return prediction
 

@@ -145,7 +145,7 @@ def test_groups_are_means_over_sources(tiny_estimator, tmp_path):
     assert groups['tabletop']['model']['REL'] == results[2].figures['REL']
     lines = source_table(results).splitlines()
     assert lines[0].split() == ['source', 'images', 'REL', 'delta1', 'scaled', 'aligned', 'rank',
-                                'router']
+                                'within', 'AURC', 'router']
     assert lines[1].split()[:4] == ['a', '3', 'model', f'{a["REL"]:.3f}']
     assert lines[2].split()[:2] == ['constant', '0.250']
     assert lines[7].split()[:5] == ['group', 'room', '4', 'model', f'{room["REL"]:.3f}']

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 
 from zoe_ros.metrics import (
+    AURC,
     depth_metrics,
+    doubt_metrics,
     mean_metrics,
     METRICS,
     relative_improvement,
     SHAPE_METRICS,
     shape_metrics,
+    WITHIN,
 )
 
 
@@ -50,6 +53,29 @@ def test_a_wrong_scale_does_not_matter_to_silog_alone():
     assert figures['SILog'] == pytest.approx(0, abs=1e-6)
     assert figures['REL'] == pytest.approx(0.5)
     assert figures['log10'] == pytest.approx(math.log10(1.5))
+
+
+def test_doubt_by_hand():
+    # Errors 0.1, 1 and 0.5 of the truth; the second pixel is the least certain.
+    depth, truth = np.array([1.1, 4.0, 1.0]), np.array([1.0, 2.0, 2.0])
+    figures = doubt_metrics(depth, np.array([0.2, 3.9, 0.5]), truth)
+    assert figures == pytest.approx({
+        WITHIN: 2 / 3, AURC: (0.1 + 0.6 / 2 + 1.6 / 3) / 3})
+
+
+@pytest.mark.parametrize('deviation', [0.0, 0.25, np.nan])
+def test_deviation_that_says_nothing_has_the_risk_of_all_pixels(deviation):
+    random = np.random.default_rng(0)
+    depth, truth = random.uniform(1, 5, (2, 100))
+    figures = doubt_metrics(depth, deviation * depth, truth)
+    assert figures[AURC] == pytest.approx(depth_metrics(depth, truth)['REL'])
+
+
+def test_a_pixel_without_deviation_is_the_least_certain():
+    depth, truth = np.array([1.0, 1.5]), np.array([1.0, 1.0])
+    known = doubt_metrics(depth, np.array([0.1, 0.2]), truth)
+    assert doubt_metrics(depth, np.array([0.1, np.nan]), truth) == known
+    assert doubt_metrics(depth, np.array([np.nan, 0.2]), truth)[AURC] > known[AURC]
 
 
 def test_images_count_the_same_whatever_their_pixels():

@@ -297,6 +297,8 @@ EFFECTS = {
     'camera_view': ({}, 'training', DEPTHS | {UNCERTAINTY}),
     'edge_threshold': ({}, 0.5, DEPTHS | {UNCERTAINTY}),
     'max_relative_uncertainty': ({}, 0.4, DEPTHS | {UNCERTAINTY}),
+    # The tiny model sees nothing far away.
+    'sky': ({'router': 'outdoor', 'depth_scale': 100.0}, 'inf', DEPTHS | {UNCERTAINTY}),
     'interpolation': ({}, 'linear', DEPTHS | {UNCERTAINTY}),
     'output_size': ({}, 'network', IMAGES | {CAMERA_INFO}),
     'output_decimation': ({}, 2, IMAGES | {CAMERA_INFO}),
@@ -346,7 +348,8 @@ def test_every_setting_of_frames_has_an_effect(made, name):
     name for name in WITH_CHOICES if name in {item.name for item in fields(FrameSettings)}])
 def test_every_choice_has_an_effect_of_its_own(made, name):
     choices = ALL[name].metadata['choices']
-    found = {made(FrameSettings(**{name: choice}))[DEPTH] for choice in choices}
+    before = EFFECTS[name][0]
+    found = {made(FrameSettings(**{**before, name: choice}))[DEPTH] for choice in choices}
     # The video is indoor, by its average: that choice is the one that is made anyway.
     assert len(found) == len(choices) - (name == 'router')
 

@@ -81,6 +81,8 @@ EFFECTS = [
     ({'camera_view': 'training'}, changed),
     ({'edge_threshold': JUMP}, thinned),
     ({'max_relative_uncertainty': TRUST}, thinned),
+    ({'sky': 'inf', 'router': 'outdoor', 'depth_scale': 100.0}, lambda look: np.isposinf(
+        look.depth).any() and np.isfinite(look.depth).any()),
     ({'interpolation': 'linear'}, changed),
     ({'interpolation': 'nearest'}, lambda look: changed(look) and len(
         np.unique(look.depth)) <= 64 * 96),

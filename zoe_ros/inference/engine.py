@@ -47,11 +47,14 @@ class DepthPrediction:
     :param head: the metric head of the image, 'indoor' or 'outdoor'.
     :param head_probabilities: head -> probability by the router; 1 for a head that was forced or
         is the only one.
+    :param deviation: (h, w) float32 [m] standard deviation of depth, NaN where depth is; None if
+        it was not asked for.
     """
 
     depth: np.ndarray
     head: str
     head_probabilities: dict[str, float]
+    deviation: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,7 @@ class NetworkDepth:
     :param depth: (H, W) float32 [m] at the size of the network, on its device; may be invalid.
     :param deviation: (H, W) [m] standard deviation, or None.
     :param plan: the sizes, for the way back to the image.
+    :param pixels: (3, H, W) in [-1, 1], the input of the network.
     """
 
     depth: torch.Tensor
@@ -69,6 +73,7 @@ class NetworkDepth:
     plan: SizePlan
     head: str
     head_probabilities: dict[str, float]
+    pixels: torch.Tensor
 
 
 class DepthEstimator:
@@ -200,20 +205,23 @@ class DepthEstimator:
             raise ValueError(f'{self.model.config.title} has no {router} head, only '
                              f'{" and ".join(names)}')
 
-    def predict(self, image: np.ndarray, camera: Camera | None = None) -> DepthPrediction:
+    def predict(self, image: np.ndarray, camera: Camera | None = None,
+                deviation: bool = False) -> DepthPrediction:
         """
         Estimate the depth of one image.
 
         :param image: (h, w, 3) uint8 RGB.
         :param camera: of this image. A model with ``canonical_focal`` needs its focal length for
             the metres, and takes that of its training camera without one. Other models ignore it.
+        :param deviation: compute the standard deviation of depth, too.
         :raises TypeError, ValueError: the array or the size of the camera is of another kind.
         """
-        return self.predict_batch([image], [camera])[0]
+        return self.predict_batch([image], [camera], deviation)[0]
 
     @torch.inference_mode()
     def predict_batch(self, images: Sequence[np.ndarray],
-                      cameras: Sequence[Camera | None] = ()) -> list[DepthPrediction]:
+                      cameras: Sequence[Camera | None] = (),
+                      deviation: bool = False) -> list[DepthPrediction]:
         """
         Estimate the depth of several images, which may differ in size and go to different heads.
 
@@ -221,6 +229,7 @@ class DepthEstimator:
 
         :param images: each (h, w, 3) uint8 RGB.
         :param cameras: of each image, see :meth:`predict`; empty for none.
+        :param deviation: see :meth:`predict`.
         :raises TypeError, ValueError: an array or the size of a camera is of another kind.
         """
         cameras = cameras or [None] * len(images)
@@ -230,33 +239,41 @@ class DepthEstimator:
                 raise ValueError(f'the camera has {camera.width} x {camera.height} pixels, the '
                                  f'image {image.shape[1]} x {image.shape[0]}')
         with self.threads.frame():
-            return self._predict_batch(images, cameras)
+            nets = [self._in_metres(net, camera) for net, camera in zip(
+                self.infer(images, deviation=deviation), cameras)]
+            plans = [net.plan for net in nets]
+            depths = self._to_images([net.depth for net in nets], plans)
+            found = [DepthPrediction(depth, net.head, net.head_probabilities)
+                     for depth, net in zip(depths, nets)]
+            if not deviation:
+                return found
+            # A deviation of 0 is none: no head is free of error.
+            deviations = self._to_images(
+                [net.deviation for net in nets if net.deviation is not None], plans)
+            return [replace(item, deviation=np.where(np.isnan(item.depth), item.depth, values))
+                    for item, values in zip(found, deviations)]
 
-    def _predict_batch(self, images: Sequence[np.ndarray],
-                       cameras: Sequence[Camera | None]) -> list[DepthPrediction]:
-        nets = [self._in_metres(net, camera)
-                for net, camera in zip(self.infer(images), cameras)]
+    def _to_images(self, values: Sequence[torch.Tensor],
+                   plans: Sequence[SizePlan]) -> list[np.ndarray]:
+        """Bring depth or deviation (H, W) [m] to the images (h, w), on the host; NaN for none."""
         found: dict[int, torch.Tensor | None] = {}
-        for plan in dict.fromkeys(net.plan for net in nets):
-            rows = [i for i, net in enumerate(nets) if net.plan == plan]
-            depth = torch.stack([nets[i].depth for i in rows])
+        for plan in dict.fromkeys(plans):
+            rows = [i for i, other in enumerate(plans) if other == plan]
             found.update(zip(rows, self._run_on_device(
-                ('depth', plan), partial(_valid_depth, plan=plan), depth,
-                lambda depth: start_to_host(*depth))))
-        arrays = as_arrays([found[i] for i in range(len(nets))], self.device)
-        if self.device.type == 'cuda':
-            # A caller may keep many predictions, and pinned memory is scarce.
-            arrays = [array.copy() for array in arrays]
-        return [DepthPrediction(array, net.head, net.head_probabilities)
-                for array, net in zip(arrays, nets)]
+                ('depth', plan), partial(_positive, plan=plan),
+                torch.stack([values[i] for i in rows]), lambda depth: start_to_host(*depth))))
+        arrays = as_arrays([found[i] for i in range(len(plans))], self.device)
+        # A caller may keep many predictions, and pinned memory is scarce.
+        return [array.copy() for array in arrays] if self.device.type == 'cuda' else arrays
 
     def _in_metres(self, net: NetworkDepth, camera: Camera | None) -> NetworkDepth:
         """Apply the focal length of a camera where the model leaves that to us."""
         config = self.model.config
         if camera is None or not config.canonical_focal:
             return net
-        return replace(net, depth=net.depth * focal_factor(
-            camera, net.plan, config.head(net.head), config.image_size))
+        factor = focal_factor(camera, net.plan, config.head(net.head), config.image_size)
+        return replace(net, depth=net.depth * factor, deviation=(
+            None if net.deviation is None else net.deviation * factor))
 
     @torch.inference_mode()
     def infer(self, images: Sequence[np.ndarray | torch.Tensor],
@@ -306,7 +323,7 @@ class DepthEstimator:
             depth = _average_mirrored(depth)
             deviations = None if deviations is None else _average_mirrored(deviations)
         return [NetworkDepth(depth[i], None if deviations is None else deviations[i], plan,
-                             *choices[i])
+                             *choices[i], pixels[i])
                 for i, plan in enumerate(plans)]
 
     def _pixels(self, images: list[np.ndarray | torch.Tensor],
@@ -336,10 +353,10 @@ class DepthEstimator:
         return known_choice(self.router, names) or partial(most_probable, names=names)
 
 
-def _valid_depth(depth: torch.Tensor, plan: SizePlan) -> torch.Tensor:
-    """Bring network depth (b, H, W) to the image; NaN where the value is no depth."""
-    depth = to_depth(depth, plan)
-    return torch.where(torch.isfinite(depth) & (depth > 0), depth, torch.nan)
+def _positive(values: torch.Tensor, plan: SizePlan) -> torch.Tensor:
+    """Bring depth or deviation (b, H, W) to the image; NaN where not finite and positive."""
+    values = to_depth(values, plan)
+    return torch.where(torch.isfinite(values) & (values > 0), values, torch.nan)
 
 
 def _average_mirrored(values: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,9 @@ from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils import tqdm
 
+from zoe_ros.files import file_sha256
 from zoe_ros.model.config import VARIANTS
-from zoe_ros.model.weights import file_sha256, WeightsError
+from zoe_ros.model.weights import WeightsError
 
 REPOSITORIES = {
     'n': 'Intel/zoedepth-nyu', 'k': 'Intel/zoedepth-kitti', 'nk': 'Intel/zoedepth-nyu-kitti'}

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-import hashlib
 import json
 from pathlib import Path
 import pickle
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 import torch
 
 from zoe_ros.files import whole_file
+from zoe_ros.model.calibration import load_calibration
 from zoe_ros.model.config import PyramidConfig, VARIANTS, ZoeConfig
 from zoe_ros.model.layouts import HUGGING_FACE, Layout, MIDAS, NATIVE, OFFICIAL
 from zoe_ros.model.pyramid import PyramidBackbone
@@ -120,10 +120,12 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     """
     Build the model of ``config`` with the weights of a checkpoint, ready for inference.
 
-    Each tensor is copied from the memory-mapped file to the device in its final precision.
+    Each tensor is copied from the memory-mapped file to the device in its final precision. A
+    calibration beside the file is used.
 
     :param dtype: precision of the encoder and decoder, see :meth:`ZoeDepth.set_precision`.
     :raises WeightsError: a tensor is missing, unknown or of another shape; the text names it.
+    :raises ValueError: the calibration is damaged.
     """
     checkpoint = open_checkpoint(path)
     checkpoint.require_metric()
@@ -142,6 +144,7 @@ def load_model(config: ZoeConfig, path: str | Path, device: torch.device | str =
     model.load_state_dict(state, assign=True)
     if isinstance(model.backbone, PyramidBackbone):
         model.backbone.restore_buffers()
+    model.calibrations = load_calibration(checkpoint.path)
     return model.requires_grad_(False).eval()
 
 
@@ -161,15 +164,6 @@ def save_model(model: ZoeDepth, path: str | Path, half: bool = False) -> None:
         usual = part.stat().st_mode
         save_file(tensors, part, {_METADATA_KEY: json.dumps(model.config.as_dict())})
         part.chmod(usual)   # safetensors sets 0600, but other users run nodes
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _is_safetensors(path: Path) -> bool:

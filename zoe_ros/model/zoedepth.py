@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from zoe_ros.model.backbone import BeitBackbone
+from zoe_ros.model.calibration import Calibration
 from zoe_ros.model.config import PyramidConfig, ZoeConfig
 from zoe_ros.model.decoder import DptDecoder, Features, upsample
 from zoe_ros.model.fuse import fuse
@@ -40,6 +41,7 @@ class ZoeDepth(nn.Module):
     heads. The module keeps no state between calls, so several threads may use it at once.
 
     :ivar precision: of encoder and decoder, see :meth:`set_precision`.
+    :ivar calibrations: name of a head -> map of its deviation; other heads keep theirs.
     """
 
     precision = torch.float32
@@ -48,6 +50,7 @@ class ZoeDepth(nn.Module):
         """Build the network with random weights."""
         super().__init__()
         self.config = config
+        self.calibrations: dict[str, Calibration] = {}
         width = config.decoder.features
         self.backbone = (
             PyramidBackbone(config.backbone, config.image_size)
@@ -143,7 +146,8 @@ class ZoeDepth(nn.Module):
 
         :param deviation: also return the standard deviation.
         :return: (b, H, W) depth along the optical axis [m] at the size of the pixels, and the
-            standard deviation of its distribution over the bins [m], or None.
+            standard deviation of its distribution over the bins [m], calibrated where
+            ``calibrations`` has the head, or None.
         """
         depth, deviations = self._mean_and_deviation(shared, heads, deviation)
         stride = self.config.decoder.fine_stride
@@ -155,19 +159,26 @@ class ZoeDepth(nn.Module):
         """Do the work of :meth:`predict_depth`, at the fine stride."""
         used = sorted(set(heads))
         if len(used) == 1:
-            return self.metric.mean_and_deviation(
-                used[0], shared.features, shared.embeddings, deviation)
+            return self._one_head(used[0], shared.features, shared.embeddings, deviation)
         fine = shared.features.fine
         depth = shared.embeddings.seed.new_empty((fine.shape[0], *fine.shape[2:]))
         deviations = torch.empty_like(depth) if deviation else None
         for name in used:
             rows = [i for i, head in enumerate(heads) if head == name]
             features, embeddings = _rows(shared.features, rows), _rows(shared.embeddings, rows)
-            mean, part = self.metric.mean_and_deviation(name, features, embeddings, deviation)
+            mean, part = self._one_head(name, features, embeddings, deviation)
             depth[rows] = mean
             if deviations is not None and part is not None:
                 deviations[rows] = part
         return depth, deviations
+
+    def _one_head(self, name: str, features: Features, embeddings: Embeddings,
+                  deviation: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Run a head at the fine stride; calibrate its deviation."""
+        depth, found = self.metric.mean_and_deviation(name, features, embeddings, deviation)
+        if found is not None and name in self.calibrations:
+            found = self.calibrations[name](found, depth)
+        return depth, found
 
     def choose(self, logits: torch.Tensor | None, count: int) -> list[str]:
         """Return the most probable head of each of ``count`` images."""
