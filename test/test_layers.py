@@ -35,10 +35,11 @@ LAYERS = [
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
-    ['config', 'layouts', 'cuda', 'triton_kernels'],
+    ['config', 'layouts', 'releases', 'cuda', 'triton_kernels'],
     ['fused'],
     ['kernels'],
-    ['backbone', 'decoder', 'pyramid', 'router'],
+    ['transformer', 'decoder', 'pyramid', 'router'],
+    ['backbone', 'dino'],
     ['tiling', 'fused_decoder'],
     ['distributions'],
     ['metric'],

@@ -21,7 +21,7 @@ from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.malloc import trim_freed_memory
 from zoe_ros.messages import nanoseconds
-from zoe_ros.model.weights import file_sha256
+from zoe_ros.model.releases import file_sha256
 from zoe_ros.pipeline import infer_each, Pipeline, Prepared
 from zoe_ros.ros.bond import make_bond
 from zoe_ros.ros.camera_stream import CameraStream, HEAD
@@ -97,6 +97,8 @@ class DepthNode(LifecycleNode):
         self._facts = {'device': device, 'model': f'{title} in {estimator.precision}'}
         if estimator.weights is not None:
             self._facts['weights SHA-256'] = file_sha256(estimator.weights)
+        if estimator.licence:
+            self._facts['weights licence'] = estimator.licence
         self.get_logger().info(f'{title} in {estimator.precision} on {device}')
         return TransitionCallbackReturn.SUCCESS
 
