@@ -113,7 +113,7 @@ def test_transformers_gets_the_same_weights():
 
 def test_transformers_has_no_zoedepth_over_dinov2():
     pytest.importorskip('transformers')
-    with pytest.raises(ValueError, match='^transformers has no ZoeDepth over dinov2$'):
+    with pytest.raises(ValueError, match=r'^transformers has no ZoeDepth over dinov2$'):
         transformers_model(made_up.tiny_depth_anything(), torch.float32)
 
 

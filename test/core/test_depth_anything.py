@@ -4,8 +4,10 @@ from dataclasses import replace
 from checkpoints import assert_equal_models, refusal, saved
 import made_up
 import numpy as np
+from PIL import Image
 from plain import assert_close, choose_by, pixels_of, plain_depth
 import pytest
+from runs import PUBLISHED
 from short_training import DATA, losses, settings
 import torch
 
@@ -141,6 +143,19 @@ def test_fused_kernels_compute_the_same():
     assert_close(depth, expected)
 
 
+def test_zoe_run(zoe, model, tmp_path):
+    save_model(model, tmp_path / 'own.safetensors')
+    Image.fromarray(made_up.photo('n_coffee')).save(tmp_path / 'coffee.png')
+    ran = zoe(tmp_path / 'coffee.png', '--variant', 'tiny-da', *PUBLISHED,
+              weights=tmp_path / 'own.safetensors')
+    assert ran.code == 0, ran.err
+    depth, = ran.folder.rglob('*.depth.npy')
+    expected = DepthEstimator(model).predict(made_up.photo('n_coffee')).depth
+    found = np.load(depth)
+    assert found.shape == expected.shape == (240, 320)
+    assert np.nanmedian(np.abs(found - expected) / expected) < 1e-4
+
+
 # Files.
 
 def state_of(model):
@@ -245,12 +260,13 @@ def test_the_rates_are_the_published_ones():
 
 
 @pytest.mark.slow
-def test_it_learns(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_it_learns(model, tmp_path, monkeypatch, precision):
     """From a released file, by the command's settings; the result is evaluated and runs."""
     monkeypatch.setitem(VARIANTS, 'da-n', replace(CONFIG, variant='da-n'))
     start = saved({'model': state_of(model)}, tmp_path)
-    path = train(settings(tmp_path / 'run', variant='da-n', start=str(start), steps=12, batch=2),
-                 DATA[:1], DATA[:1])
+    path = train(settings(tmp_path / 'run', variant='da-n', start=str(start), steps=12, batch=2,
+                          precision=precision), DATA[:1], DATA[:1])
     values = losses(tmp_path / 'run')
     assert np.mean(values[-4:]) < np.mean(values[:4])
     estimator = DepthEstimator.load(weights=path, device='cpu', precision='fp32')
