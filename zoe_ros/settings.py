@@ -75,7 +75,7 @@ class ModelSettings(Settings):
         '', "Model: 'mobile-lite' (small, comes with the package), 'mobile' (the same for "
             "rendered scenes), 'nk' (published, both heads and a router), 'n' (published, "
             "indoor), 'k' (published, outdoor), 'da-n' and 'da-k' (Depth Anything, indoor and "
-            "outdoor), or the model name stored in the weights file. "
+            'outdoor), or the model name stored in the weights file. '
             "Empty: the model of the weights file; without such a file 'nk' on a CUDA device and "
             "'mobile-lite' on a CPU.")
     weights: str = setting(
