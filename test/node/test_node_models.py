@@ -16,8 +16,9 @@ def test_depth_anything_runs_live(tmp_path):
     expected = DepthEstimator.load('tiny-da', weights, device='cpu', precision='fp32').predict(
         decode_image(image)).depth
     with running_node(**{**tiny(weights), 'variant': 'tiny-da'}, diagnostics_period=0.2) as node, \
-            Client(node) as client:
+            Client(node, compressed=False) as client:
         node.wait_for(READY)
+        client.wait_for_match()
         np.testing.assert_allclose(
             depth_of(client.ask(image, good_info())), expected, rtol=1e-4)
         values = client.next_report()
