@@ -15,7 +15,8 @@ def test_depth_anything_runs_live(tmp_path):
     image = good_image()
     expected = DepthEstimator.load('tiny-da', weights, device='cpu', precision='fp32').predict(
         decode_image(image)).depth
-    with running_node(**{**tiny(weights), 'variant': 'tiny-da'}, diagnostics_period=0.2) as node, \
+    chosen = {**tiny(weights), 'variant': 'tiny-da', 'interpolation': 'linear'}
+    with running_node(**chosen, diagnostics_period=0.2) as node, \
             Client(node, compressed=False) as client:
         node.wait_for(READY)
         client.wait_for_match()
