@@ -41,7 +41,8 @@ COMPRESSED = '/compressed'
 # name, description. Empty: the value of the parameter file.
 PARAMETER_ARGUMENTS = (
     ('variant', "model: 'mobile-lite' (small, comes with the package), 'nk' (published, both "
-                "heads), 'n' (published, indoor), 'k' (published, outdoor)"),
+                "heads), 'n' (published, indoor), 'k' (published, outdoor), 'da-n', 'da-k' (Depth "
+                'Anything, indoor and outdoor)'),
     ('weights', 'path of a checkpoint; without one the weights in the package or downloaded ones'),
     ('device', "'auto', 'cpu', 'cuda' or 'cuda:N'"),
     ('precision', "'auto', 'fp32', 'fp16' or 'bf16'"),

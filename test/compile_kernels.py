@@ -99,7 +99,8 @@ def run(config):
         embeddings = form.embed(features, form.project(bottleneck))
         for deviation in (False, True):
             form.mean_and_deviation(config.head_names[0], features, embeddings, deviation)
-    decoder = DptDecoder(config.backbone.channels, config.decoder).to(half)
+    decoder = DptDecoder(
+        config.backbone.channels, config.decoder, config.backbone.stride).to(half)
     FusedDecoder(decoder, relative).fuse(
         [torch.zeros(1, width, 8 >> i, 8 >> i, dtype=half) for i in range(4)])
     dim = getattr(config.backbone, 'embed_dim', 0)

@@ -37,10 +37,11 @@ LAYERS = [
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
-    ['config', 'layouts', 'calibration', 'cuda', 'triton_kernels'],
+    ['config', 'layouts', 'calibration', 'releases', 'cuda', 'triton_kernels'],
     ['fused'],
     ['kernels'],
-    ['backbone', 'decoder', 'pyramid', 'router'],
+    ['transformer', 'decoder', 'pyramid', 'router'],
+    ['backbone', 'dino'],
     ['tiling', 'fused_decoder'],
     ['distributions'],
     ['metric'],

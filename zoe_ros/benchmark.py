@@ -49,7 +49,8 @@ def bench(settings: BenchSettings) -> list[str]:
     device = resolve_device(settings.device)
     hardware = describe(device)
     config = find_config(settings.variant, settings.weights or None, hardware)
-    config = replace(config, image_size=parse_size(settings.size) or config.image_size)
+    config = replace(config, image_size=parse_size(
+        settings.size, config.backbone.size_multiple) or config.image_size)
     settings = replace(settings, precision=find_precision(settings.precision, hardware))
     dtype = DTYPES[settings.precision]
     model = (load_model(config, settings.weights, device, dtype) if settings.weights
@@ -73,7 +74,7 @@ def made_up_model(config: ZoeConfig) -> ZoeDepth:
             # By default each block adds almost nothing, and positions have no effect.
             if name.rpartition('.')[2] in ('gamma_1', 'gamma_2'):
                 parameter.fill_(0.1)
-            elif 'position_tables' in name:
+            elif 'position_tables' in name or name == 'backbone.positions':
                 parameter.normal_(std=0.3)
     return model.requires_grad_(False).eval()
 

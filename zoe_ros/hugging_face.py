@@ -27,8 +27,9 @@ def transformers_model(model: ZoeDepth, dtype: torch.dtype) -> Any:
     transformers.logging.disable_progress_bar()
     config = model.config
     metric, backbone = config.metric, config.backbone
-    if not isinstance(backbone, BackboneConfig):
-        raise ValueError(f'transformers has no ZoeDepth over {backbone.name}')
+    if not isinstance(backbone, BackboneConfig) or backbone.kind != 'beit':
+        name = backbone.kind if isinstance(backbone, BackboneConfig) else backbone.name
+        raise ValueError(f'transformers has no ZoeDepth over {name}')
     beit = transformers.BeitConfig(
         hidden_size=backbone.embed_dim, num_hidden_layers=backbone.depth,
         num_attention_heads=backbone.heads, intermediate_size=4 * backbone.embed_dim,

@@ -79,7 +79,8 @@ class ModelSettings(Settings):
     variant: str = setting(
         '', "Model: 'mobile-lite' (small, comes with the package), 'mobile' (the same for "
             "rendered scenes), 'nk' (published, both heads and a router), 'n' (published, "
-            "indoor), 'k' (published, outdoor), or the model name stored in the weights file. "
+            "indoor), 'k' (published, outdoor), 'da-n' and 'da-k' (Depth Anything, indoor and "
+            'outdoor), or the model name stored in the weights file. '
             "Empty: the model of the weights file; without such a file 'nk' on a CUDA device and "
             "'mobile-lite' on a CPU.")
     weights: str = setting(
@@ -355,7 +356,8 @@ class BenchSettings(Settings):
     device: str = setting('auto', "Device: 'auto', 'cpu', 'cuda' or 'cuda:N'.")
     batch: int = setting(1, 'Images in a batch.', low=1, high=4096)
     size: str = setting(
-        '', 'Network input as HEIGHTxWIDTH, multiples of 32. Empty: the size of the variant.')
+        '', 'Network input as HEIGHTxWIDTH, multiples of 32 (da-n, da-k: of 14). Empty: the size '
+            'of the variant.')
     threads: int = setting(0, 'CPU threads. 0: the default of torch.', low=0, high=4096)
     frames: int = setting(10, 'Timed repetitions.', low=1, high=1_000_000)
     against: str = setting(
@@ -391,11 +393,12 @@ def check_choice(what: str, value: str, accepted: tuple[str, ...]) -> None:
         raise ValueError(f"{what} '{value}' is not one of {', '.join(accepted)}")
 
 
-def parse_size(text: str) -> tuple[int, int] | None:
+def parse_size(text: str, multiple: int) -> tuple[int, int] | None:
     """
     Parse a size like '192x256' into (height, width); return None for an empty string.
 
-    :raises ValueError: the text is not two multiples of 32.
+    :param multiple: ``size_multiple`` of the model's encoder [px].
+    :raises ValueError: the text is not two multiples.
     """
     if not text:
         return None
@@ -403,6 +406,7 @@ def parse_size(text: str) -> tuple[int, int] | None:
         height, width = (int(part) for part in text.lower().split('x'))
     except ValueError:
         height = width = 0
-    if height < 32 or width < 32 or height % 32 or width % 32:
-        raise ValueError(f"size '{text}' is not HEIGHTxWIDTH in multiples of 32, like 192x256")
+    if min(height, width) < multiple or height % multiple or width % multiple:
+        raise ValueError(f"size '{text}' is not HEIGHTxWIDTH in multiples of {multiple}, like "
+                         f'{6 * multiple}x{8 * multiple}')
     return height, width

@@ -75,7 +75,7 @@ MUTATIONS = (
              'abs(1 - by_width) < abs(1 - by_height)', 'abs(1 - by_width) > abs(1 - by_height)',
              _TEST_SIZES),
     Mutation('aspect: a narrow image has no columns', _PREPROCESS,
-             'max(1, round(scale * side / MULTIPLE))', 'round(scale * side / MULTIPLE)',
+             'max(1, round(scale * side / multiple))', 'round(scale * side / multiple)',
              _TEST_SIZES),
     Mutation('depth: comes back half a pixel off', _PREPROCESS,
              "align_corners=plan.upsampling == 'bilinear'", 'align_corners=False', _TEST_SIZES),

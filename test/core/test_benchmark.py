@@ -70,10 +70,23 @@ def test_operations_of_the_released_model():
         3 * network_flops(VARIANTS['nk'], 1), rel=0.01)
 
 
-def test_made_up_weights_make_a_lively_model():
-    model = benchmark.made_up_model(made_up.tiny_config())
-    again = benchmark.made_up_model(made_up.tiny_config())
-    pixels = torch.linspace(-1, 1, 3 * 64 * 96).reshape(1, 3, 64, 96)
+def test_depth_anything(monkeypatch, capsys):
+    """Sizes are multiples of 14."""
+    monkeypatch.setitem(VARIANTS, 'da-n', made_up.depth_anything_config())
+    arguments = ['bench', '--variant', 'da-n', '--frames', '1', '--device', 'cpu', '--size']
+    assert main([*arguments, '42x70']) == 0
+    facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert facts['size'] == [42, 70] and facts['gflop'] > 0
+    assert main([*arguments, '64x96']) == 2
+    assert "size '64x96' is not HEIGHTxWIDTH in multiples of 14" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('config', [made_up.tiny_config(), made_up.depth_anything_config()],
+                         ids=['beit', 'dinov2'])
+def test_made_up_weights_make_a_lively_model(config):
+    model, again = benchmark.made_up_model(config), benchmark.made_up_model(config)
+    height, width = config.image_size
+    pixels = torch.linspace(-1, 1, 3 * height * width).reshape(1, 3, height, width)
     with torch.inference_mode():
         depth = model(pixels)
         assert torch.equal(depth, again(pixels))
@@ -96,6 +109,12 @@ def test_transformers_gets_the_same_weights():
     with torch.inference_mode():
         ours, other = model(pixels), theirs(pixel_values=pixels).predicted_depth
     assert (ours - other).norm() < 1e-4 * other.norm()
+
+
+def test_transformers_has_no_zoedepth_over_dinov2():
+    pytest.importorskip('transformers')
+    with pytest.raises(ValueError, match=r'^transformers has no ZoeDepth over dinov2$'):
+        transformers_model(made_up.tiny_depth_anything(), torch.float32)
 
 
 @pytest.mark.parametrize('variant', ['mobile', 'mobile-lite', 'nk-swin2-t'])

@@ -29,7 +29,7 @@ from zoe_ros.inference.runner import by_heads, PositionBiases
 from zoe_ros.inference.transfer import to_device, to_host
 from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.calibration import Calibration
-from zoe_ros.model.config import VARIANTS
+from zoe_ros.model.config import RELEASED, VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import Pipeline
@@ -129,7 +129,16 @@ def test_nothing_in_a_graph_is_on_the_host(kind, deviation, dtype):
         assert (map_.device, map_.shape, map_.dtype) == (CUDA, (3, 64, 96), torch.float32)
 
 
-@pytest.mark.parametrize('variant', ['mobile', 'n', 'k', 'nk'])
+@pytest.mark.parametrize('dtype', DTYPES)
+def test_nothing_of_an_odd_grid_is_on_the_host(dtype):
+    model, mode = made_up.tiny_depth_anything().set_precision(dtype), FakeTensorMode()
+    (_, depths, _), watch, positions = run(on_gpu(model, mode), mode, (70, 98), False, 3)
+    assert watch.on_host == []
+    assert positions == (1 + 5 * 7) * 32 * 4
+    assert (depths['indoor'].shape, depths['indoor'].dtype) == ((3, 70, 98), torch.float32)
+
+
+@pytest.mark.parametrize('variant', ['mobile', *RELEASED])
 def test_nothing_of_a_released_model_is_on_the_host(variant):
     model, mode = empty_model(variant, torch.bfloat16), FakeTensorMode()
     size = VARIANTS[variant].image_size

@@ -191,14 +191,25 @@ def test_what_is_no_weights_file(refused, bag, tmp_path, content, said, name):
 
 @pytest.mark.parametrize('names, said', [
     (['pretrained.model.cls_token', 'scratch.layer1_rn.weight'], 'MiDaS, which has no metric'),
-    (['pretrained.cls_token', 'depth_head.scratch.output_conv1.weight'], 'holds Depth Anything'),
-    (['core.core.pretrained.cls_token', 'core.core.depth_head.projects.0.weight'],
-     'holds Depth Anything')])
+    (['pretrained.cls_token', 'depth_head.scratch.output_conv1.weight'],
+     'holds a relative model of Depth Anything, or one of its version 2, which has no metric'),
+    (['model.backbone.pretrained.cls_token', 'model.head.projects.0.weight'],
+     'holds Depth Anything 3, which has no metric')])
 def test_weights_of_other_models_are_called_so_at_once(refused, bag, tmp_path, names, said):
     path = tmp_path / 'other.pt'
     torch.save({name: torch.zeros(3) for name in names}, path)
     for variant in ('', 'nk'):
         assert said in refused(bag, '--variant', variant, weights=path)
+
+
+def test_an_indoor_and_an_outdoor_depth_anything_look_alike(refused, bag, tmp_path):
+    path = tmp_path / 'other.pt'
+    torch.save({name: torch.zeros(3) for name in (
+        'core.core.pretrained.cls_token', 'core.core.depth_head.projects.0.weight')}, path)
+    assert 'does not tell which model it holds: name the variant da-n or da-k' in refused(
+        bag, '--variant', '', weights=path)
+    assert 'holds Depth Anything N or Depth Anything K, not ZoeD-M12-NK' in refused(
+        bag, '--variant', 'nk', weights=path)
 
 
 def test_a_folder_of_weights(zoe, refused, bag, tmp_path, tiny_weights):

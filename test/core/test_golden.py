@@ -6,38 +6,22 @@ weights, which never learnt to be smooth, rounding errors grow a thousandfold at
 same network in float64 is up to 1e-2 from the golden float32 there, further than ours is. So depth
 must agree to 1e-4 as a whole (L2), and at all but 0.5 % of the pixels each on its own.
 """
+from golden import INFERENCES, inferences, models, network_fields, STAGES
 import made_up
 import numpy as np
 import pytest
-import torch
-
-from zoe_ros import DepthEstimator
-from zoe_ros.inference.preprocess import plan_sizes, to_pixels
-from zoe_ros.model.config import VARIANTS
-from zoe_ros.model.weights import load_model
 
 pytestmark = pytest.mark.full
 
 TOLERANCE = 1e-4
 # Bicubic depth this near to zero [m] may fall on either side of it.
 UNDECIDED = 1e-3
-INFERENCES = {'infer_plain': (False, False), 'infer_pad': (True, False),
-              'infer_pad_flip': (True, True)}
-STAGES = ('out_conv', 'l4_rn', 'r4', 'r3', 'r2', 'r1')
 
 
 @pytest.fixture(scope='module')
 def model_of(official):
-    """Return a function: variant -> its full-size model; one of them in memory at a time."""
-    held = {}
-
-    def get(variant):
-        if variant not in held:
-            held.clear()
-            held[variant] = load_model(VARIANTS[variant], official(variant))
-        return held[variant]
-
-    return get
+    """Return a function: variant -> its full-size model."""
+    return models(official)
 
 
 # The file of the last variant, nk, is the one that other tests use.
@@ -45,43 +29,9 @@ def model_of(official):
     made_up.PHOTOS, key=lambda photo: made_up.PHOTOS[photo] == 'nk'))
 def case(request, model_of):
     """Return the golden fields of a photo, and ours under the same names."""
-    with np.load(made_up.GOLDEN / f'{request.param}.npz') as file:
-        golden = dict(file)
+    golden = made_up.golden_fields(request.param)
     model = model_of(made_up.PHOTOS[request.param])
     return golden, {**network_fields(model, golden), **inferences(model, golden['image'])}
-
-
-@torch.inference_mode()
-def network_fields(model, golden):
-    """Compute the fields at network resolution."""
-    image = golden['image']
-    plan = plan_sizes(image.shape[:2], model.config.image_size, 'keep', pad=False)
-    shared = model.forward_features(to_pixels(torch.from_numpy(image)[None], plan))
-    head = model.choose(shared.logits, 1)[0]
-    bins = model.metric(head, shared.features, shared.embeddings)
-    rows, columns = golden['sample_rows'], golden['sample_cols']
-    ours = {
-        'net_input_hw': torch.tensor(plan.net),
-        'relative_depth': shared.features.relative[0, 0, ::4, ::4],
-        'metric_depth_net': model.predict_depth(shared, [head])[0][0, ::2, ::2],
-        'bin_centers': bins.centers[0][:, rows][:, :, columns],
-        'bin_probabilities': bins.probabilities[0][:, rows][:, :, columns]}
-    if shared.logits is not None:
-        ours['domain_logits'] = shared.logits[0]
-    features = shared.features
-    for stage, x in zip(STAGES, (features.fine, features.bottleneck, *features.pyramid)):
-        ours[f'feature_{stage}_channel_mean'] = x[0].mean(dim=(1, 2))
-        ours[f'feature_{stage}_channel_std'] = x[0].std(dim=(1, 2))
-    return {name: tensor.numpy() for name, tensor in ours.items()}
-
-
-def inferences(model, image):
-    """Predict by the public estimator, in the three ways of the official inference."""
-    depths = {
-        name: DepthEstimator(model, aspect='keep', pad=pad, flip=flip).predict(image).depth
-        for name, (pad, flip) in INFERENCES.items()}
-    return {name: depth if name == 'infer_pad_flip' else depth[::2, ::2]
-            for name, depth in depths.items()}
 
 
 def relative_l2(ours, golden):

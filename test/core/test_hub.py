@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 FILE = '/Intel/zoedepth-nyu/resolve/main/model.safetensors'
+DEPTH_ANYTHING = ('/spaces/LiheYoung/Depth-Anything/resolve/main/checkpoints_metric_depth/'
+                  'depth_anything_metric_depth_indoor.pt')
 PIECE = 10 << 20        # the client writes to disk in pieces of this size
 CONTENT = made_up.normal('content', (PIECE // 16,)).tobytes() * 10      # two and a half pieces
 ELSEWHERE = ('the weights of ZoeD-M12-N are not on this machine and could not be fetched from the '
@@ -83,7 +85,7 @@ class HubRequest(BaseHTTPRequestHandler):
         """Send the status and the headers; return the first byte that is asked for."""
         hub, span = self.server, self.headers.get('Range')
         hub.log.append((self.command, self.path, span))
-        status = hub.status if self.path == FILE else 404
+        status = hub.status if self.path in (FILE, DEPTH_ANYTHING) else 404
         start = int(re.fullmatch(r'bytes=(\d+)-', span).group(1)) if span else 0
         self.send_response(206 if span and status == 200 else status)
         for name, value in hub.headers.items():
@@ -270,6 +272,15 @@ def test_content_of_another_sha256_is_removed(hub, machine):
     assert_fetched(machine.fetch())
 
 
+def test_content_that_is_not_the_release_is_removed(hub, machine):
+    """Even if the hub states its SHA-256: that of Depth Anything is known here."""
+    assert_refused(machine.fetch('da-n'), 'the downloaded depth_anything_metric_depth_indoor.pt '
+                                          'does not have the SHA-256 of the release; the file was '
+                                          'removed: try again')
+    assert [path for method, path, _ in hub.log if method == 'GET'] == [DEPTH_ANYTHING]
+    assert machine.files() == []
+
+
 def test_full_disk(machine):
     assert_refused(machine.fetch(limit=PIECE), 'the weights of ZoeD-M12-N could not be stored '
                                                '([Errno 27] File too large')
@@ -311,4 +322,5 @@ def test_variant_that_nobody_publishes():
     with pytest.raises(WeightsError) as error:
         fetch_weights('tiny')
     assert str(error.value) == (
-        "no weights are published for variant 'tiny': give a weights file, or use n, k, nk")
+        "no weights are published for variant 'tiny': give a weights file, or use n, k, nk, da-n, "
+        'da-k')

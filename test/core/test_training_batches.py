@@ -98,5 +98,9 @@ def test_augmentation_makes_no_depth_between_two_surfaces():
 
 
 def test_sizes():
-    assert parse_size('') is None
-    assert parse_size('192x256') == (192, 256)
+    assert parse_size('', 32) is None
+    assert parse_size('192x256', 32) == (192, 256)
+    assert parse_size('14x70', 14) == (14, 70)
+    with pytest.raises(ValueError, match="'192x256' is not HEIGHTxWIDTH in multiples of 14, like "
+                                         '84x112'):
+        parse_size('192x256', 14)

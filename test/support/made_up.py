@@ -28,6 +28,8 @@ from zoe_ros.model.zoedepth import ZoeDepth
 
 GOLDEN = Path(__file__).resolve().parents[1] / 'golden'
 PHOTOS = {'nk_astronaut': 'nk', 'nk_camera': 'nk', 'n_coffee': 'n', 'k_rocket': 'k'}
+# Golden files of Depth Anything: variant, and the golden file that holds their picture.
+DEPTH_ANYTHING = {'da-n_coffee': ('da-n', 'n_coffee'), 'da-k_rocket': ('da-k', 'k_rocket')}
 
 DEPTH_RANGES = {'indoor': (1e-3, 10.0), 'outdoor': (1e-3, 80.0)}
 # fx, fy, cx, cy in widths and heights. They differ, so that a test sees which head's was taken.
@@ -37,11 +39,16 @@ TRAINING_CAMERAS = {'indoor': (0.8, 1.1, 0.51, 0.53), 'outdoor': (0.6, 2.0, 0.49
 GAIN = 1.4
 SPREADS = {
     'cls_token': (0.0, 0.1), 'weight': (1.0, 0.05),
-    'relative_position_bias_table': (0.0, 0.3)}
+    'relative_position_bias_table': (0.0, 0.3), 'pos_embed': (0.0, 0.3), 'positions': (0.0, 0.3)}
 VECTOR = (0.0, 0.05)
-LAYER_SCALES = ('gamma_1', 'gamma_2', 'lambda_1', 'lambda_2')
+LAYER_SCALES = ('gamma', 'gamma_1', 'gamma_2', 'lambda_1', 'lambda_2')
 # Added to the first logit of a router, which otherwise sends all photos to one head.
 ROUTER_BIAS = {'mlp_classifier.2.bias': 3.8, 'router.classifier.2.bias': -3.0}
+# Depth Anything: factors that keep its features near 1 and its outputs well conditioned; a shift
+# that keeps the relative depth above its ReLU; and a factor on the bins of the outdoor model.
+DECODER_SCALES = {'conv2.weight': 0.3, 'refinenet1.out_conv.weight': 0.1}
+RELATIVE_SHIFT = ('depth_head.scratch.output_conv2.2.weight', 0.8)
+OUTDOOR_BINS = re.compile(r'(seed_bin_regressor|attractors\.\d)\._net\.2\.'), 8
 
 
 def normal(name, shape):
@@ -67,6 +74,11 @@ def tensor_for(name, shape, salt=''):
         # Only the two transposed convolutions have kernels of 4 or 2; their inputs come first.
         inputs = shape[0] if shape[2:] in ((4, 4), (2, 2)) else prod(shape[1:])
         values = values * np.float32(GAIN / np.sqrt(inputs))
+        if name.endswith(RELATIVE_SHIFT[0]):
+            values = values + np.float32(RELATIVE_SHIFT[1] / np.sqrt(inputs))
+        if '.depth_head.' in name:
+            values = values * np.float32(next(
+                (scale for end, scale in DECODER_SCALES.items() if name.endswith(end)), 1))
     elif leaf in LAYER_SCALES:
         values = 0.1 * (1 + 0.2 * values)       # in this order: the golden files know each bit
     else:
@@ -91,10 +103,29 @@ def token_pairs(side=24):
     return torch.from_numpy(index)
 
 
+def layout_of(variant):
+    """Return the names and shapes of the tensors in a released file."""
+    # Both files of Depth Anything have the same.
+    file = GOLDEN / f'state_dict_{"da" if variant.startswith("da-") else variant}.json'
+    return {name: tuple(shape) for name, (shape, _) in json.loads(file.read_text()).items()}
+
+
+def golden_fields(name):
+    """Return the fields of a golden file, the picture as 'image'."""
+    with np.load(GOLDEN / f'{name}.npz') as file:
+        fields = dict(file)
+    if name in DEPTH_ANYTHING:
+        fields['image'] = photo(DEPTH_ANYTHING[name][1])
+    return fields
+
+
 def write_official(variant, path):
     """Write a full-size checkpoint in the layout of the released .pt files (1.4 GB)."""
-    layout = json.loads((GOLDEN / f'state_dict_{variant}.json').read_text())
-    state = {name: tensor_for(name, shape) for name, (shape, _) in layout.items()}
+    salt = 'outdoor-' if variant == 'da-k' else ''
+    state = {name: tensor_for(name, shape, salt) for name, shape in layout_of(variant).items()}
+    for name in state:
+        if variant == 'da-k' and OUTDOOR_BINS[0].match(name):
+            state[name] *= OUTDOOR_BINS[1]
     torch.save({'model': state, 'optimizer': None, 'epoch': 0}, path)
 
 
@@ -102,6 +133,18 @@ def photo(name):
     """Return the image of a golden file, (h, w, 3) uint8 RGB."""
     with np.load(GOLDEN / f'{name}.npz') as golden:
         return golden['image']
+
+
+def depth_anything_config(head='indoor'):
+    """Describe a Depth Anything of the released structure and the smallest useful size."""
+    return ZoeConfig(
+        variant='tiny-da', title='DA-tiny', image_size=(70, 98),
+        backbone=BackboneConfig(embed_dim=32, depth=5, heads=2, patch=14, table_grid=4,
+                                taps=(1, 2, 3, 4), channels=(16, 24, 32, 32), kind='dinov2'),
+        decoder=DecoderConfig(features=32, relative_channels=16),
+        metric=MetricConfig(
+            heads=(HeadConfig(head, (4, 4, 2, 1), DEPTH_RANGES[head], TRAINING_CAMERAS[head]),),
+            seed_hidden=16, embedding_hidden=16, embedding_dim=16, bins=16))
 
 
 def tiny_config(heads=('indoor', 'outdoor'), bounded=False, image_size=(64, 96)):
@@ -131,7 +174,7 @@ def is_halved(name, dtype):
     """Tell whether a parameter of ours is kept in half precision ``dtype``."""
     if name.startswith('decoder.relative.conv'):
         return dtype == torch.bfloat16 and not name.startswith('decoder.relative.conv3')
-    if re.search(r'\.blocks\.\d+\.(norm\d|gamma_)', name):
+    if re.search(r'\.blocks\.\d+\.(norm\d|gamma_)|^backbone\.(positions|norm\.)', name):
         return False
     return name.startswith(('backbone.', 'decoder.project.', 'decoder.fusion.'))
 
@@ -139,6 +182,11 @@ def is_halved(name, dtype):
 def tiny_model(heads=('indoor', 'outdoor'), seed=0, **choices):
     """Return a small model that is real in every part; see :func:`tiny_config`."""
     return fill(ZoeDepth(tiny_config(heads, **choices)), f'{seed}:')
+
+
+def tiny_depth_anything(head='indoor'):
+    """Return a small Depth Anything; see :func:`depth_anything_config`."""
+    return fill(ZoeDepth(depth_anything_config(head)), 'da:')
 
 
 def write_tiny(path, **choices):

@@ -27,7 +27,7 @@ from zoe_ros.inference.runner import ModelRunner
 from zoe_ros.inference.threads import ThreadBudget
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import VARIANTS, ZoeConfig
-from zoe_ros.model.hub import find_weights, SHIPPED, SHIPPED_LIMITS
+from zoe_ros.model.hub import find_weights, licence_of, SHIPPED, SHIPPED_LIMITS
 from zoe_ros.model.weights import load_model, open_checkpoint, weights_file, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ASPECTS, check_choice, PRECISIONS, ROUTERS
@@ -83,11 +83,13 @@ class DepthEstimator:
     Calls keep no state, so several threads may share an estimator. Make one with :meth:`load`.
 
     :ivar weights: the file that the model was loaded from, or None.
+    :ivar licence: of released weights, or that none is stated; empty for other files.
     :ivar runner: runs the model on pixels.
     :ivar threads: how many threads a frame gets on a CPU.
     """
 
     weights: Path | None = None
+    licence = ''
 
     def __init__(self, model: ZoeDepth, *, aspect: str = 'stretch', pad: bool = False,
                  flip: bool = False, router: str = 'auto', position_memory: float = 1.0) -> None:
@@ -117,7 +119,8 @@ class DepthEstimator:
 
         :param variant: 'mobile-lite' (small, comes with the package), 'mobile' (the same for
             rendered scenes), 'nk' (the published one with both heads and a router), 'n'
-            (indoor), 'k' (outdoor), or the name of the model in a ``weights`` file of our own.
+            (indoor), 'k' (outdoor), 'da-n' and 'da-k' (Depth Anything, indoor and outdoor), or
+            the name of the model in a ``weights`` file of our own.
             Empty: what ``weights`` holds; without these 'nk' on a CUDA device and 'mobile-lite'
             on a CPU.
         :param weights: path of a checkpoint; without one those that come with the package, or
@@ -150,7 +153,9 @@ class DepthEstimator:
         model = load_model(config, path, target, dtype).pack()
         estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)
-        estimator.weights = path
+        estimator.weights, estimator.licence = path, licence_of(path, config.variant)
+        if estimator.licence:
+            log.info('licence of the weights of %s: %s', config.title, estimator.licence)
         trim_freed_memory()
         return estimator
 
@@ -183,7 +188,7 @@ class DepthEstimator:
         :param wait: return only when the GPU is ready.
         """
         heads = () if router == 'auto' else (router,)
-        net = plan_sizes(size, self.model.config.image_size, self.aspect, self.pad).net
+        net = self._plan(size).net
         for batch in range(1, batches + 1):
             for deviation in (False, True):
                 self.runner.prepare(batch * (2 if self.flip else 1), net, deviation, heads, wait)
@@ -288,7 +293,7 @@ class DepthEstimator:
         :param choosers: what picks the head of each image; by default :meth:`chooser`.
         :param deviation: compute the standard deviation of depth, too.
         """
-        plans = [self._plan(image) for image in images]
+        plans = [self._plan((image.shape[0], image.shape[1])) for image in images]
         choosers = choosers or [self.chooser()] * len(images)
         results: dict[int, NetworkDepth] = {}
         for size in dict.fromkeys(plan.net for plan in plans):
@@ -299,9 +304,10 @@ class DepthEstimator:
             results.update(zip(rows, group))
         return [results[i] for i in range(len(images))]
 
-    def _plan(self, image: np.ndarray | torch.Tensor) -> SizePlan:
-        height, width = image.shape[:2]
-        return plan_sizes((height, width), self.model.config.image_size, self.aspect, self.pad)
+    def _plan(self, size: tuple[int, int]) -> SizePlan:
+        config = self.model.config
+        return plan_sizes(size, config.image_size, self.aspect, self.pad,
+                          config.backbone.size_multiple)
 
     def _run(self, images: list[np.ndarray | torch.Tensor], plans: list[SizePlan],
              choosers: list[Chooser], deviation: bool) -> list[NetworkDepth]:
@@ -379,11 +385,12 @@ def find_config(variant: str, weights: str | Path | None, hardware: Hardware) ->
         own = checkpoint.config
         checkpoint.require_metric()
         if not variant:
-            released = checkpoint.released_variant()
-            if own is None and released is None:
+            released = checkpoint.released_variants()
+            if own is None and len(released) != 1:
+                choice = f' {" or ".join(released)}' if released else ''
                 raise WeightsError(f'{weights} does not tell which model it holds: name the '
-                                   'variant')
-            return own or VARIANTS[str(released)]
+                                   f'variant{choice}')
+            return own or VARIANTS[released[0]]
         if own is not None and own.variant != variant:
             raise WeightsError(f"{weights} holds {own.title}: ask for variant '{own.variant}', "
                                f"not '{variant}'")

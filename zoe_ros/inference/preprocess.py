@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from zoe_ros.inference.threads import torch_threads
 
-MULTIPLE = 32
+MULTIPLE = 32       # of ZoeDepth
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,18 @@ class SizePlan:
 
 
 def plan_sizes(image: tuple[int, int], training: tuple[int, int], aspect: str,
-               pad: bool) -> SizePlan:
+               pad: bool, multiple: int = MULTIPLE) -> SizePlan:
     """
     Plan the sizes for an image (section 1.1).
 
     'stretch' brings every image to exactly the training resolution: the authors advise it for
     metric accuracy, and the cost is the same for every camera. 'keep' scales both axes by one
-    factor, the one nearer to 1, and rounds to multiples of 32; the cost depends on the image.
+    factor, the one nearer to 1, and rounds to multiples; the cost depends on the image.
 
     :param image: (height, width) [px], at least 1.
     :param training: (height, width) [px] of the model.
+    :param multiple: of which the sides are multiples with 'keep': ``size_multiple`` of the model's
+        encoder [px].
     :raises ValueError: the image is too small for its border to be mirrored.
     """
     height, width = image
@@ -66,7 +68,7 @@ def plan_sizes(image: tuple[int, int], training: tuple[int, int], aspect: str,
     scale = by_width if abs(1 - by_width) < abs(1 - by_height) else by_height
     # Python rounds half to even, as the original's numpy does. A very
     # narrow image would round to 0: it gets one multiple.
-    rows, columns = (max(1, round(scale * side / MULTIPLE)) * MULTIPLE for side in padded)
+    rows, columns = (max(1, round(scale * side / multiple)) * multiple for side in padded)
     return SizePlan(image, border, (rows, columns), 'bicubic')
 
 

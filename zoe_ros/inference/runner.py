@@ -12,7 +12,7 @@ import torch
 
 from zoe_ros.inference.graphs import Graphs
 from zoe_ros.model import cuda
-from zoe_ros.model.backbone import BeitBackbone, relative_position_index
+from zoe_ros.model.transformer import TransformerBackbone
 from zoe_ros.model.zoedepth import ZoeDepth
 
 # The router's logits (b, heads), or None if the router was not run -> head name of each image.
@@ -51,7 +51,8 @@ class ModelRunner:
         """
         Return depth (b, H, W) [m], and its standard deviation [m] if ``deviation``.
 
-        :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
+        :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of the encoder's
+            ``size_multiple``.
         :param choose: chooses a head for each image.
         :param heads: heads that may be chosen without the router, in the model's order; others
             are not computed. Empty: all heads, and the router is run.
@@ -139,12 +140,13 @@ def _host(logits: torch.Tensor | None) -> np.ndarray | None:
 
 class PositionBiases:
     """
-    A cache of the attention's position biases of all blocks, for the latest resolutions.
+    A cache of the position biases of a transformer, for the latest resolutions.
 
-    Biases depend only on the weights and the resolution, and computing them takes 20 % of a frame.
-    At 384 x 512 all 24 take 0.9 GB in float32, half as much in half precision. If the memory does
-    not suffice for all blocks of a resolution, the first blocks are cached, and the other biases
-    are computed in each frame.
+    Biases depend only on the weights and the resolution. In BEiT each block has its own, and
+    computing them takes 20 % of a frame. At 384 x 512 all 24 take 0.9 GB in float32, half as much
+    in half precision. If the memory does not suffice for all blocks of a resolution, the first
+    blocks are cached, and the other biases are computed in each frame. DINOv2 adds one bias of a
+    few MB to its tokens.
     """
 
     def __init__(self, model: ZoeDepth, memory: float, evict: bool = True) -> None:
@@ -162,15 +164,15 @@ class PositionBiases:
         self._lock = Lock()
 
     def get(self, pixels: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return the biases of the first blocks for images of this size, (1, heads, n, n) each."""
+        """Return the biases for images of this size, see TransformerBackbone.position_biases."""
         backbone = self._backbone
-        if not isinstance(backbone, BeitBackbone):
+        if not isinstance(backbone, TransformerBackbone):
             return ()
         grid = backbone.patch_grid(pixels)
         with self._lock:
             if grid not in self._kept:
                 room = self._limit if self._evict else self._limit - self.size
-                self._kept[grid] = self._make(backbone, grid, room)
+                self._kept[grid] = backbone.position_biases(grid, room)
             self._kept.move_to_end(grid)
             while self.size > self._limit:
                 self._kept.popitem(last=False)
@@ -181,11 +183,3 @@ class PositionBiases:
         """Return the size of the cache [bytes]."""
         return sum(bias.untyped_storage().nbytes()
                    for biases in self._kept.values() for bias in biases)
-
-    @torch.inference_mode()
-    def _make(self, backbone: BeitBackbone, grid: tuple[int, int],
-              room: int) -> list[torch.Tensor]:
-        """Compute the biases of as many blocks as fit into ``room`` [bytes]."""
-        index = relative_position_index(*grid, device=backbone.position_tables[0].device)
-        count = min(backbone.used_blocks, room // backbone.bias_bytes(grid))
-        return [backbone.position_bias(block, grid, index) for block in range(count)]

@@ -9,11 +9,14 @@ from typing import Any
 @dataclass(frozen=True)
 class BackboneConfig:
     """
-    A BEiT encoder and its reassembly into four feature maps (specification, section 1).
+    A transformer encoder and its reassembly into four feature maps (specification, section 1).
 
-    :param table_grid: rows (= columns) of the token grid that the position tables were trained on.
-    :param taps: the blocks (0-based) whose raw outputs are used.
-    :param channels: widths of the four reassembled maps at strides 4, 8, 16 and 32.
+    :param patch: side of the square patch of a token [px].
+    :param table_grid: rows (= columns) of the token grid that the positions were trained on.
+    :param taps: the blocks (0-based) whose outputs are used.
+    :param channels: widths of the four reassembled maps at strides of a quarter, half, one and two
+        times the patch.
+    :param kind: 'beit' (ZoeDepth) or 'dinov2' (Depth Anything).
     """
 
     embed_dim: int = 1024
@@ -23,6 +26,23 @@ class BackboneConfig:
     table_grid: int = 24
     taps: tuple[int, ...] = (5, 11, 17, 23)
     channels: tuple[int, ...] = (256, 512, 1024, 1024)
+    kind: str = 'beit'
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown kind."""
+        if self.kind not in ('beit', 'dinov2'):
+            raise ValueError(f"kind of an encoder is '{self.kind}', not one of beit, dinov2")
+
+    @property
+    def stride(self) -> int:
+        """Return the stride of the third map [px]."""
+        return self.patch
+
+    @property
+    def size_multiple(self) -> int:
+        """Return the number of which sizes of images are multiples [px]."""
+        # Depth Anything has grids with an odd number of tokens, ZoeDepth rounds to even ones.
+        return self.patch if self.kind == 'dinov2' else 2 * self.patch
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,16 @@ class PyramidConfig:
     name: str
     channels: tuple[int, ...]
     sized: bool = False
+
+    @property
+    def stride(self) -> int:
+        """Return the stride of the third map [px]."""
+        return 16
+
+    @property
+    def size_multiple(self) -> int:
+        """Return the number of which sizes of images are multiples [px]."""
+        return 32
 
 
 @dataclass(frozen=True)
@@ -141,7 +171,8 @@ class ZoeConfig:
 
     :param variant: the name that users ask for: 'n', 'k', 'nk'.
     :param title: the name in the paper, for messages.
-    :param image_size: (height, width) [px] of the training images; multiples of 32.
+    :param image_size: (height, width) [px] of the training images; multiples of the encoder's
+        ``size_multiple``.
     :param canonical_focal: the network predicts the depth that its training camera would see, as
         in Metric3D (arXiv 2307.10984); the focal length of the camera turns it into metres.
     """
@@ -227,11 +258,16 @@ _LITE = replace(_SMALL, heads=(replace(_INDOOR, training_camera=_USUAL),
                                replace(_OUTDOOR, training_camera=_USUAL)))
 _SMALL_ROUTER = RouterConfig(dim=64, layers=2, heads=4, feedforward=128)
 _SWIN = 'swinv2_{}_window12to24_192to384'
+# Depth Anything V1 takes its last four blocks, and is stretched to one size also for KITTI.
+_DINOV2_L = BackboneConfig(patch=14, table_grid=37, taps=(20, 21, 22, 23), kind='dinov2')
 
 VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
     ZoeConfig('n', 'ZoeD-M12-N', (384, 512), MetricConfig(heads=(_INDOOR,))),
     ZoeConfig('k', 'ZoeD-M12-K', (384, 768), MetricConfig(heads=(_OUTDOOR,), bounded=True)),
     ZoeConfig('nk', 'ZoeD-M12-NK', (384, 512), _NK, router=RouterConfig()),
+    # The metric models of Depth Anything V1: the bins of N, also for KITTI.
+    ZoeConfig('da-n', 'Depth Anything N', (392, 518), MetricConfig(heads=(_INDOOR,)), _DINOV2_L),
+    ZoeConfig('da-k', 'Depth Anything K', (392, 518), MetricConfig(heads=(_OUTDOOR,)), _DINOV2_L),
     # Both heads over the paper's other backbones (table 18); no weights of these are published.
     ZoeConfig('nk-beit-b', 'ZoeD-BEiT-B-NK', (384, 512), _NK, BackboneConfig(
         embed_dim=768, depth=12, heads=12, taps=(2, 5, 8, 11), channels=(96, 192, 384, 768)),
@@ -252,4 +288,4 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
               canonical_focal=True),
 )}
 # Of these the authors publish weights.
-RELEASED = ('n', 'k', 'nk')
+RELEASED = ('n', 'k', 'nk', 'da-n', 'da-k')

@@ -16,7 +16,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
-_Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+_Attention = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 _aten = torch.ops.aten
 # Called directly: torch's own choice among them is a setting of the process, which another thread
 # may change at the same time.
@@ -31,10 +32,10 @@ _REPEATS = 5
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
-              bias: torch.Tensor) -> torch.Tensor:
+              bias: torch.Tensor | None) -> torch.Tensor:
     """Return softmax(q k^T / sqrt(d) + bias) v by the fastest kernel, see kernels.attention."""
     name = 'efficient' if isinstance(q, FakeTensor) else attention_backend(
-        q.device, q.dtype, tuple(q.shape), bias.stride(-2))
+        q.device, q.dtype, tuple(q.shape), 0 if bias is None else bias.stride(-2))
     return _ATTENTIONS[name](q, k, v, bias)
 
 
@@ -45,15 +46,17 @@ def attention_backend(device: torch.device, dtype: torch.dtype, shape: tuple[int
     """
     Return the name of the fastest attention kernel with correct results on this device.
 
-    :param shape: of q (b, heads, n, d); :param row: elements from one row of the bias to the next.
+    :param shape: of q (b, heads, n, d).
+    :param row: elements from one row of the bias to the next; 0 for no bias.
     """
     batch, heads, tokens, dim = shape
     generator = torch.Generator(device).manual_seed(0)
     q, k, v = torch.randn(batch, tokens, 3, heads, dim, device=device, generator=generator).to(
         dtype).permute(2, 0, 3, 1, 4)
     bias = torch.randn(1, heads, tokens, row, device=device, generator=generator).to(
-        dtype)[..., :tokens]
-    expected = _ATTENTIONS['math'](q.float(), k.float(), v.float(), bias.float())
+        dtype)[..., :tokens] if row else None
+    expected = _ATTENTIONS['math'](
+        q.float(), k.float(), v.float(), None if bias is None else bias.float())
     tolerance = 1e-4 if dtype == torch.float32 else 2e-2
     times: dict[str, float] = {}
     for name, candidate in _ATTENTIONS.items():

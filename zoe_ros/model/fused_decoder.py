@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros.model import fused
-from zoe_ros.model.decoder import DptDecoder, Fusion, RelativeHead, ResidualUnit
+from zoe_ros.model.decoder import doubled, DptDecoder, Fusion, RelativeHead, ResidualUnit
 from zoe_ros.model.fused import first, last
 
 
@@ -44,14 +44,15 @@ class FusedFusion(nn.Module):
         self.register_buffer('weight', layer.weight.detach().flatten(1).contiguous())
         self.register_buffer('bias', layer.bias.detach())
 
-    def forward(self, skip: torch.Tensor, path: torch.Tensor | None) -> torch.Tensor:
-        """Return the refined map at twice the size of ``skip``."""
+    def forward(self, skip: torch.Tensor, path: torch.Tensor | None,
+                size: tuple[int, int] | None) -> torch.Tensor:
+        """Return the refined map at ``size`` (h, w), or at twice the size of ``skip``."""
         activated = F.relu(skip)
         if self.skip_unit is not None and path is not None:
             skip, activated = _refine(self.skip_unit, skip, activated, path)
         refined, _ = _refine(self.out_unit, skip, activated)
         out = F.linear(last(refined), self.weight, self.bias)
-        return first(fused.upsample(out, 2 * out.shape[1], 2 * out.shape[2], None))
+        return first(fused.upsample(out, *(size or doubled(skip)), None))
 
 
 def _refine(unit: ResidualUnit, x: torch.Tensor, activated: torch.Tensor,
@@ -75,7 +76,7 @@ class FusedRelativeHead(nn.Module):
     def __init__(self, head: RelativeHead, relative: bool) -> None:
         """Take the weights of a head; without ``relative`` there is no last layer."""
         super().__init__()
-        self.scale = head.scale
+        self.size = head.size
         self.conv1, self.conv2 = head.conv1, head.conv2
         self.conv3 = head.conv3 if relative else None
 
@@ -83,8 +84,7 @@ class FusedRelativeHead(nn.Module):
         """Return the last features (b, c, H, W) and the relative depth (b, 1, H, W) or None."""
         x = F.conv2d(x, self.conv1.weight, None, padding=1)
         # The weights of the upsampling sum to one, so the upsampling kernel can add the bias.
-        wide = fused.upsample(last(x), self.scale * x.shape[2], self.scale * x.shape[3],
-                              self.conv1.bias)
+        wide = fused.upsample(last(x), *self.size(x.shape[2], x.shape[3]), self.conv1.bias)
         fine = fused.conv_relu(first(wide), self.conv2.weight, self.conv2.bias, 1)
         if self.conv3 is None:
             return fine, None

@@ -182,11 +182,12 @@ def pack_conv(layer: nn.Conv2d, after: str = 'none') -> nn.Module:
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
-              bias: torch.Tensor) -> torch.Tensor:
+              bias: torch.Tensor | None) -> torch.Tensor:
     """
     Return softmax(q k^T / sqrt(d) + bias) v.
 
-    :param q, k, v: (b, heads, n, d); :param bias: (1, heads, n, n) of the same type.
+    :param q, k, v: (b, heads, n, d).
+    :param bias: (1, heads, n, n) of the same type; None for zero.
     :return: (b, heads, n, d).
     """
     if q.is_cuda and not torch.is_grad_enabled():
@@ -202,9 +203,13 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,
         for first in range(0, heads, step):
             chunk = slice(first, min(first + step, heads))
             part = logits[:chunk.stop - first]
-            # baddbmm adds the bias before rounding the product.
-            part.copy_(bias[0, chunk])
-            torch.baddbmm(part, q[image, chunk], k[image, chunk].transpose(1, 2), out=part)
+            keys = k[image, chunk].transpose(1, 2)
+            if bias is None:
+                torch.bmm(q[image, chunk], keys, out=part)
+            else:
+                # baddbmm adds the bias before rounding the product.
+                part.copy_(bias[0, chunk])
+                torch.baddbmm(part, q[image, chunk], keys, out=part)
             torch.bmm(part.softmax(dim=-1), v[image, chunk], out=out[image, chunk])
     return out
 

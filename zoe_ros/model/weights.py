@@ -16,8 +16,9 @@ import torch
 from zoe_ros.files import whole_file
 from zoe_ros.model.calibration import load_calibration
 from zoe_ros.model.config import PyramidConfig, VARIANTS, ZoeConfig
-from zoe_ros.model.layouts import HUGGING_FACE, Layout, MIDAS, NATIVE, OFFICIAL
+from zoe_ros.model.layouts import DEPTH_ANYTHING, detect, Layout, NATIVE
 from zoe_ros.model.pyramid import PyramidBackbone
+from zoe_ros.model.releases import released_as
 from zoe_ros.model.zoedepth import ZoeDepth
 
 _METADATA_KEY = 'zoe_ros'
@@ -54,20 +55,29 @@ class Checkpoint:
         """
         Reject a model without metric heads.
 
-        :raises WeightsError: the file holds the relative model of MiDaS.
+        :raises WeightsError: the file holds the relative model of MiDaS or Depth Anything.
         """
-        if self.layout is MIDAS:
-            raise WeightsError(f'{self.path} holds the relative model of MiDaS, which has no '
-                               'metric heads: use the file as initial weights of zoe train')
+        if self.layout.no_heads:
+            raise WeightsError(f'{self.path} holds {self.layout.no_heads}, which has no '
+                               'metric bins: use the file as initial weights of zoe train')
 
-    def released_variant(self) -> str | None:
-        """Return the released variant that the file resembles: 'n', 'k', 'nk', or None."""
-        if self.layout in (NATIVE, MIDAS):
-            return None
-        if any(name.startswith(self.layout.router_mark) for name in self.shapes):
-            return 'nk'
-        attractors = self.shapes.get(self.layout.first_attractor_bias)
-        return 'n' if attractors == (16,) else 'k' if attractors == (32,) else None
+    def released_variants(self) -> tuple[str, ...]:
+        """
+        Return the released variants that the file may hold, by its names and shapes.
+
+        The indoor and the outdoor file of Depth Anything have the same names and shapes. The
+        SHA-256 tells these apart, unless somebody has written the file again.
+        """
+        layout = self.layout
+        if layout is DEPTH_ANYTHING:
+            known = released_as(self.path)
+            return ('da-n', 'da-k') if known is None else (known,)
+        if layout is NATIVE or layout.no_heads:
+            return ()
+        if any(name.startswith(layout.router_mark) for name in self.shapes):
+            return ('nk',)
+        attractors = self.shapes.get(layout.first_attractor_bias)
+        return ('n',) if attractors == (16,) else ('k',) if attractors == (32,) else ()
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -230,14 +240,10 @@ def _unpickle(path: Path, mmap: bool) -> dict[str, torch.Tensor]:
 
 
 def _detect_layout(path: Path, names: Collection[str]) -> Layout:
-    if any('depth_head.' in name for name in names):
-        raise WeightsError(f'{path} holds Depth Anything, whose encoder is not that of ZoeDepth')
-    for layout in (OFFICIAL, HUGGING_FACE, MIDAS):
-        if any(name.startswith(layout.mark) for name in names):
-            return layout
-    first = ', '.join(sorted(names)[:3])
-    raise WeightsError(f'{path} holds no ZoeDepth (it starts with {first}): use the released '
-                       'ZoeD_M12_*.pt or the model.safetensors of Intel/zoedepth-*')
+    try:
+        return detect(names)
+    except ValueError as error:
+        raise WeightsError(f'{path} {error}') from None
 
 
 def _check(checkpoint: Checkpoint, config: ZoeConfig, wanted: dict[str, torch.Tensor],
@@ -247,7 +253,8 @@ def _check(checkpoint: Checkpoint, config: ZoeConfig, wanted: dict[str, torch.Te
     missing, wrong, used = [], [], set()
     for name, target in wanted.items():
         used.update(sources[name])
-        absent = [source for source in sources[name] if source not in shapes]
+        # A layout has no names for what another encoder consists of.
+        absent = [source for source in sources[name] or [name] if source not in shapes]
         missing += absent
         if absent:
             continue
@@ -258,20 +265,25 @@ def _check(checkpoint: Checkpoint, config: ZoeConfig, wanted: dict[str, torch.Te
                   for source in sources[name] if shapes[source] != part]
     unknown = [name for name in shapes
                if name not in used and not checkpoint.layout.unused.fullmatch(name)]
-    if not (missing or wrong or unknown):
+    problems = [f'{title}: {_some(names)}' for title, names in (
+        ('missing', missing), ('of another shape', wrong), ('unknown', unknown)) if names]
+    if not problems and checkpoint.layout is not DEPTH_ANYTHING:
         return
-    found = checkpoint.released_variant()
-    if found is not None and found != config.variant:
+    found = checkpoint.released_variants()
+    # One of several only resembles the file, and another model may do so, too.
+    if found and config.variant not in found and (problems or len(found) == 1):
+        titles, names = (
+            ' or '.join(words) for words in zip(*((VARIANTS[v].title, f"'{v}'") for v in found)))
         raise WeightsError(
-            f'{checkpoint.path} holds {VARIANTS[found].title}, not {config.title}: '
-            f"ask for variant '{found}' or give the weights of {config.title}")
+            f'{checkpoint.path} holds {titles}, not {config.title}: '
+            f'ask for variant {names} or give the weights of {config.title}')
+    if not problems:
+        return
     held, asked = getattr(checkpoint.config, 'backbone', None), config.backbone
     if (isinstance(held, PyramidConfig) and isinstance(asked, PyramidConfig)
             and held.name != asked.name):
         raise WeightsError(f'{checkpoint.path} holds a model with the encoder {held.name}, but '
                            f'the encoder of {config.title} is {asked.name}')
-    problems = [f'{title}: {_some(names)}' for title, names in (
-        ('missing', missing), ('of another shape', wrong), ('unknown', unknown)) if names]
     raise WeightsError(f'{checkpoint.path} does not fit {config.title}; ' + '; '.join(problems))
 
 

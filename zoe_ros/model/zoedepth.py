@@ -12,10 +12,12 @@ from zoe_ros.model.backbone import BeitBackbone
 from zoe_ros.model.calibration import Calibration
 from zoe_ros.model.config import PyramidConfig, ZoeConfig
 from zoe_ros.model.decoder import DptDecoder, Features, upsample
+from zoe_ros.model.dino import DinoBackbone
 from zoe_ros.model.fuse import fuse
 from zoe_ros.model.metric import Embeddings, MetricBins
 from zoe_ros.model.pyramid import PyramidBackbone
 from zoe_ros.model.router import Router
+from zoe_ros.model.transformer import TransformerBackbone
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class SharedFeatures(NamedTuple):
 
 class ZoeDepth(nn.Module):
     """
-    ZoeDepth (Bhat et al. 2023, arXiv 2302.12288), any variant.
+    ZoeDepth (Bhat et al. 2023, arXiv 2302.12288), any variant, also over Depth Anything.
 
     Inference has three steps: :meth:`forward_features` processes the image, the caller chooses a
     head for each image (by the router's logits, or by name), and :meth:`predict_depth` runs these
@@ -52,10 +54,9 @@ class ZoeDepth(nn.Module):
         self.config = config
         self.calibrations: dict[str, Calibration] = {}
         width = config.decoder.features
-        self.backbone = (
-            PyramidBackbone(config.backbone, config.image_size)
-            if isinstance(config.backbone, PyramidConfig) else BeitBackbone(config.backbone))
-        self.decoder = DptDecoder(config.backbone.channels, config.decoder)
+        self.backbone = make_backbone(config)
+        self.decoder = DptDecoder(
+            config.backbone.channels, config.decoder, config.backbone.stride)
         self.metric = MetricBins(config.metric, width, config.decoder.relative_channels)
         self.router = (None if config.router is None
                        else Router(config.router, width, len(config.metric.heads)))
@@ -70,7 +71,7 @@ class ZoeDepth(nn.Module):
         """
         self.float()
         self.precision = dtype
-        if isinstance(self.backbone, BeitBackbone):
+        if isinstance(self.backbone, TransformerBackbone):
             self.backbone.to(dtype)
             self.backbone.widen_sums()
         else:
@@ -102,8 +103,9 @@ class ZoeDepth(nn.Module):
         """
         Compute the features that all heads share, and the router's logits.
 
-        :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of 32.
-        :param biases: precomputed position biases, see :class:`BeitBackbone`.
+        :param pixels: (b, 3, H, W) in [-1, 1], H and W multiples of the encoder's
+            ``size_multiple``.
+        :param biases: precomputed position biases, see :class:`TransformerBackbone`.
         :param route: run the router.
         :param side_stream: CUDA stream on which the router runs in parallel to the decoder.
         """
@@ -126,10 +128,9 @@ class ZoeDepth(nn.Module):
     def encode(self, pixels: torch.Tensor,
                biases: Sequence[torch.Tensor] = ()) -> list[torch.Tensor]:
         """Run the backbone in its precision; see :meth:`forward_features`."""
-        pixels = pixels.to(next(self.backbone.parameters()).dtype)
-        if isinstance(self.backbone, BeitBackbone):
+        if isinstance(self.backbone, TransformerBackbone):
             return self.backbone(pixels, biases)
-        return self.backbone(pixels)
+        return self.backbone(pixels.to(next(self.backbone.parameters()).dtype))
 
     def embed(self, features: Features) -> SharedFeatures:
         """Compute the embeddings that all heads share, and the router's logits."""
@@ -191,6 +192,14 @@ class ZoeDepth(nn.Module):
         """Return depth (b, H, W) [m] of the head that the router chooses for each image."""
         shared = self.forward_features(pixels)
         return self.predict_depth(shared, self.choose(shared.logits, len(pixels)))[0]
+
+
+def make_backbone(config: ZoeConfig) -> PyramidBackbone | TransformerBackbone:
+    """Build the encoder of a model with random weights."""
+    backbone = config.backbone
+    if isinstance(backbone, PyramidConfig):
+        return PyramidBackbone(backbone, config.image_size)
+    return DinoBackbone(backbone) if backbone.kind == 'dinov2' else BeitBackbone(backbone)
 
 
 def _rows(parts: Any, rows: list[int]) -> Any:

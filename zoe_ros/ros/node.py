@@ -105,6 +105,8 @@ class DepthNode(LifecycleNode):
         self._facts = {'device': device, 'model': f'{title} in {estimator.precision}'}
         if estimator.weights is not None:
             self._facts['weights SHA-256'] = file_sha256(estimator.weights)
+        if estimator.licence:
+            self._facts['weights licence'] = estimator.licence
         self.get_logger().info(f'{title} in {estimator.precision} on {device}')
         return TransitionCallbackReturn.SUCCESS
 

@@ -32,8 +32,8 @@ class TrainSettings(DataSettings):
     variant: str = setting('mobile', "Model to train: 'mobile', 'mobile-lite', 'nk', 'n', 'k' or "
                                      'another variant.')
     start: str = setting(
-        '', 'Initial weights: the model of a previous stage, a released ZoeDepth, a MiDaS '
-            'checkpoint, or the name of a variant. Empty: random weights.',
+        '', 'Initial weights: the model of a previous stage, a released ZoeDepth or Depth '
+            'Anything, a MiDaS checkpoint, or the name of a variant. Empty: random weights.',
         flag='--from')
     encoder_weights: str = setting(
         '', "Pretrained weights of the encoder alone, instead of --from: a file of timm's network "
@@ -55,7 +55,8 @@ class TrainSettings(DataSettings):
         'all', "Parts to train: 'all', 'heads' (metric heads and router), or the name of a head.",
         choices=PARTS)
     size: str = setting(
-        '', 'Network input as HEIGHTxWIDTH, multiples of 32. Empty: the size of the variant.')
+        '', 'Network input as HEIGHTxWIDTH, multiples of 32 (da-n, da-k: of 14). Empty: the size '
+            'of the variant.')
     steps: int = setting(10000, 'Number of batches to train on.', low=1, high=10_000_000)
     batch: int = setting(16, 'Images per batch, over all processes.', low=1, high=4096)
     learning_rate: float = setting(
@@ -116,6 +117,8 @@ class Recipe:
 # The published configurations (section 6.2).
 _SINGLE = Recipe(1.61e-4, encoder_factor=0.1, decoder_factor=1.0, routing_weight=1.0)
 _DOUBLE = Recipe(2.512e-4, encoder_factor=0.1, decoder_factor=0.1, routing_weight=100.0)
+# That of Depth Anything V1: both data sets, encoder and decoder far slower than the heads.
+_DEPTH_ANYTHING = Recipe(1.61e-4, encoder_factor=0.02, decoder_factor=0.02, routing_weight=1.0)
 # A small network with random weights has no pretrained encoder to preserve, and its router
 # trains together with all other parts.
 _SMALL = Recipe(1e-3, encoder_factor=1.0, decoder_factor=1.0, routing_weight=1.0)
@@ -123,7 +126,7 @@ _SMALL = Recipe(1e-3, encoder_factor=1.0, decoder_factor=1.0, routing_weight=1.0
 
 def make_recipe(variant: str, settings: TrainSettings) -> Recipe:
     """Return the rates of a run: from the settings, else the defaults of the variant."""
-    base = {'n': _SINGLE, 'k': _SINGLE}.get(
+    base = {'n': _SINGLE, 'k': _SINGLE, 'da-n': _DEPTH_ANYTHING, 'da-k': _DEPTH_ANYTHING}.get(
         variant, _DOUBLE if variant.startswith('nk') else _SMALL)
     return Recipe(*(getattr(settings, name) or getattr(base, name) for name in (
         'learning_rate', 'encoder_factor', 'decoder_factor', 'routing_weight')))

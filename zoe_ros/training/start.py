@@ -1,4 +1,4 @@
-"""Initial weights of a training run: a previous stage, a released model, or MiDaS."""
+"""Initial weights of a training run: a previous stage, a released model, or a relative one."""
 from __future__ import annotations
 
 import logging
@@ -21,8 +21,8 @@ def begin_with(model: ZoeDepth, start: str) -> None:
     ``start`` must contain the whole encoder and decoder. Heads and router that are missing or have
     another shape keep their random weights, and a log line names them.
 
-    :param start: a file (ours, a released ZoeDepth, or a MiDaS checkpoint), or the name of a
-        variant, whose weights are in the package or downloaded.
+    :param start: a file (ours, a released ZoeDepth or Depth Anything, or a MiDaS checkpoint), or
+        the name of a variant, whose weights are in the package or downloaded.
     :raises WeightsError, FileNotFoundError: the file cannot be used.
     """
     path = find_weights(start) if start in VARIANTS else Path(start)

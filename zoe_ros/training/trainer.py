@@ -83,7 +83,8 @@ class _Run:
         if config is None:
             check_choice('variant', settings.variant, tuple(VARIANTS))
             config = VARIANTS[settings.variant]
-        config = replace(config, image_size=parse_size(settings.size) or config.image_size)
+        config = replace(config, image_size=parse_size(
+            settings.size, config.backbone.size_multiple) or config.image_size)
         self.settings, self.held_out, self.device = settings, held_out, device
         self.first = rank == 0
         self.folder = Path(settings.output)
