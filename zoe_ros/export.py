@@ -7,6 +7,7 @@ import json
 import logging
 import math
 from pathlib import Path
+import sys
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from zoe_ros.inference.defaults import Hardware
 from zoe_ros.inference.engine import find_config
 from zoe_ros.inference.routing import known_choice
 from zoe_ros.inference.runner import by_heads
-from zoe_ros.model.backbone import BeitBackbone, relative_position_index
 from zoe_ros.model.config import HeadConfig, PyramidConfig, ZoeConfig
 from zoe_ros.model.hub import find_weights
+from zoe_ros.model.transformer import TransformerBackbone
 from zoe_ros.model.weights import load_model, weights_file
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ExportSettings, parse_size
@@ -89,7 +90,7 @@ def find_shape(config: ZoeConfig, settings: ExportSettings) -> tuple[tuple[int, 
 
     :raises ValueError: the model cannot have this size, or lacks the head.
     """
-    size = parse_size(settings.size) or config.image_size
+    size = parse_size(settings.size, config.backbone.size_multiple) or config.image_size
     sized = isinstance(config.backbone, PyramidConfig) and config.backbone.sized
     if sized and size != config.image_size:
         height, width = config.image_size
@@ -164,12 +165,12 @@ class FixedGraph(nn.Module):
 def _position_biases(model: ZoeDepth, size: tuple[int, int]) -> list[nn.Parameter]:
     """Return the position biases of all blocks for an image of (height, width) [px]."""
     backbone = model.backbone
-    if not isinstance(backbone, BeitBackbone):
+    if not isinstance(backbone, TransformerBackbone):
         return []
     grid = (size[0] // backbone.patch, size[1] // backbone.patch)
-    index = relative_position_index(*grid, device=torch.device('cpu'))
-    return [nn.Parameter(backbone.position_bias(block, grid, index).contiguous(),
-                         requires_grad=False) for block in range(backbone.used_blocks)]
+    # Copies, because the exporter does not take tensors of inference mode.
+    return [nn.Parameter(bias.clone(memory_format=torch.contiguous_format), requires_grad=False)
+            for bias in backbone.position_biases(grid, sys.maxsize)]
 
 
 def write_graph(model: ZoeDepth, size: tuple[int, int], heads: Sequence[str],

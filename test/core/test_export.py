@@ -17,6 +17,7 @@ from zoe_ros.cli import main
 from zoe_ros.export import check, describe, export, OPSET, run_graph, TOLERANCE
 from zoe_ros.files import whole_folder
 from zoe_ros.model.hub import SHIPPED
+from zoe_ros.model.weights import save_model
 from zoe_ros.settings import ExportSettings
 
 onnx, _, onnxruntime = (pytest.importorskip(name, reason="needs pip install '.[export]'")
@@ -96,6 +97,16 @@ def test_one_head_agrees_with_the_estimator(tmp_path, kind):
     assert_agrees(made, weights, kind['heads'])
     assert [output.name for output in onnx.load(made.graph).graph.output] == [
         f'depth_{kind["heads"][0]}']
+
+
+def test_depth_anything_agrees_with_the_estimator(tmp_path):
+    # A size at which the positions are resampled.
+    weights = tmp_path / 'tiny.safetensors'
+    save_model(made_up.tiny_depth_anything(), weights)
+    made = exported(tmp_path / 'out', weights, size='70x98')
+    assert_agrees(made, weights, ['indoor'])
+    facts = json.loads(made.facts.read_text())
+    assert (facts['height'], facts['width']) == (70, 98)
 
 
 @pytest.mark.slow
