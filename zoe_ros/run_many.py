@@ -149,7 +149,8 @@ def _require_same(folder: Path, settings: RunSettings) -> None:
     # The settings of the results have the choices that were made for these.
     open_ = [name for name in ('variant', 'precision', 'topic')
              if getattr(settings, name) in ('', 'auto')]
-    other = [name for name, value in asdict(settings).items()
+    now = yaml.safe_load(yaml.safe_dump(asdict(settings)))      # YAML has no tuples
+    other = [name for name, value in now.items()
              if name not in ('output', *open_) and then.get(name) != value]
     if other:
         raise ValueError(f'{folder} was made with another {", ".join(other)}: choose another '

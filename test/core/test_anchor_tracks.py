@@ -1,12 +1,12 @@
 """Metric points by odometry: exact on rendered drives, none without a way, and their scale."""
 from dataclasses import replace
 from importlib.util import find_spec
+import sys
 
 import numpy as np
 import pytest
 import robot
 
-from zoe_ros.anchor import tracks
 from zoe_ros.anchor.anchor import Anchor, Source
 from zoe_ros.anchor.tracks import FeatureTracker
 from zoe_ros.anchor.transform import IDENTITY
@@ -123,6 +123,6 @@ def test_an_image_without_features(drives, image):
 
 
 def test_without_opencv_it_is_said(monkeypatch):
-    monkeypatch.setattr(tracks, 'cv2', None)
+    monkeypatch.setitem(sys.modules, 'cv2', None)
     with pytest.raises(ValueError, match="anchor 'odometry' needs OpenCV: install python3-opencv"):
         FeatureTracker()

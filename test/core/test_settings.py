@@ -276,7 +276,8 @@ def test_no_option_is_without_a_setting(capsys, monkeypatch):
         main(['run', '--help'])
     text = capsys.readouterr().out
     options = set(re.findall(r'^ +(--[a-z-]+)', text, re.MULTILINE))
-    assert options == {'--' + name.replace('_', '-') for name in RUN}
+    # A shard belongs to one call, not to the settings of the results.
+    assert options == {'--' + name.replace('_', '-') for name in RUN} | {'--shard'}
 
 
 # --- the effect of each ---------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,6 @@ import numpy as np
 from zoe_ros.anchor.points import ImagePoints
 from zoe_ros.anchor.transform import Transform
 from zoe_ros.camera import Camera
-
-cv2: Any = import_module('cv2') if find_spec('cv2') else None
 
 # Takes points of the camera's frame at one stamp [s] into its frame at another; None if unknown.
 ExactMotion = Callable[[float, float], Transform | None]
@@ -65,9 +62,11 @@ class FeatureTracker:
 
         :raises ValueError: OpenCV is not installed.
         """
-        if cv2 is None:
+        try:
+            self._cv: Any = import_module('cv2')    # here, because only this anchor needs it
+        except ImportError:
             raise ValueError("anchor 'odometry' needs OpenCV: install python3-opencv, or "
-                             'opencv-python-headless by pip')
+                             'opencv-python-headless by pip') from None
         self._gray: np.ndarray | None = None
         self._stamp = 0.0
         self._tracks = _nothing()
@@ -80,10 +79,10 @@ class FeatureTracker:
         :param image: (h, w, 3) uint8 RGB; :param stamp: [s].
         """
         scale = max(1.0, image.shape[1] / _WIDTH)
-        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        gray = self._cv.cvtColor(image, self._cv.COLOR_RGB2GRAY)
         if scale > 1:
             size = (round(image.shape[1] / scale), round(image.shape[0] / scale))
-            gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+            gray = self._cv.resize(gray, size, interpolation=self._cv.INTER_AREA)
         before, step = self._gray, stamp - self._stamp
         self._gray, self._stamp = gray, stamp
         if before is None or before.shape != gray.shape or not 0 < step < _GAP:
@@ -101,8 +100,8 @@ class FeatureTracker:
             self._tracks = tracks
             return
         old = tracks.now.astype(np.float32)[:, None]
-        new, there, _ = cv2.calcOpticalFlowPyrLK(before, gray, old, None, winSize=_WINDOW)
-        again, back, _ = cv2.calcOpticalFlowPyrLK(gray, before, new, None, winSize=_WINDOW)
+        new, there, _ = self._cv.calcOpticalFlowPyrLK(before, gray, old, None, winSize=_WINDOW)
+        again, back, _ = self._cv.calcOpticalFlowPyrLK(gray, before, new, None, winSize=_WINDOW)
         error = np.linalg.norm((again - old)[:, 0], axis=1)
         inside = ((new[:, 0] >= 0) & (new[:, 0] <= np.array(gray.shape[::-1]) - 1)).all(axis=1)
         tracks.now = new[:, 0].astype(np.float64)
@@ -113,8 +112,8 @@ class FeatureTracker:
         """Add features where none are followed."""
         free = np.full(gray.shape, 255, np.uint8)
         for u, v in np.rint(self._tracks.now).astype(int):
-            cv2.circle(free, (int(u), int(v)), _APART, 0, -1)
-        corners = cv2.goodFeaturesToTrack(
+            self._cv.circle(free, (int(u), int(v)), _APART, 0, -1)
+        corners = self._cv.goodFeaturesToTrack(
             gray, _FEATURES - len(self._tracks.now), _LOUD, _APART, mask=free)
         if corners is None:
             return
