@@ -1,4 +1,4 @@
-"""The scripts beside the package: their imports of the package exist."""
+"""The scripts beside the package: what they import, and what they change, exists."""
 import ast
 from contextlib import suppress
 from importlib import import_module
@@ -28,3 +28,13 @@ def test_what_a_script_imports_exists(path):
         with suppress(ImportError):     # a module of a package, which nothing has imported yet
             import_module(f'{module}.{name}')
         assert hasattr(found, name), f'{module} has no {name}'
+
+
+def test_mutations_can_be_made(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'bench'))
+    for mutation in import_module('mutations').MUTATIONS:
+        text = (ROOT / mutation.file).read_text()
+        assert text.count(mutation.old) == 1, mutation.title
+        assert mutation.new != mutation.old
+        for test in mutation.tests:
+            assert test.startswith('-') or (ROOT / test.partition('::')[0]).exists(), test

@@ -114,10 +114,11 @@ MUTATIONS = (
     Mutation('distortion: projected beyond the fold', _CAMERA,
              'seen = x * x + y * y < _fold(self.distortion)', 'seen = np.isfinite(x)', _RAYS),
     Mutation('fisheye: projected beyond the fold', _CAMERA,
-             '    scale = np.where(t2 < fold, scale, np.nan)\n', '', _RAYS),
+             '    scale = np.where(t2 < _fold_of_fisheye((k1, k2, k3, k4)), scale, np.nan)\n', '',
+             _RAYS),
     # --- filters and range ------------------------------------------------------------------
     Mutation('uncertainty filter: the deviation is not scaled', _REFINE,
-             'deviation = deviation * scale', 'deviation = deviation * 1.0', _FILTERS),
+             'deviation = deviation * correction.factor', 'deviation = deviation * 1.0', _FILTERS),
     Mutation('edge filter: a missing pixel is an edge', _REFINE,
              'depth.nan_to_num(torch.inf), 3', 'depth.nan_to_num(0.0), 3', _FILTERS),
     Mutation('range: depth of just max_depth is too far', _REFINE,
