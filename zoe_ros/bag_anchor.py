@@ -20,6 +20,8 @@ from zoe_ros.settings import ODOMETRY, REGISTERED, RunSettings
 _TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
           'depth': 'sensor_msgs/msg/Image'}
 _TF_TYPE, _TF, _TF_STATIC = 'tf2_msgs/msg/TFMessage', '/tf', '/tf_static'
+# Odometry is often recorded a little after its image; a live node hears it while the network runs.
+_AHEAD = 10 ** 8        # [ns]
 
 
 class BagAnchor:
@@ -53,7 +55,7 @@ class BagAnchor:
                    for kind, topic in self.topics.items()]
         if _TF in have:
             streams.append(_named(_TF, bag.messages(_TF, _TF_TYPE)))
-        self._messages = merge(*streams, key=lambda entry: entry[1].recorded)
+        self._messages = merge(*streams, key=_due)
         self._next = next(self._messages, None)
         self._scales: list[Scale] = []
 
@@ -63,7 +65,7 @@ class BagAnchor:
 
         Damaged messages are counted.
         """
-        while self._next is not None and self._next[1].recorded <= recorded:
+        while self._next is not None and _due(self._next) <= recorded:
             self._hear(*self._next)
             self._next = next(self._messages, None)
 
@@ -120,6 +122,12 @@ def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
                    + (f', which {" or ".join(wanted)} is not' if wanted else '')
                    + f'; the bag has {", ".join(topics) or "none"}'
                    + (': choose one by --anchor-topic' if fitting else ''))
+
+
+def _due(entry: tuple[str, BagImage]) -> int:
+    """Return when a message of a kind is heard [ns]."""
+    kind, item = entry
+    return item.recorded - (_AHEAD if kind == _TF else 0)
 
 
 def _named(kind: str, messages: Iterator[BagImage]) -> Iterator[tuple[str, BagImage]]:

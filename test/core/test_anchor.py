@@ -93,6 +93,17 @@ def test_of_several_observations_the_nearest_in_time_counts():
     assert anchor.apply(room(), 'indoor', 0.06)[1].value == pytest.approx(2, rel=1e-3)
 
 
+def test_a_slow_network_finds_the_points_of_its_image():
+    # The depth of an image is there when two hundred later messages have been heard.
+    anchor = anchored()
+    for k in range(200):
+        anchor.observe(seen(room() * (2 if k == 3 else 1)), 0.04 * k, 'points')
+    assert anchor.apply(room(), 'indoor', 0.12)[1].value == pytest.approx(2, rel=1e-3)
+    for k in range(200, 5000):
+        anchor.observe(seen(room(), 9), 0.04 * k, 'points')
+    assert len(anchor._seen['points']) <= 251
+
+
 def test_sources_are_used_together_and_placed_each_by_its_transform():
     truth = room()
     aside = Transform.from_numbers([0.3, -0.1, 0.2, 0, 0.6, 0, 0.8])

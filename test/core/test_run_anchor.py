@@ -170,14 +170,15 @@ def test_damaged_messages_are_counted(zoe, tmp_path, predicted):
     assert ran.summary['anchor']['scale_p50'] == pytest.approx(FACTOR, rel=0.02)
 
 
-def test_the_motion_of_the_robot_is_read_from_the_bag(zoe, tmp_path, predicted):
+@pytest.mark.parametrize('late', [-2000, 5 * 10 ** 7])
+def test_the_motion_of_the_robot_is_read_from_the_bag(zoe, tmp_path, predicted, late):
     # The robot drives 0.1 m backwards between images. Each cloud has the stamp of the image
     # before, when all was 0.1 m nearer.
     messages = [*camera(), *(('/tf_static', static('0 0 0 0 0 0 1', 'base', frame), bags.START)
                              for frame in (bags.FRAME, 'lidar'))]
     for index, (_, message) in enumerate(predicted[DEPTH]):
         at = bags.recorded(COUNT)[index]
-        messages.append(('/tf', moving(-0.1 * index, index), at - 2000))
+        messages.append(('/tf', moving(-0.1 * index, index), at + late))
         if index:
             true = bags.depth_of(message) * FACTOR
             messages.append(('/cloud', cloud(index - 1, true, nearer=0.1), at - 1000))

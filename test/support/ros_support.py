@@ -42,7 +42,9 @@ KEEP_ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPol
 OUTPUTS = {
     'depth/image': Image, 'depth/image_raw': Image, 'depth/image_colored': Image,
     'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'depth/points': PointCloud2,
-    'depth/head': String, 'depth/scale': PoseWithCovarianceStamped}
+    'depth/head': String}
+# With an anchor only.
+ANCHORED = {'depth/scale': PoseWithCovarianceStamped}
 USUAL = ('depth/image', 'depth/camera_info', 'depth/points')
 
 
@@ -242,7 +244,7 @@ class Client:
         self._reliable = qos.reliability == ReliabilityPolicy.RELIABLE
         self.images = self.node.create_publisher(kind, topic, qos)
         self.infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
-        self.received = {name: [] for name in OUTPUTS}
+        self.received = {name: [] for name in OUTPUTS | ANCHORED}
         self.depth, self.camera_info, self.points = (self.received[name] for name in USUAL)
         self.asked = self.lost = self.overtaken = 0
         self._listen_qos = listen_qos
@@ -273,7 +275,7 @@ class Client:
     def listen(self, name):
         """Subscribe an output of the node."""
         self._subscriptions[name] = self.node.create_subscription(
-            OUTPUTS[name], name, self.received[name].append, self._listen_qos)
+            (OUTPUTS | ANCHORED)[name], name, self.received[name].append, self._listen_qos)
 
     def deafen(self, name):
         """Subscribe it no more."""

@@ -23,7 +23,9 @@ Motion = Callable[[float, float], Transform | None]
 # Takes points of a sensor at one stamp [s] into the optical frame at another. Raises a LookupError
 # with the reason if the transform is unknown.
 Place = Callable[[float, float], Transform]
-_REMEMBERED = 16        # observations of a source
+# Observations of a source are remembered for so long [s], and at most so many: a slow network
+# measures an image seconds after it was taken.
+_KEPT, _MOST = 10.0, 400
 # Time that goes back by more than this is another recording, not messages out of order [s].
 _BACK = 1.0
 
@@ -127,11 +129,13 @@ class Anchor:
         if not math.isfinite(stamp):
             self.counts[f'{source}: stamp'] += 1
             return
-        seen = self._seen.setdefault(source, deque(maxlen=_REMEMBERED))
+        seen = self._seen.setdefault(source, deque(maxlen=_MOST))
         if seen and stamp < seen[-1].stamp - _BACK:
             self.counts[f'{source}: time went back'] += 1
             seen.clear()
         seen.append(_Observation(stamp, points))
+        while seen[0].stamp < stamp - _KEPT:
+            seen.popleft()
 
     def apply(self, depth: np.ndarray, head: str, stamp: float) -> tuple[np.ndarray, Scale]:
         """
