@@ -244,7 +244,7 @@ class Client:
         self._reliable = qos.reliability == ReliabilityPolicy.RELIABLE
         self.images = self.node.create_publisher(kind, topic, qos)
         self.infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
-        self.received = {name: [] for name in OUTPUTS | ANCHORED}
+        self.received = {name: [] for name in dict.fromkeys((*OUTPUTS, *outputs))}
         self.depth, self.camera_info, self.points = (self.received[name] for name in USUAL)
         self.asked = self.lost = self.overtaken = 0
         self._listen_qos = listen_qos
