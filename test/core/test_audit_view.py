@@ -9,6 +9,7 @@ from PIL import Image
 import pytest
 import torch
 
+from zoe_ros.anchor.correction import NOTHING
 from zoe_ros.camera import Camera
 from zoe_ros.camera_depth import to_camera
 from zoe_ros.clock import Clock
@@ -86,7 +87,7 @@ def at_the_image(depth, deviation=None, view=None, **settings):
     # A view is made at the size of the network.
     plan = plan_sizes((150, 200) if view is None else NET, NET, 'stretch', False)
     net = NetworkDepth(depth, deviation, plan, 'indoor', {'indoor': 1.0}, torch.zeros(3, *NET))
-    return to_camera(net, 1.0, view, None, FrameSettings(**settings), None, Clock())
+    return to_camera(net, NOTHING, view, None, FrameSettings(**settings), None, Clock())
 
 
 @pytest.mark.parametrize('interpolation', ['edges', 'nearest'])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from zoe_ros.anchor.correction import NOTHING
 from zoe_ros.camera import Camera
 from zoe_ros.camera_depth import to_camera
 from zoe_ros.clock import Clock
@@ -44,7 +45,7 @@ def network(image, depth, head='outdoor'):
 
 def at_the_camera(net, view=None, **settings):
     """Return depth and deviation of a frame."""
-    return to_camera(net, 1.0, view, None, FrameSettings(**settings), None, Clock())
+    return to_camera(net, NOTHING, view, None, FrameSettings(**settings), None, Clock())
 
 
 @pytest.mark.parametrize('color', [(150, 190, 240), (225, 228, 232), (90, 130, 200)],
