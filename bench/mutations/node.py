@@ -90,7 +90,7 @@ MUTATIONS = (
              '                **facts}\n            self._clear()', '                **facts}',
              _COUNTS),
     Mutation('diagnostics: an output that nobody wants is missing', _DIAGNOSTICS,
-             'if text and camera in listening]', 'if text]', _COUNTS),
+             'if text and camera in listening)', 'if text)', _COUNTS),
     Mutation('diagnostics: a camera of several is silent unseen', _DIAGNOSTICS,
              'silent = [camera for camera in listening if not self._received[camera]]',
              'silent = [] if self._received else list(listening)', _COUNTS),

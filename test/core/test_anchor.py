@@ -4,23 +4,15 @@ from time import process_time
 
 import numpy as np
 import pytest
+from robot_messages import CAMERA, room
 
 from zoe_ros.anchor.anchor import Anchor, Source
 from zoe_ros.anchor.points import from_cloud, from_depth, from_scan, ImagePoints
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
 
-CAMERA = Camera(160, 120, 100, 100, 79.5, 59.5)
 PERIOD = 0.1
 NAN, INF = float('nan'), float('inf')
-
-
-def room():
-    """Return depth of a floor, and of a back wall with a step in it, (120, 160) [m]."""
-    y = (np.arange(120) - CAMERA.cy) / CAMERA.fy
-    floor = np.where(y > 0.01, 0.5 / np.maximum(y, 0.01), np.inf)
-    wall = np.where(np.arange(160) < 90, 4.0, 6.0)
-    return np.minimum(floor[:, None], wall).astype(np.float32)
 
 
 def seen(depth, count=300, seed=0):

@@ -150,12 +150,9 @@ class Frames:
         if stamp < first or stamp > last + _HOLD:
             raise LookupError(f"TF has '{frame}' from {first:.3f} to {last:.3f} s, not at "
                               f'{stamp:.3f} s')
-        if after == len(track):
-            return Transform.from_numbers(list(track[-1][1]))
-        stamp_b, b = track[after]
-        if not after:
-            return Transform.from_numbers(list(b))
-        stamp_a, a = track[after - 1]
+        if after in (0, len(track)):    # at the first pose, or after the last one
+            return Transform.from_numbers(list(track[min(after, len(track) - 1)][1]))
+        (stamp_a, a), (stamp_b, b) = track[after - 1:after + 1]
         share = (stamp - stamp_a) / (stamp_b - stamp_a)
         if a[3:] @ b[3:] < 0:   # q and -q are the same rotation
             a = np.concatenate([a[:3], -a[3:]])

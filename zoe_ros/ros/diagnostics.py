@@ -91,9 +91,8 @@ class FrameStats:
                    for key, value in _percentiles(stage, times).items()},
                 **{f'dropped: {cause}': str(count)
                    for cause, count in sorted(self.totals.items())},
-                **{' '.join(filter(None, ('head', camera))): head
-                   for camera, head in sorted(self._heads.items())},
-                **{f'{key}{camera and f" {camera}"}': value
+                **{_key('head', camera): head for camera, head in sorted(self._heads.items())},
+                **{_key(key, camera): value
                    for camera, scale in sorted(self._scales.items())
                    for key, value in _describe(scale).items()},
                 **facts}
@@ -119,15 +118,13 @@ class FrameStats:
         if silent:
             names = ', '.join(filter(None, silent))
             return DiagnosticStatus.WARN, f'no images arrive{names and f" from {names}"}'
-        missing = [f'{camera and f"{camera}: "}{text}'
-                   for camera, text in self._not_made.items() if text and camera in listening]
+        missing = _of_cameras(self._not_made, listening)
         if missing:
-            return DiagnosticStatus.WARN, f'subscribed but not made: {"; ".join(missing)}'
-        held = [f'{camera and f"{camera}: "}{scale.reason}'
-                for camera, scale in self._scales.items()
-                if camera in listening and scale.age > _HELD]
+            return DiagnosticStatus.WARN, f'subscribed but not made: {missing}'
+        held = _of_cameras({camera: scale.reason for camera, scale in self._scales.items()
+                            if scale.age > _HELD}, listening)
         if held:
-            return DiagnosticStatus.WARN, f'the anchor does not work: {"; ".join(held)}'
+            return DiagnosticStatus.WARN, f'the anchor does not work: {held}'
         if self._dropped['newer'] > _FALLING_BEHIND * self._received.total():
             return DiagnosticStatus.WARN, 'slower than the camera: most images are dropped'
         return DiagnosticStatus.OK, 'working'
@@ -138,6 +135,16 @@ def _percentiles(name: str, seconds: list[float]) -> dict[str, str]:
         return {}
     p50, p95 = np.percentile(seconds, (50, 95)) * 1e3
     return {f'{name} p50 [ms]': f'{p50:.1f}', f'{name} p95 [ms]': f'{p95:.1f}'}
+
+
+def _key(name: str, camera: str) -> str:
+    return f'{name} {camera}'.rstrip()
+
+
+def _of_cameras(texts: dict[str, str], listening: Collection[str]) -> str:
+    """Join the texts of the cameras that somebody listens to; a camera without one is left out."""
+    return '; '.join(f'{camera and f"{camera}: "}{text}' for camera, text in texts.items()
+                     if text and camera in listening)
 
 
 def _describe(scale: Scale) -> dict[str, str]:

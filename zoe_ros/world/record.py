@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import itertools
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -53,16 +52,16 @@ def record_world(settings: WorldSettings) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     robot = Robot(renderer, FRAME, poses[0], settings.seed)
     with BagWriter(path) as bag:
-        _write(bag, robot.fixed(_START - _PERIOD), _START - _PERIOD)
+        bag.write(*robot.fixed(_START - _PERIOD), _START - _PERIOD)
         for index, pose in enumerate(tqdm(poses[:settings.frames], desc=str(path),
                                           unit='frame')):
             image, depth = renderer.frame(pose, camera, response, rng)
             stamp = _START + index * _PERIOD
             scanned = stamp - _PERIOD // 2
             before = between(poses[max(index - 1, 0)], pose, 0.5)
-            _write(bag, robot.moving(before, scanned), scanned)
-            _write(bag, robot.scan(before, scanned), scanned)
-            _write(bag, robot.moving(pose, stamp), stamp)
+            bag.write(*robot.moving(before, scanned), scanned)
+            bag.write(*robot.scan(before, scanned), scanned)
+            bag.write(*robot.moving(pose, stamp), stamp)
             header = stamped(stamp, FRAME)
             bag.write(INFO, info_from_camera(camera, header), stamp)
             bag.write(IMAGE, color_message(BAG_TYPES, header, image), stamp)
@@ -79,11 +78,6 @@ def smooth(walk: Sequence[Pose], step: float) -> list[Pose]:
         count = max(1, math.ceil(way / step), math.ceil(abs(turn) / _TURN))
         poses += [between(a, b, part) for part in np.arange(count) / count]
     return poses + [walk[-1]]
-
-
-def _write(bag: BagWriter, item: tuple[str, Any], stamp: int) -> None:
-    topic, message = item
-    bag.write(topic, message, stamp)
 
 
 def _longest(poses: list[Pose | None]) -> list[Pose]:
