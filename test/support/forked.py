@@ -15,10 +15,14 @@ import signal
 import subprocess
 import sys
 from threading import Lock
+import time
 
 _CONTEXT = get_context('forkserver')
 _IMPORTS = ['zoe_ros.pipeline']
-_STARTING = Lock()
+# For all that reads an exit code. multiprocessing reads those of all forks when one starts; where
+# two threads read the same, one of them gets 255.
+_ONE_AT_A_TIME = Lock()
+_POLL = 0.02    # [s] between looks at a fork that is waited for
 
 
 class ForkedProcess:
@@ -34,7 +38,7 @@ class ForkedProcess:
         :param output: multiprocessing's Connection that stdout and stderr are written to.
         """
         ready, handles_signals = _CONTEXT.Pipe(duplex=False)
-        with _STARTING, _environment(changes):
+        with _ONE_AT_A_TIME, _environment(changes):
             _CONTEXT.set_forkserver_preload(_IMPORTS)
             # A daemon ends with this process, at the latest.
             self._process = _CONTEXT.Process(target=_run, daemon=True, args=(
@@ -47,14 +51,17 @@ class ForkedProcess:
 
     def poll(self):
         """Return the exit code, None while it runs."""
-        return self._process.exitcode
+        with _ONE_AT_A_TIME:
+            return self._process.exitcode
 
     def wait(self, timeout=None):
         """Wait for its end; return the exit code."""
-        self._process.join(timeout)
-        if self.poll() is None:
-            raise subprocess.TimeoutExpired(self._process.name, timeout)
-        return self.poll()
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self._process.name, timeout)
+            time.sleep(_POLL)
+        return code
 
     def send_signal(self, sign):
         """Send a signal if it still runs."""

@@ -104,10 +104,17 @@ def shared_memory():
 
 @contextmanager
 def running_node(*arguments, **parameters):
-    """Run depth_node with parameters; end it by SIGINT and yield a :class:`NodeProcess`."""
+    """
+    Run depth_node with parameters; end it by SIGINT and yield a :class:`NodeProcess`.
+
+    pytest shows what the node has printed where the block fails.
+    """
     process = NodeProcess(*arguments, **parameters)
     try:
         yield process
+    except Exception:
+        sys.stderr.write(process.output)
+        raise
     finally:
         process.end()
 
@@ -261,6 +268,10 @@ class Client:
 
     def __exit__(self, kind, *exception):
         """Leave DDS; a node that answers only because it is asked again and again fails here."""
+        if kind is not None:
+            counts = {name: len(messages) for name, messages in self.received.items() if messages}
+            last = read_values(self.reports[-1]) if self.reports else None
+            sys.stderr.write(f'received {counts}; the last report: {last}\n')
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
