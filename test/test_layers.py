@@ -18,6 +18,7 @@ LAYERS = [
      'inference.defaults', 'inference.threads'],
     ['inference.preprocess', 'inference.graphs', 'refine', 'sky', 'cloud'],
     ['inference.runner', 'training_camera'],
+    ['inference.pair_runner'],
     ['inference.engine', 'camera_tables'],
     ['camera_depth'],
     [''],                               # zoe_ros itself: the version and the public names
@@ -50,6 +51,7 @@ MODEL_LAYERS = [
     ['zoedepth'],
     ['weights'],
     ['hub'],
+    ['pair'],
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],

@@ -24,7 +24,7 @@ from zoe_ros.inference.engine import (
     resolve_device,
 )
 from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
-from zoe_ros.inference.runner import Choose
+from zoe_ros.inference.runner import Choose, ModelRunner
 from zoe_ros.inference.transfer import to_device, to_host
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.weights import load_model
@@ -140,7 +140,9 @@ class _Stages:
     """The stages of a frame in the estimator, timed separately."""
 
     def __init__(self, estimator: DepthEstimator, images: Sequence[np.ndarray]) -> None:
-        self._model, self._runner = estimator.model, estimator.runner
+        model, runner = estimator.model, estimator.runner
+        assert isinstance(model, ZoeDepth) and isinstance(runner, ModelRunner)    # not a pair
+        self._model, self._runner = model, runner
         self._plan = plan_sizes(IMAGE, self._model.config.image_size, 'stretch', pad=False)
         self._device = estimator.device
         self._images = images

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.datasets.open import open_datasets
-from zoe_ros.inference.engine import DepthEstimator
+from zoe_ros.inference.engine import DepthEstimator, two_models
 from zoe_ros.model.calibration import Calibration, save_calibration
+from zoe_ros.model.pair import ModelPair
 from zoe_ros.settings import CalibrateSettings
 
 SHARE = 0.6827      # of normally distributed values within one standard deviation
@@ -43,11 +44,14 @@ def run_calibration(settings: CalibrateSettings) -> str:
     datasets = open_datasets(settings.data, 'test', settings)
     estimator = DepthEstimator.load(settings.variant, settings.weights or None, settings.device,
                                     settings.precision, settings.aspect)
-    assert estimator.weights is not None
-    estimator.model.calibrations = {}
+    model = estimator.model
+    if isinstance(model, ModelPair):
+        raise ValueError(two_models(settings.variant))
+    weights, = estimator.weights
+    model.calibrations = {}
     found = measure(estimator, datasets)
     maps = {head: fit(pairs) for head, pairs in found.items()}
-    path = save_calibration(estimator.weights, maps, [dataset.name for dataset in datasets])
+    path = save_calibration(weights, maps, [dataset.name for dataset in datasets])
     lines = ['head     images  within one deviation  calibrated  max(floor, factor * s^exponent)']
     for head, pairs in found.items():
         chosen = maps[head]
@@ -55,7 +59,7 @@ def run_calibration(settings: CalibrateSettings) -> str:
                      f'{within(pairs, chosen):11.3f}  floor {chosen.floor:.3f}, factor '
                      f'{chosen.factor:.3f}, exponent {chosen.exponent:.2f}')
     lines += [f'{head:8} no images, not calibrated'
-              for head in estimator.model.config.head_names if head not in found]
+              for head in model.config.head_names if head not in found]
     return '\n'.join([*lines, '', f'the calibration is {path}'])
 
 

@@ -80,12 +80,13 @@ class ModelSettings(Settings):
         '', "Model: 'mobile-lite' (small, comes with the package), 'mobile' (the same for "
             "rendered scenes), 'nk' (published, both heads and a router), 'n' (published, "
             "indoor), 'k' (published, outdoor), 'da-n' and 'da-k' (Depth Anything, indoor and "
-            'outdoor), or the model name stored in the weights file. '
-            "Empty: the model of the weights file; without such a file 'nk' on a CUDA device and "
-            "'mobile-lite' on a CPU.")
+            "outdoor), 'da-nk' (both, and a router), or the model name stored in the weights "
+            "file. Empty: the model of the weights file; without such a file 'nk' on a CUDA "
+            "device and 'mobile-lite' on a CPU.")
     weights: str = setting(
-        '', 'Path of a checkpoint. Empty: the weights in the package (mobile-lite, mobile), or '
-            'the released weights of the variant, downloaded once.')
+        '', 'Path of a checkpoint; for da-nk, of the folder with both files. Empty: the weights '
+            'in the package (mobile-lite, mobile), or the released weights of the variant, '
+            'downloaded once.')
     device: str = setting(
         'auto', "Device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda' or 'cuda:N'.")
     precision: str = setting(

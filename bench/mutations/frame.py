@@ -76,7 +76,7 @@ MUTATIONS = (
              'found = self.calibrations[name](', 'found = next(iter(self.calibrations.values()))(',
              _CALIBRATED),
     Mutation('calibration: on top of the old one', 'zoe_ros/calibrate.py',
-             '    estimator.model.calibrations = {}\n', '', _CALIBRATED),
+             '    model.calibrations = {}\n', '', _CALIBRATED),
     Mutation('CameraInfo: always as of a rectified image', _PIPELINE,
              'if self._rectified and info is not None', 'if info is not None',
              ('test/core/test_rectified_info.py',)),

@@ -5,6 +5,7 @@ _DINO = 'zoe_ros/model/dino.py'
 _DECODER = 'zoe_ros/model/decoder.py'
 _WEIGHTS = 'zoe_ros/model/weights.py'
 _ENCODER = ('test/core/test_dino.py',)
+_PAIR = ('test/core/test_pair.py',)
 _WHOLE = 'test/core/test_depth_anything.py'
 
 
@@ -37,4 +38,14 @@ MUTATIONS = (
              "expected = sha256 or (blob.name if stated else '')",
              "expected = blob.name if stated else ''",
              ('test/core/test_hub.py::test_content_that_is_not_the_release_is_removed',)),
+    Mutation('da-nk: the router runs for a forced head', 'zoe_ros/inference/pair_runner.py',
+             'None if heads else host(self._route(pixels))', 'host(self._route(pixels))', _PAIR),
+    Mutation('da-nk: all images go to the model of the first', 'zoe_ros/inference/pair_runner.py',
+             'chosen = choose(logits)', 'chosen = choose(logits)[:1] * len(pixels)', _PAIR),
+    Mutation('da-nk: the router sees what the models see', 'zoe_ros/model/pair.py',
+             "pixels, self.router.config.image_size, mode='bilinear', antialias=True)",
+             "pixels, self.router.config.image_size, mode='bilinear')", _PAIR),
+    Mutation('a file that changed keeps its SHA-256', 'zoe_ros/files.py',
+             '(about.st_ino, about.st_size, about.st_mtime_ns)', '(about.st_ino,)',
+             ('test/core/test_files.py',)),
 )

@@ -2,6 +2,7 @@
 from dataclasses import replace
 
 from checkpoints import assert_equal_models, refusal, saved
+from checkpoints import depth_anything_state as state_of
 import made_up
 import numpy as np
 from PIL import Image
@@ -18,7 +19,6 @@ from zoe_ros.inference.runner import ModelRunner, PositionBiases
 from zoe_ros.model import fused, kernels, releases, tiling
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.fuse import fuse
-from zoe_ros.model.layouts import DEPTH_ANYTHING
 from zoe_ros.model.weights import load_model, save_model
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.training.recipe import make_recipe, TrainSettings
@@ -158,12 +158,6 @@ def test_zoe_run(zoe, model, tmp_path):
 
 
 # Files.
-
-def state_of(model):
-    """Return the tensors of a model under the names of the released files."""
-    return {DEPTH_ANYTHING.sources(name, 1)[0]: tensor
-            for name, tensor in model.state_dict().items()}
-
 
 @pytest.mark.parametrize('wrap', [
     lambda state: state,

@@ -9,7 +9,7 @@ from zoe_ros import DepthEstimator
 from zoe_ros.benchmark import made_up_model
 from zoe_ros.inference.defaults import default_precision, describe, Hardware
 from zoe_ros.inference.engine import DTYPES, find_config, resolve_device
-from zoe_ros.model.config import VARIANTS
+from zoe_ros.model.config import PAIRS, VARIANTS
 from zoe_ros.model.weights import WeightsError
 
 CPU, GPU = Hardware('cpu'), Hardware('cuda', (9, 0))
@@ -32,7 +32,8 @@ def test_choice_that_is_not_accepted(tiny_weights, choices, words):
 def test_variant_that_there_is_not(variant):
     with pytest.raises(ValueError) as error:
         DepthEstimator.load(variant)
-    assert str(error.value) == f"variant '{variant}' is not one of {', '.join(VARIANTS)}"
+    known = ', '.join((*VARIANTS, *PAIRS))
+    assert str(error.value) == f"variant '{variant}' is not one of {known}"
 
 
 @pytest.mark.parametrize('variant', ['nk', 'n', 'large'])

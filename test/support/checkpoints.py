@@ -5,6 +5,7 @@ import made_up
 import pytest
 import torch
 
+from zoe_ros.model.layouts import DEPTH_ANYTHING
 from zoe_ros.model.weights import load_model, save_model, WeightsError
 
 TINY = made_up.tiny_config()
@@ -42,3 +43,9 @@ def assert_equal_models(a, b):
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
+
+
+def depth_anything_state(model):
+    """Return the tensors of a model under the names of the released files of Depth Anything."""
+    return {DEPTH_ANYTHING.sources(name, 1)[0]: tensor
+            for name, tensor in model.state_dict().items()}

@@ -14,6 +14,7 @@ import torch
 from zoe_ros.camera import Camera
 from zoe_ros.inference.defaults import default_precision, default_variant, describe, Hardware
 from zoe_ros.inference.malloc import trim_freed_memory
+from zoe_ros.inference.pair_runner import PairRunner
 from zoe_ros.inference.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
 from zoe_ros.inference.routing import (
     choose_heads,
@@ -26,8 +27,9 @@ from zoe_ros.inference.routing import (
 from zoe_ros.inference.runner import ModelRunner
 from zoe_ros.inference.threads import ThreadBudget
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
-from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.model.config import PAIRS, VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights, licence_of, SHIPPED, SHIPPED_LIMITS
+from zoe_ros.model.pair import load_pair, ModelPair
 from zoe_ros.model.weights import load_model, open_checkpoint, weights_file, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ASPECTS, check_choice, PRECISIONS, ROUTERS
@@ -82,16 +84,16 @@ class DepthEstimator:
 
     Calls keep no state, so several threads may share an estimator. Make one with :meth:`load`.
 
-    :ivar weights: the file that the model was loaded from, or None.
+    :ivar weights: the files that the model was loaded from.
     :ivar licence: of released weights, or that none is stated; empty for other files.
     :ivar runner: runs the model on pixels.
     :ivar threads: how many threads a frame gets on a CPU.
     """
 
-    weights: Path | None = None
+    weights: tuple[Path, ...] = ()
     licence = ''
 
-    def __init__(self, model: ZoeDepth, *, aspect: str = 'stretch', pad: bool = False,
+    def __init__(self, model: ZoeDepth | ModelPair, *, aspect: str = 'stretch', pad: bool = False,
                  flip: bool = False, router: str = 'auto', position_memory: float = 1.0) -> None:
         """
         Wrap a model that is already on its device; see :meth:`load` for the parameters.
@@ -106,7 +108,9 @@ class DepthEstimator:
         self.flip = flip
         self.router = router
         self.device = next(model.parameters()).device
-        self.runner = ModelRunner(self.model, position_memory)
+        self.runner: ModelRunner | PairRunner = (
+            PairRunner(model, position_memory) if isinstance(model, ModelPair)
+            else ModelRunner(model, position_memory))
         self.threads = ThreadBudget()
 
     @classmethod
@@ -119,12 +123,14 @@ class DepthEstimator:
 
         :param variant: 'mobile-lite' (small, comes with the package), 'mobile' (the same for
             rendered scenes), 'nk' (the published one with both heads and a router), 'n'
-            (indoor), 'k' (outdoor), 'da-n' and 'da-k' (Depth Anything, indoor and outdoor), or
-            the name of the model in a ``weights`` file of our own.
+            (indoor), 'k' (outdoor), 'da-n' and 'da-k' (Depth Anything, indoor and outdoor),
+            'da-nk' (both; the router of 'mobile-lite' chooses), or the name of the model in a
+            ``weights`` file of our own.
             Empty: what ``weights`` holds; without these 'nk' on a CUDA device and 'mobile-lite'
             on a CPU.
         :param weights: path of a checkpoint; without one those that come with the package, or
-            the released ones, fetched once into the cache of the Hugging Face hub.
+            the released ones, fetched once into the cache of the Hugging Face hub. For a pair
+            the folder with both files.
         :param device: 'auto' (a CUDA device if there is one), 'cpu', 'cuda', 'cuda:1', ...
         :param precision: of encoder and decoder: 'fp32', 'fp16', 'bf16', or 'auto' for bf16 where
             the device has products of it, else fp32.
@@ -143,19 +149,26 @@ class DepthEstimator:
         check_choice('router', router, ROUTERS)
         target = resolve_device(device)
         hardware = describe(target)
-        config = find_config(variant, weights, hardware)
-        path = weights_file(weights) if weights else find_weights(config.variant)
-        if path.parent == SHIPPED:
-            log.warning('%s comes with the package and %s: for metres in the real world take '
-                        "variant 'nk', or fine-tune it", config.title,
-                        SHIPPED_LIMITS[config.variant])
-        dtype = DTYPES[find_precision(precision, hardware)]
-        model = load_model(config, path, target, dtype).pack()
-        estimator = cls(model, aspect=aspect, pad=pad, flip=flip, router=router,
+        model: ZoeDepth | ModelPair
+        if variant in PAIRS:
+            dtype = DTYPES[find_precision(precision, hardware)]
+            model, paths = load_pair(variant, weights, target, dtype)
+        else:
+            config = find_config(variant, weights, hardware)
+            path = weights_file(weights) if weights else find_weights(config.variant)
+            if path.parent == SHIPPED:
+                log.warning('%s comes with the package and %s: for metres in the real world take '
+                            "variant 'nk', or fine-tune it", config.title,
+                            SHIPPED_LIMITS[config.variant])
+            dtype = DTYPES[find_precision(precision, hardware)]
+            model, paths = load_model(config, path, target, dtype), (path,)
+        estimator = cls(model.pack(), aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)
-        estimator.weights, estimator.licence = path, licence_of(path, config.variant)
+        estimator.weights = paths
+        licences = map(licence_of, paths, PAIRS.get(variant, (model.config.variant,)))
+        estimator.licence = '; '.join(dict.fromkeys(filter(None, licences)))
         if estimator.licence:
-            log.info('licence of the weights of %s: %s', config.title, estimator.licence)
+            log.info('licence of the weights of %s: %s', model.config.title, estimator.licence)
         trim_freed_memory()
         return estimator
 
@@ -399,8 +412,15 @@ def find_config(variant: str, weights: str | Path | None, hardware: Hardware) ->
     if not variant:
         variant, reason = default_variant(hardware)
         log.info("variant '%s': %s", variant, reason)
-    check_choice('variant', variant, tuple(VARIANTS))
+    if variant in PAIRS:
+        raise ValueError(two_models(variant))
+    check_choice('variant', variant, (*VARIANTS, *PAIRS))
     return VARIANTS[variant]
+
+
+def two_models(variant: str) -> str:
+    """Return why a pair of models is refused where one model is needed."""
+    return f"'{variant}' is two models: name one of them, {' or '.join(map(repr, PAIRS[variant]))}"
 
 
 def find_precision(name: str, hardware: Hardware) -> str:

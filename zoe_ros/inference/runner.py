@@ -31,17 +31,19 @@ class ModelRunner:
     :ivar graphs: of the device, also used for pre- and postprocessing; None on a CPU.
     """
 
-    def __init__(self, model: ZoeDepth, position_memory: float) -> None:
+    def __init__(self, model: ZoeDepth, position_memory: float,
+                 graphs: Graphs | None = None) -> None:
         """
         Wrap a model on its device.
 
         :param position_memory: [GiB] that position biases may take, see :class:`PositionBiases`.
+        :param graphs: of a device that runs several models, each with other heads.
         """
         self._model = model
         device = next(model.parameters()).device
         on_gpu = self._on_gpu = device.type == 'cuda'
         self.biases = PositionBiases(model, position_memory, evict=not on_gpu)
-        self.graphs = Graphs(device) if on_gpu else None
+        self.graphs = graphs_of(device) if graphs is None else graphs
         self._side_stream = torch.cuda.Stream(device) if on_gpu else None
         self._tf32 = model.precision != torch.float32
 
@@ -61,7 +63,7 @@ class ModelRunner:
             with self.convolutions():
                 shared = self._model.forward_features(
                     pixels, self.biases.get(pixels), route=not heads)
-                return self._model.predict_depth(shared, choose(_host(shared.logits)), deviation)
+                return self._model.predict_depth(shared, choose(host(shared.logits)), deviation)
         height, width = pixels.shape[-2:]
         return self.graphs.run(
             self._key(heads, deviation), self._work(heads, deviation), [pixels],
@@ -96,6 +98,11 @@ class ModelRunner:
         return cuda.convolutions(self._tf32) if self._on_gpu else nullcontext()
 
 
+def graphs_of(device: torch.device) -> Graphs | None:
+    """Return the graphs of a GPU; None for a CPU."""
+    return Graphs(device) if device.type == 'cuda' else None
+
+
 class ByHead(NamedTuple):
     """
     The results of a graph.
@@ -127,14 +134,15 @@ def by_heads(model: ZoeDepth, pixels: torch.Tensor, biases: Sequence[torch.Tenso
 
 def _pick(found: ByHead, choose: Choose) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return depth and deviation (b, H, W) of the chosen head of each image."""
-    heads = choose(_host(found.logits))
+    heads = choose(host(found.logits))
     depth = torch.stack([found.depth[head][i] for i, head in enumerate(heads)])
     if not found.deviation:
         return depth, None
     return depth, torch.stack([found.deviation[head][i] for i, head in enumerate(heads)])
 
 
-def _host(logits: torch.Tensor | None) -> np.ndarray | None:
+def host(logits: torch.Tensor | None) -> np.ndarray | None:
+    """Bring the router's logits (b, heads) to the host."""
     return None if logits is None else logits.float().cpu().numpy()
 
 

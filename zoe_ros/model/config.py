@@ -287,5 +287,7 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
               DecoderConfig(features=48, relative_channels=32, fine_stride=2), _SMALL_ROUTER,
               canonical_focal=True),
 )}
+# Released models of one head each, of which a router of our own chooses one for an image.
+PAIRS = {'da-nk': ('da-n', 'da-k')}
 # Of these the authors publish weights.
 RELEASED = ('n', 'k', 'nk', 'da-n', 'da-k')

@@ -132,6 +132,11 @@ class ZoeDepth(nn.Module):
             return self.backbone(pixels, biases)
         return self.backbone(pixels.to(next(self.backbone.parameters()).dtype))
 
+    def route(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Compute the router's logits (b, heads) alone; see :meth:`forward_features`."""
+        assert self.router is not None
+        return self.router(self.metric.project(self.decoder.skips(self.encode(pixels))[-1]))
+
     def embed(self, features: Features) -> SharedFeatures:
         """Compute the embeddings that all heads share, and the router's logits."""
         bottleneck = self.metric.project(features.bottleneck)

@@ -103,8 +103,8 @@ class DepthNode(LifecycleNode):
         self._transforms = transforms
         device, title = _device_name(estimator.device), estimator.model.config.title
         self._facts = {'device': device, 'model': f'{title} in {estimator.precision}'}
-        if estimator.weights is not None:
-            self._facts['weights SHA-256'] = file_sha256(estimator.weights)
+        if estimator.weights:
+            self._facts['weights SHA-256'] = ', '.join(map(file_sha256, estimator.weights))
         if estimator.licence:
             self._facts['weights licence'] = estimator.licence
         self.get_logger().info(f'{title} in {estimator.precision} on {device}')
