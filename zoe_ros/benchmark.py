@@ -82,7 +82,7 @@ def made_up_model(config: ZoeConfig) -> ZoeDepth:
 def network_flops(config: ZoeConfig, batch: int) -> int:
     """Count the FLOPs of one pass of our model, two for each multiply-add."""
     with torch.device('meta'):
-        model = ZoeDepth(config)
+        model = ZoeDepth(config).eval()
         pixels = torch.empty(batch, 3, *config.image_size)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model.predict_depth(model.forward_features(pixels), [config.head_names[0]] * batch)

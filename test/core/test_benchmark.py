@@ -120,3 +120,10 @@ def test_transformers_has_no_zoedepth_over_dinov2():
 @pytest.mark.parametrize('variant', ['mobile', 'mobile-lite', 'nk-swin2-t'])
 def test_flops_of_other_encoders_are_counted(variant):
     assert 1e9 < network_flops(VARIANTS[variant], 1) < 500e9
+
+
+def test_flops_at_the_smallest_size():
+    """One value per channel is too few for normalisations that train."""
+    config = VARIANTS['mobile']
+    smallest = network_flops(replace(config, image_size=(32, 32)), 1)
+    assert 0 < smallest < network_flops(config, 1) / 24
