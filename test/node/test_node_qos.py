@@ -19,15 +19,17 @@ def test_latest_drops_and_counts(raw, photos):
     noise = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)
     raw.ask(raw_image(noise, stamp=1))
     raw.clear()
-    messages = [raw_image(noise, stamp=100 + i) for i in range(60)]
-    for message in messages:
-        raw.images.publish(message)
-    raw.wait_until(lambda: raw.depth and seconds_of(raw.depth[-1]) == 159, what='the last one')
-    stamps = [seconds_of(depth) for depth in raw.depth]
-    assert stamps == sorted(set(stamps))
-    assert len(stamps) < 60
-    values = raw.next_report(lambda status, values: 'dropped: newer' in values)
-    assert int(values['dropped: newer']) > 0
+    # On a busy machine DDS may drop all that the node would have dropped, so burst after burst.
+    for burst in range(100, 1100, 100):
+        for i in range(60):
+            raw.images.publish(raw_image(noise, stamp=burst + i))
+        raw.wait_until(lambda last=burst + 59: raw.depth and seconds_of(raw.depth[-1]) == last,
+                       what='the last one')
+        stamps = [seconds_of(depth) for depth in raw.depth]
+        assert stamps == sorted(set(stamps))
+        if dropped := raw.next_report(count=2).get('dropped: newer'):
+            break
+    assert 0 < int(dropped) <= 60 * burst // 100 - len(stamps)
 
 
 @pytest.mark.parametrize('qos', [BEST_EFFORT, QOS, BEST_EFFORT],
