@@ -18,6 +18,7 @@ from lz4.frame import LZ4FrameDecompressor
 
 from zoe_ros.errors import first_line
 from zoe_ros.storage import Channel, EVER, ros_type, StorageError, zstd
+from zoe_ros.storage.remote import open_file
 
 MAGIC = b'\x89MCAP0\r\n'
 # Kinds of records.
@@ -72,9 +73,9 @@ class McapFile:
         self._counts: Counter[int] = Counter()
         self._data_end = 0, 0       # where the messages end, and the CRC-32 of all before or 0
         self._unchecked = False     # messages were given that no other checksum covers
-        self._file = path.open('rb')
+        self._file = open_file(path)
         try:
-            self._size = os.fstat(self._file.fileno()).st_size
+            self._size = self._file.seek(0, os.SEEK_END)
             if self._read(0, len(MAGIC)) != MAGIC:
                 raise StorageError(f'{path.name} is no MCAP file')
             if not self._read_summary():
