@@ -10,6 +10,7 @@ from threading import Thread
 import bags
 import numpy as np
 import pytest
+from raw_mcap import camera_records, whole
 
 from zoe_ros.bag import BagReader
 from zoe_ros.run_many import find_data, results_folder
@@ -86,13 +87,31 @@ def cloud(size):
 
 
 def write_with_clouds(path):
-    """Write a bag of images with much larger clouds between them; return its MCAP file."""
-    images = bags.camera_messages(15, size=(240, 320))      # a chunk holds five and their infos
+    """Write a bag of images, each with a much larger cloud in the same chunk; return its file."""
     messages = []
-    for start in range(0, len(images), 10):
-        messages += images[start:start + 10]
-        messages += [('/cloud', cloud(3_000_000), images[start + 9][2] + i) for i in range(1, 4)]
+    for i in range(0, 30, 2):
+        info, image = bags.camera_messages(15, size=(240, 320))[i:i + 2]
+        messages += [info, image, ('/cloud', cloud(3_000_000), image[2] + 1)]
     return bags.storage_file(bags.write_bag(path, messages))
+
+
+def damage_indexes(data, change):
+    """Change the offset of the first message in each index of messages of an MCAP file."""
+    data, at = bytearray(data), 8       # after the magic: records of kind, length and content
+    while at < len(data) - 8:
+        kind, length = data[at], int.from_bytes(data[at + 1:at + 9], 'little')
+        if kind == 7:       # then the channel takes two bytes, a length four, the time eight
+            where = slice(at + 23, at + 31)
+            offset = int.from_bytes(data[where], 'little') + change
+            data[where] = offset.to_bytes(8, 'little')
+        at += 9 + length
+    return bytes(data)
+
+
+def messages_of(path):
+    """Return when each image of a bag was recorded, and its bytes."""
+    with BagReader(path) as bag:
+        return bag.topic, [(image.recorded, bytes(image.message.data)) for image in bag]
 
 
 def depth_bag(folder):
@@ -108,10 +127,27 @@ def test_clouds_stay_where_they_are(server, zoe, tmp_path):
     assert (ran.code, ran.err) == (0, '')
     assert depth_bag(ran.folder) == depth_bag(zoe(file, to=tmp_path / 'local').folder)
     images = 15 * 240 * 320 * 3
-    assert file.stat().st_size > 8 * images
-    # Once for the CameraInfo and once for the images, which here are in the same chunks.
-    assert counting.sent < 2.2 * images
-    assert counting.requests < 20
+    assert file.stat().st_size > 12 * images
+    # Each CameraInfo, each image and each index are followed by bytes that nobody needs.
+    assert counting.sent < 2 * images
+    assert counting.requests < 5 * 15
+
+
+@pytest.mark.parametrize('per_chunk', [0, 1, 4])
+@pytest.mark.parametrize('compression', ['', 'lz4', 'zstd'])
+def test_mcap_files_of_all_kinds(memory, tmp_path, per_chunk, compression):
+    file = tmp_path / 'kitchen.mcap'
+    file.write_bytes(whole(camera_records(6), per_chunk, compression))
+    memory.put(str(file), '/kitchen.mcap')
+    assert messages_of(to_path('memory://kitchen.mcap')) == messages_of(file)
+
+
+@pytest.mark.parametrize('change', [1, 40, 1 << 40])
+def test_damaged_indexes_of_messages(memory, tmp_path, change):
+    file = bags.storage_file(bags.write_bag(
+        tmp_path / 'bag', bags.camera_messages(12, size=(240, 320))))
+    memory.pipe('/kitchen.mcap', damage_indexes(file.read_bytes(), change))
+    assert messages_of(to_path('memory://kitchen.mcap')) == messages_of(file)
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
@@ -154,7 +190,7 @@ def test_what_cannot_be_read_is_one_sentence(server, refused, memory):
     assert refused('memory://none/*.mcap') == (
         "zoe: nothing matches the pattern 'memory://none/*.mcap'\n")
     assert refused('nowhere://bag.mcap') == (
-        'zoe: nowhere://bag.mcap cannot be read: Unsupported filesystem: \'nowhere\'\n')
+        "zoe: nowhere://bag.mcap cannot be read: Unsupported filesystem: 'nowhere'\n")
     memory.pipe('/photo.png', b'')
     assert refused('memory://photo.png') == (
         'zoe: memory://photo.png is no bag: images are read from this machine only\n')

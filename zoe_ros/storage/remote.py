@@ -12,7 +12,7 @@ from zoe_ros.errors import first_line
 # Behind the protocol in an address.
 _MARK = '://'
 # Read ahead [bytes]: an index is read in steps of this, and a chunk with so much behind it.
-_AHEAD = 1 << 16
+_AHEAD = 1 << 15
 
 
 def is_remote(text: str) -> bool:
