@@ -32,6 +32,7 @@ RETRIES = 2
 CPUS_OF_A_WORKER = 2
 # For Ray's shared memory [bytes]: only paths and figures go through it.
 _SHARED_MEMORY = 100_000_000
+_THREADS = 'OMP_NUM_THREADS'
 _ANSWER = 5.0       # [s] to wait for a cluster: Ray would wait a minute and end the process
 
 log = logging.getLogger(__name__)
@@ -78,15 +79,20 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
 class Worker:
     """One process of a fleet, with its model; a class of which Ray makes actors."""
 
-    def __init__(self, settings: RunSettings, folder: str) -> None:
+    def __init__(self, settings: RunSettings, folder: str, threads_chosen: bool) -> None:
         """
         Start without a model.
 
         :param folder: working folder of the command, for relative paths in ``settings``.
+        :param threads_chosen: the user has set the number of threads in the environment.
         """
         self._settings, self._folder = settings, folder
         self._estimator: DepthEstimator | None = None
         keep_freed_memory()
+        if not threads_chosen:
+            # From Ray; torch has read it by now. It would count as a choice of the user, and keep
+            # threads from adapting to busy processors, see threads.py.
+            os.environ.pop(_THREADS, None)
 
     def load(self) -> DepthEstimator:
         """
@@ -187,14 +193,14 @@ def _hire(ray: Any, workers: int, bags: int, settings: RunSettings) -> list[Any]
     if settings.device == 'cuda' and not gpus:
         raise ValueError("device 'cuda': Ray finds no GPU")
     count = min(workers or gpus or max(1, cpus // CPUS_OF_A_WORKER), gpus or cpus, bags)
-    # Ray gives torch as many threads. A power of two, because these round alike, see threads.py.
+    # Torch gets as many threads at most. A power of two: these round alike, see threads.py.
     share = 1 << (max(1, cpus // count).bit_length() - 1)
     log.info('workers: %d%s, processors of each: %d', count, ' with a GPU each' * bool(gpus),
              share)
     actor = ray.remote(Worker).options(
         num_gpus=int(bool(gpus)), num_cpus=share, max_restarts=-1,
         max_task_retries=RETRIES)
-    return [actor.remote(settings, os.getcwd()) for _ in range(count)]
+    return [actor.remote(settings, os.getcwd(), _THREADS in os.environ) for _ in range(count)]
 
 
 # --- Ray ------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ import bags
 import pytest
 
 from zoe_ros.cli import main
-from zoe_ros.fleet import RETRIES
+from zoe_ros.fleet import RETRIES, Worker
 from zoe_ros.run_many import results_folder
+from zoe_ros.settings import RunSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 240      # [s]
@@ -180,6 +181,25 @@ def test_ctrl_c_keeps_what_is_finished(start, tmp_path):
     assert set(states(output).values()) == {'done'} and len(states(output)) < len(paths)
     assert len(depth_bags(output, states(output))) == len(states(output))
     wait_until(lambda: not any(Path(f'/proc/{process}').exists() for process in others))
+
+
+@pytest.mark.parametrize('chosen', [False, True])
+def test_only_threads_that_the_user_has_chosen_are_fixed(monkeypatch, tmp_path, chosen):
+    monkeypatch.setenv('OMP_NUM_THREADS', '2')      # by Ray, or by the user
+    Worker(RunSettings(), str(tmp_path), chosen)
+    assert ('OMP_NUM_THREADS' in os.environ) == chosen
+
+
+def test_warnings_come_with_the_outcome(monkeypatch, tmp_path, tiny_weights):
+    monkeypatch.chdir(tmp_path)
+    path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(3), cut=[3])
+    settings = RunSettings(data=str(path), output='out', variant='tiny', device='cpu',
+                           weights=os.path.relpath(tiny_weights))
+    monkeypatch.chdir('/')
+    outcome, remarks = Worker(settings, str(tmp_path), True).run(settings)
+    assert (outcome.state, outcome.figures['frames']) == ('done', 2)
+    assert (tmp_path / outcome.folder / 'bag').is_dir()
+    assert [remark for remark in remarks if 'is dropped' in remark]
 
 
 @pytest.fixture
