@@ -180,25 +180,42 @@ def _lost(settings: RunSettings) -> Outcome:
                    'they ran this bag, perhaps for lack of memory')
 
 
+def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, int]:
+    """
+    Return the number of workers, and how many processors each gets.
+
+    :param nodes: the processors and the GPUs of each machine.
+    :param workers: see :func:`run_fleet`; :param bags: more workers than these are not needed.
+    """
+    cpus, gpus = (sum(numbers) for numbers in zip(*nodes))
+    if gpus:
+        count = min(workers or gpus, gpus, bags)
+        share = min(own // theirs for own, theirs in nodes if theirs)
+    else:
+        count = min(workers or max(1, cpus // CPUS_OF_A_WORKER), cpus, bags)
+        # A worker that fits on no machine would never start.
+        share = min(cpus // count, *(own for own, _ in nodes if own))
+    # So many threads at most. A power of two: these round alike, see threads.py.
+    return count, 1 << (max(1, share).bit_length() - 1)
+
+
 def _hire(ray: Any, workers: int, bags: int, settings: RunSettings) -> list[Any]:
     """
     Start the workers.
 
-    :param workers: see :func:`run_fleet`; :param bags: more workers than these are not needed.
     :raises ValueError: there is no GPU for a device 'cuda'.
     """
-    resources = ray.cluster_resources()
-    cpus = int(resources.get('CPU', 1))
-    gpus = 0 if settings.device == 'cpu' else int(resources.get('GPU', 0))
-    if settings.device == 'cuda' and not gpus:
+    nodes = [(int(node['Resources'].get('CPU', 0)), int(node['Resources'].get('GPU', 0)))
+             for node in ray.nodes() if node['Alive']]
+    if settings.device == 'cpu':
+        nodes = [(cpus, 0) for cpus, _ in nodes]
+    on_gpu = any(gpus for _, gpus in nodes)
+    if settings.device == 'cuda' and not on_gpu:
         raise ValueError("device 'cuda': Ray finds no GPU")
-    count = min(workers or gpus or max(1, cpus // CPUS_OF_A_WORKER), gpus or cpus, bags)
-    # Torch gets as many threads at most. A power of two: these round alike, see threads.py.
-    share = 1 << (max(1, cpus // count).bit_length() - 1)
-    log.info('workers: %d%s, processors of each: %d', count, ' with a GPU each' * bool(gpus),
-             share)
+    count, share = team(nodes, workers, bags)
+    log.info('workers: %d%s, processors of each: %d', count, ' with a GPU each' * on_gpu, share)
     actor = ray.remote(Worker).options(
-        num_gpus=int(bool(gpus)), num_cpus=share, max_restarts=-1,
+        num_gpus=int(on_gpu), num_cpus=share, max_restarts=-1,
         max_task_retries=RETRIES)
     return [actor.remote(settings, os.getcwd(), _THREADS in os.environ) for _ in range(count)]
 

@@ -19,6 +19,8 @@ MUTATIONS = (
              "os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'", 'pass', _CTRL_C),
     Mutation('fleet: threads do not adapt to busy processors', _FLEET,
              'if not threads_chosen:', 'if False:', _WORKER),
+    Mutation('fleet: workers that fit on no machine of the cluster', _FLEET,
+             'min(cpus // count, *(own for own, _ in nodes if own))', 'cpus // count', _WORKER),
     Mutation('fleet: warnings of workers are lost', _FLEET,
              'logger.addHandler(handler)', 'pass', _WORKER),
     Mutation('fleet: relative paths begin at the folder of the worker', _FLEET,

@@ -12,7 +12,7 @@ import bags
 import pytest
 
 from zoe_ros.cli import main
-from zoe_ros.fleet import RETRIES, Worker
+from zoe_ros.fleet import RETRIES, team, Worker
 from zoe_ros.run_many import results_folder
 from zoe_ros.settings import RunSettings
 
@@ -181,6 +181,23 @@ def test_ctrl_c_keeps_what_is_finished(start, tmp_path):
     assert set(states(output).values()) == {'done'} and len(states(output)) < len(paths)
     assert len(depth_bags(output, states(output))) == len(states(output))
     wait_until(lambda: not any(Path(f'/proc/{process}').exists() for process in others))
+
+
+@pytest.mark.parametrize(('nodes', 'workers', 'bags', 'expected'), [
+    ([(2, 0)], 0, 20, (1, 2)),
+    ([(2, 0)], 2, 20, (2, 1)),
+    ([(2, 0)], 9, 20, (2, 1)),                  # no more than processors
+    ([(1, 0)], 0, 20, (1, 1)),
+    ([(12, 0)], 1, 20, (1, 8)),                 # a power of two
+    ([(12, 0)], 0, 3, (3, 4)),                  # no more than bags
+    ([(64, 8)], 0, 100, (8, 8)),
+    ([(64, 8)], 3, 100, (3, 8)),
+    ([(64, 8)], 20, 100, (8, 8)),               # no more than GPUs
+    ([(64, 0), (8, 1), (24, 2)], 0, 100, (3, 8)),      # as many as the machines of GPUs have
+    ([(64, 0), (2, 0)], 4, 100, (4, 2)),        # fits on each machine
+])
+def test_size_of_a_team(nodes, workers, bags, expected):
+    assert team(nodes, workers, bags) == expected
 
 
 @pytest.mark.parametrize('chosen', [False, True])
