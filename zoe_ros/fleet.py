@@ -69,8 +69,8 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
                 table.outcomes.append(outcome)
         if waiting:
             with _connected(ray, address):
-                team = _hire(ray, workers, len(waiting), settings)
-                for outcome, remarks in _share(ray, team, waiting):
+                hired = _hire(ray, workers, len(waiting), settings)
+                for outcome, remarks in _share(ray, hired, waiting):
                     table.outcomes.append(outcome)
                     _report(outcome, remarks, len(table.outcomes), len(data))
     yield from closing_texts(table)
@@ -142,7 +142,7 @@ def _report(outcome: Outcome, remarks: list[str], number: int, total: int) -> No
         log.error('failed: %s', outcome.error)
 
 
-def _share(ray: Any, team: list[Any], waiting: list[RunSettings]
+def _share(ray: Any, hired: list[Any], waiting: list[RunSettings]
            ) -> Iterator[tuple[Outcome, list[str]]]:
     """
     Give each worker a bag whenever it is free; yield the outcomes in the order of their end.
@@ -153,7 +153,7 @@ def _share(ray: Any, team: list[Any], waiting: list[RunSettings]
     # What each call to a worker is for; None while the worker prepares. Some may never start,
     # because others use the cluster: nobody waits for these.
     calls: dict[Any, tuple[Any, RunSettings | None]] = {
-        worker.prepare.remote(): (worker, None) for worker in team}
+        worker.prepare.remote(): (worker, None) for worker in hired}
     while left or any(settings for _, settings in calls.values()):
         call = ray.wait(list(calls), num_returns=1)[0][0]
         worker, settings = calls.pop(call)

@@ -130,7 +130,7 @@ def test_killed_workers_lose_only_their_bags(start, zoe, tmp_path, arguments, ca
     def kill():
         for folder, times in deaths.items():
             deaths[folder] -= bool(times) and kill_worker_of(fleet, folder)
-        return not any(deaths.values())
+        return not any(deaths.values()) or fleet.poll() is not None
 
     wait_until(kill)
     out, err = fleet.communicate(timeout=PATIENCE)
