@@ -27,14 +27,14 @@ LAYERS = [
     ['outputs', 'photos', 'remarks', 'range_messages'],
     ['range_anchor'],
     ['pipeline'],
-    ['bag', 'results', 'cloud_picture'],
+    ['bag', 'results', 'run_table', 'cloud_picture'],
     ['picture', 'bag_writer', 'bag_anchor'],
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],
     ['run', 'evaluate', 'calibrate', 'benchmark', 'export'],
     ['run_many'],
-    ['training.'],
+    ['fleet', 'training.'],
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
@@ -57,6 +57,7 @@ MODEL_LAYERS = [
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'timm': ['model.pyramid'], 'cv2': ['anchor.tracks'], 'embreex': ['world.render'],
          'onnx': ['export'], 'onnxruntime': ['export'], 'onnxscript': ['export'],
+         'pyarrow': ['run_table'], 'ray': ['fleet'], 'upath': ['storage.remote'],
          'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',

@@ -25,7 +25,13 @@ from zoe_ros.messages import (
     PoseTypes,
 )
 from zoe_ros.storage import EVER, StorageError, zstd
-from zoe_ros.storage.recording import is_storage_name, METADATA, Recording, storage_files
+from zoe_ros.storage.recording import (
+    is_folder,
+    is_storage_name,
+    METADATA,
+    Recording,
+    storage_files,
+)
 
 TYPESTORE = get_typestore(Stores.LATEST)
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
@@ -80,7 +86,7 @@ class BagImage:
 
 def is_bag(path: Path) -> bool:
     """Tell a rosbag2 folder or a bare storage file from other files; ROS 1's .bag counts."""
-    if path.is_dir() and ((path / METADATA).is_file() or storage_files(path)):
+    if is_folder(path) and ((path / METADATA).is_file() or storage_files(path)):
         return True
     return (is_storage_name(path.name) or path.suffix.lower() == '.bag'
             or path.name == METADATA)

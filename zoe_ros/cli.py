@@ -73,6 +73,16 @@ def _run(**options: object) -> Iterator[str]:
         yield f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}'
 
 
+def _fleet(**options: object) -> Iterator[str]:
+    data, workers, address = (options.pop(name) for name in ('data', 'workers', 'address'))
+    assert isinstance(data, list) and isinstance(workers, int) and isinstance(address, str)
+    settings = RunSettings(data=data[0], **options)  # type: ignore[arg-type]
+    from zoe_ros.fleet import run_fleet
+    from zoe_ros.run_many import find_data
+
+    yield from run_fleet(find_data(data), settings, workers, address)
+
+
 def _bench(**options: object) -> Iterator[str]:
     settings = BenchSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.benchmark import bench
@@ -139,6 +149,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument('--shard', metavar='I/N', default='',
                          help='only the I-th of N parts of DATA, to share the work between '
                               'processes or machines; I = 1 ... N')
+    _add_settings(command, RunSettings)
+
+    command = commands.add_parser(
+        'fleet', help='zoe run over many bags, by several processes or a cluster',
+        description='Run over many bags as zoe run does, with one worker for each GPU, or several '
+                    'on the CPU. Ray (https://ray.io) starts the workers, on this machine or on a '
+                    'cluster. A worker that dies is started again; only its bag is run again.')
+    command.set_defaults(command=_fleet)
+    command.add_argument('data', metavar='DATA', nargs='+',
+                         help='bags, patterns in quotes, or @FILE with one path or pattern a line')
+    command.add_argument('--workers', metavar='INTEGER', type=int, default=0,
+                         help='the number of workers (default: one for each GPU; without a GPU, '
+                              'one for every two processors)')
+    command.add_argument('--address', metavar='TEXT', default='',
+                         help="a running cluster of Ray: HOST:PORT, or 'auto' for that of this "
+                              'machine (default: start Ray on this machine)')
     _add_settings(command, RunSettings)
 
     data: dict[str, Any] = {

@@ -31,6 +31,7 @@ from zoe_ros.pipeline import Pipeline
 from zoe_ros.remarks import only_for_training_cameras
 from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import RunSettings
+from zoe_ros.storage.remote import is_remote, is_there, to_path
 
 OUTPUTS = (DEPTH, CAMERA_INFO, POINTS, SCALE)
 
@@ -48,11 +49,15 @@ def run(settings: RunSettings, estimator: DepthEstimator | None = None) -> Path:
     :raises ValueError: the data, the weights or a setting cannot be used.
     :raises OSError: a file cannot be read or written.
     """
-    data = Path(settings.data).expanduser()
-    if not data.exists():
+    data = to_path(settings.data)
+    if not is_there(data):
         raise FileNotFoundError(f'nothing at {data}: give an image, a folder of images, or a '
                                 'rosbag2 (its folder, an .mcap or a .db3 file)')
-    return (_run_bag if is_bag(data) else _run_photos)(data, settings, estimator)
+    if is_bag(data):
+        return _run_bag(data, settings, estimator)
+    if is_remote(settings.data):
+        raise ValueError(f'{data} is no bag: images are read from this machine only')
+    return _run_photos(data, settings, estimator)
 
 
 def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None) -> Path:

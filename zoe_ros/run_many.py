@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-import csv
 from dataclasses import asdict, replace
 import glob
 import hashlib
-import io
 import json
 import logging
 from pathlib import Path
@@ -16,17 +14,15 @@ from typing import Any
 import yaml
 
 from zoe_ros.errors import first_line
-from zoe_ros.files import whole_file
+from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.run import load_estimator, run
+from zoe_ros.run_table import DONE, EARLIER, FAILED, FIGURES, Outcome, Table
 from zoe_ros.settings import RunSettings
+from zoe_ros.storage.recording import is_storage_name
+from zoe_ros.storage.remote import is_remote, match, to_path
 
 # Before the path of a list, as compilers have it.
 LIST = '@'
-# Columns of the table; the figures are those of summary.json.
-FIGURES = ('frames', 'rate_hz', 'latency_p50_ms', 'depth_p5_m', 'depth_p50_m', 'depth_p95_m',
-           'share_without_depth')
-COLUMNS = ('data', 'folder', 'state', *FIGURES, 'error')
-DONE, EARLIER, FAILED = 'done', 'done earlier', 'failed'
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +36,10 @@ def find_data(given: Sequence[str]) -> list[Path]:
     """
     Return the paths that arguments name, sorted, each once.
 
-    :param given: paths, patterns, and ``@file`` for a file with one path or pattern a line.
+    :param given: paths, patterns, and ``@file`` for a file with one path or pattern a line; also
+        addresses, see :func:`zoe_ros.storage.remote.to_path`.
     :raises ValueError: a pattern or a list names nothing.
-    :raises OSError: a list cannot be read.
+    :raises OSError: a list or another machine cannot be read.
     """
     found: set[Path] = set()
     for text in given:
@@ -53,12 +50,11 @@ def find_data(given: Sequence[str]) -> list[Path]:
                 raise ValueError(f'no path in {text[1:]}')
             found.update(find_data(named))
             continue
-        path = Path(text).expanduser()
-        matches = glob.glob(str(path), recursive=True) if _is_pattern(text) else [str(path)]
+        matches = _matches(text) if _is_pattern(text) else [to_path(text)]
         if not matches:
             raise ValueError(f"nothing matches the pattern '{text}'")
-        found.update(Path(match).absolute() for match in matches)
-    return sorted(found)
+        found.update(path.absolute() for path in matches)
+    return sorted(found, key=str)       # remote paths of several kinds do not compare
 
 
 def take_shard(data: list[Path], shard: str) -> list[Path]:
@@ -80,9 +76,6 @@ def run_many(data: list[Path], settings: RunSettings, shard: str = '') -> Iterat
     """
     Run over each of the data; yield texts for the user.
 
-    Results are in ``<output>/<name>-<hash of the path>``, which appears when they are complete.
-    What a failed run wrote stays in ``...part`` until the next attempt.
-
     :param settings: of all runs, but for ``data``.
     :param shard: see :func:`take_shard`; part of the name of the table.
     :raises ValueError: the model cannot be loaded, or some of the data failed.
@@ -91,47 +84,74 @@ def run_many(data: list[Path], settings: RunSettings, shard: str = '') -> Iterat
     if not data:
         yield f'nothing to do in shard {shard}'
         return
-    output = Path(settings.output)
-    rows: list[dict[str, Any]] = []
     estimator = None
-    path = output / f'summary{"-" * bool(shard)}{shard.replace("/", "-of-")}.csv'
-    try:
+    with Table(Path(settings.output), shard) as table:
         for number, each in enumerate(data, start=1):
-            folder = results_folder(output, each)
             one = replace(settings, data=str(each))
-            if not folder.exists() and estimator is None:
-                estimator = load_estimator(settings)
             log.info('%d of %d: %s', number, len(data), each)
-            state, error = EARLIER, ''
-            try:
-                if folder.exists():
-                    _require_same(folder, one)
-                else:
-                    state = DONE
-                    _run_into(folder, one, estimator)
-            except (ValueError, OSError, RuntimeError) as problem:  # as for the command
-                state, error = FAILED, _one_line(problem)
-                log.error('failed: %s', error)
-            rows.append({'data': str(each), 'folder': str(folder), 'state': state,
-                         **(_figures(folder) if state != FAILED else {}), 'error': error})
-    finally:
-        if rows:
-            output.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as part:
-                part.write_text(_as_csv(rows), encoding='utf-8')
-    yield f'\n{_table(rows)}\n{path} has this table'
-    failed = sum(row['state'] == FAILED for row in rows)
-    if failed:
-        raise ValueError(f'{failed} of {len(rows)} failed; the same command tries them again')
+            outcome = earlier(one)
+            if outcome is None:
+                estimator = estimator or load_estimator(settings)
+                outcome = run_one(one, estimator)
+            if outcome.error:
+                log.error('failed: %s', outcome.error)
+            table.outcomes.append(outcome)
+    yield from closing_texts(table)
+
+
+def closing_texts(table: Table) -> Iterator[str]:
+    """
+    Yield what the user is told after all runs.
+
+    :raises ValueError: some of them failed.
+    """
+    yield f'\n{table.text()}\n{table.path} has this table'
+    if table.failed():
+        raise ValueError(table.failed())
+
+
+def earlier(settings: RunSettings) -> Outcome | None:
+    """
+    Return the outcome where there are results already; None where there is work to do.
+
+    :param settings: of one run; ``output`` is the folder that has the results of all.
+    """
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    if not folder.exists():
+        return None
+    try:
+        _require_same(folder, settings)
+        return Outcome(settings.data, str(folder), EARLIER, _figures(folder))
+    except (ValueError, OSError) as problem:
+        return Outcome(settings.data, str(folder), FAILED, error=_one_line(problem))
+
+
+def run_one(settings: RunSettings, estimator: DepthEstimator) -> Outcome:
+    """
+    Run over one of many data; a failure is an outcome, too.
+
+    Results are in ``<output>/<name>-<hash of the path>``, which appears when they are complete.
+    What a failed run wrote stays in ``...part`` until the next attempt.
+
+    :param settings: of this run; ``output`` is the folder that has the results of all.
+    """
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    try:
+        _run_into(folder, settings, estimator)
+        return Outcome(settings.data, str(folder), DONE, _figures(folder))
+    except (ValueError, OSError, RuntimeError) as problem:  # as for the command
+        return Outcome(settings.data, str(folder), FAILED, error=_one_line(problem))
 
 
 def results_folder(output: Path, data: Path) -> Path:
     """Return the folder of the results: data of one name in two places have two folders."""
     place = hashlib.sha256(str(data).encode()).hexdigest()[:8]
-    return output / f'{data.stem if data.is_file() else data.name}-{place}'
+    # No look at another machine for this.
+    is_file = data.is_file() if isinstance(data, Path) else is_storage_name(data.name)
+    return output / f'{data.stem if is_file else data.name}-{place}'
 
 
-def _run_into(folder: Path, settings: RunSettings, estimator: Any) -> None:
+def _run_into(folder: Path, settings: RunSettings, estimator: DepthEstimator) -> None:
     """Run, and give the results their name when they are complete."""
     part = folder.with_name(folder.name + '.part')
     shutil.rmtree(part, ignore_errors=True)     # of a run that failed or was killed
@@ -169,28 +189,12 @@ def _one_line(problem: BaseException) -> str:
 
 
 def _is_pattern(text: str) -> bool:
-    return glob.has_magic(text) and not Path(text).expanduser().exists()
+    if is_remote(text):
+        return '*' in text      # an address may have a question mark
+    return glob.has_magic(text) and not to_path(text).exists()
 
 
-def _as_csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval='', lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Return a line for each of the data, for people."""
-    lines = [('state', 'frames', 'frames/s', 'depth p5 - p95 [m]', 'data')]
-    for row in rows:
-        near, far = (_number(row.get(name)) for name in ('depth_p5_m', 'depth_p95_m'))
-        lines.append((row['state'], str(row.get('frames', '-')), _number(row.get('rate_hz')),
-                      f'{near} - {far}', row['error'] or row['data']))
-    widths = [max(map(len, column)) for column in list(zip(*lines))[:-1]]
-    return '\n'.join('  ' + '  '.join([*(cell.ljust(width) for cell, width in zip(line, widths)),
-                                       line[-1]]) for line in lines)
-
-
-def _number(value: float | None) -> str:
-    return '-' if value is None else f'{value:.3g}'
+def _matches(pattern: str) -> list[Path]:
+    if is_remote(pattern):
+        return match(pattern)
+    return [Path(path) for path in glob.glob(str(to_path(pattern)), recursive=True)]

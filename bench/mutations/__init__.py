@@ -1,8 +1,9 @@
 """The changes that bench/mutate makes, and the tests that should notice each of them."""
-from mutations import anchor, bags, estimator, frame, learning, messages, models, node
+from mutations import anchor, bags, estimator, fleets, frame, learning, messages, models, node
 from mutations.mutation import Mutation
 
 __all__ = ['MUTATIONS', 'Mutation']
 
 MUTATIONS = (*estimator.MUTATIONS, *frame.MUTATIONS, *messages.MUTATIONS, *bags.MUTATIONS,
-             *learning.MUTATIONS, *models.MUTATIONS, *node.MUTATIONS, *anchor.MUTATIONS)
+             *learning.MUTATIONS, *models.MUTATIONS, *node.MUTATIONS, *anchor.MUTATIONS,
+             *fleets.MUTATIONS)

@@ -40,7 +40,7 @@ def test_each_is_as_if_alone(zoe, four, tmp_path):
     ran = zoe(*four, to=many)
     assert (ran.code, ran.err) == (0, '')
     assert ran.out.count('ZoeD-tiny in fp32 on cpu') == 1   # loaded once
-    assert {path.name for path in many.iterdir()} == {
+    assert {path.name for path in many.iterdir()} - {'summary.parquet'} == {
         'summary.csv', *(results_folder(many, path).name for path in four)}
     for i, path in enumerate(four):
         alone = zoe(path, to=tmp_path / 'alone' / str(i))
@@ -55,7 +55,7 @@ def test_finished_ones_are_skipped(zoe, four, tmp_path):
     many = tmp_path / 'many'
     zoe(*four[:2], to=many)
     before = {path: path.stat().st_mtime_ns for path in many.rglob('*') if path.is_file()
-              and path.name != 'summary.csv'}
+              and path.stem != 'summary'}
     ran = zoe(*four[:3], to=many)
     assert ran.code == 0
     assert states(many) == {four[0]: 'done earlier', four[1]: 'done earlier', four[2]: 'done'}
@@ -77,6 +77,23 @@ def test_a_failed_one_does_not_hinder_the_others(zoe, four, tmp_path):
     bad.write_bytes(bags.storage_file(four[3]).read_bytes())
     assert zoe(tmp_path / 'a' / '*', to=many).code == 0
     assert states(many) == {**dict.fromkeys(four[:3], 'done earlier'), bad: 'done'}
+
+
+def test_the_table_is_parquet_too(zoe, four, tmp_path):
+    parquet = pytest.importorskip('pyarrow.parquet', reason="needs pip install '.[fleet]'")
+    many, bad = tmp_path / 'many', tmp_path / 'a' / 'broken.mcap'
+    bad.write_bytes(b'no bag')
+    zoe(bad, four[0], to=many)
+    rows = parquet.read_table(many / 'summary.parquet')
+    found = {Path(row['data']): row for row in rows.to_pylist()}
+    for path, row in table(many).items():
+        assert {name: '' if value is None else str(value)
+                for name, value in found[path].items()} == row
+    # Without a figure, the columns have the same types: tables of several runs can be joined.
+    zoe(bad, bad, four[0], '--shard', '1/2', to=many)
+    alone = parquet.read_table(many / 'summary-1-of-2.parquet')
+    assert alone.to_pylist()[0]['frames'] is None
+    assert alone.schema == rows.schema
 
 
 def test_one_with_several_topics_is_told_them(zoe, four, tmp_path):

@@ -18,6 +18,13 @@ from lz4.frame import LZ4FrameDecompressor
 
 from zoe_ros.errors import first_line
 from zoe_ros.storage import Channel, EVER, ros_type, StorageError, zstd
+from zoe_ros.storage.mcap_index import (
+    ChunkIndex,
+    IndexDamagedError,
+    parse_chunk_index,
+    read_messages,
+)
+from zoe_ros.storage.remote import open_file
 
 MAGIC = b'\x89MCAP0\r\n'
 # Kinds of records.
@@ -45,12 +52,14 @@ class _Chunk:
     :param start: time of its first message [ns].
     :param offset: of its content in the file, ``length`` bytes.
     :param counts: channel -> messages in it, or 1 where only its presence is known.
+    :param index: where the offsets of its messages are, if these can be read one by one.
     """
 
     start: int
     offset: int
     length: int
     counts: Counter[int]
+    index: ChunkIndex | None = None
 
 
 class McapFile:
@@ -72,9 +81,10 @@ class McapFile:
         self._counts: Counter[int] = Counter()
         self._data_end = 0, 0       # where the messages end, and the CRC-32 of all before or 0
         self._unchecked = False     # messages were given that no other checksum covers
-        self._file = path.open('rb')
+        self._in_parts = not isinstance(path, Path)     # a remote file
+        self._file = open_file(path)
         try:
-            self._size = os.fstat(self._file.fileno()).st_size
+            self._size = self._file.seek(0, os.SEEK_END)
             if self._read(0, len(MAGIC)) != MAGIC:
                 raise StorageError(f'{path.name} is no MCAP file')
             if not self._read_summary():
@@ -90,9 +100,9 @@ class McapFile:
         self._file.close()
 
     def verify(self) -> None:
-        """Compare the checksum of the file, where it alone covers messages."""
+        """Compare the checksum of the file, where it alone covers messages; not if remote."""
         end, expected = self._data_end
-        if not (expected and self._unchecked):
+        if self._in_parts or not (expected and self._unchecked):
             return
         if self._checksum(0, end) != expected:
             self._add_defect('its checksum is wrong, any message may be damaged')
@@ -120,7 +130,7 @@ class McapFile:
             while waiting and waiting[0][0] < chunk.start:
                 time, _, data = heapq.heappop(waiting)
                 yield time, data
-            for kind, content in self._records_in(chunk):
+            for kind, content in self._candidates(chunk, wanted):
                 if kind != _MESSAGE or len(content) < _MESSAGE_HEAD.size:
                     continue
                 channel, _, time, _ = _MESSAGE_HEAD.unpack_from(content)
@@ -131,6 +141,22 @@ class McapFile:
         while waiting:
             time, _, data = heapq.heappop(waiting)
             yield time, data
+
+    def _candidates(self, chunk: _Chunk, wanted: frozenset[int]
+                    ) -> Iterator[tuple[int, memoryview]]:
+        """
+        Give kind and content of records of a chunk, at least of the wanted messages.
+
+        Of a remote file as little as possible is read: the checksum of a chunk is then not used.
+        """
+        if chunk.index is not None:
+            try:
+                yield from [(_MESSAGE, memoryview(content)) for content in
+                            read_messages(self._read, chunk.index, wanted)]
+                return
+            except (IndexDamagedError, struct.error):
+                pass
+        yield from self._records_in(chunk)
 
     # --- the way through the file ---
 
@@ -209,8 +235,9 @@ class McapFile:
             '<HQ', content[36:36 + indexes])), 1)
         if offset + length > self._size:
             raise _DamagedError('a chunk lies beyond its end')
-        self._chunks.append(_Chunk(start, offset + _PREFIX.size, length - _PREFIX.size,
-                                   Counter(present)))
+        self._chunks.append(_Chunk(
+            start, offset + _PREFIX.size, length - _PREFIX.size, Counter(present),
+            parse_chunk_index(content) if self._in_parts else None))
 
     def _scan(self) -> None:
         """Look at each record of a file without a complete index."""

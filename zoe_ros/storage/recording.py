@@ -12,10 +12,12 @@ import yaml
 
 from zoe_ros.errors import first_line
 from zoe_ros.storage import Channel, EVER, mcap, sqlite, Storage, StorageError, zstd
+from zoe_ros.storage.remote import open_file
 
 SUFFIXES = ('.mcap', '.db3')
 METADATA = 'metadata.yaml'
 _ROSBAG1_MAGIC = b'#ROSBAG V'
+_BLOCK = 1 << 20        # [bytes] that are copied at once
 
 
 class Recording:
@@ -114,7 +116,7 @@ class Recording:
         """Return the files of the recording in their order."""
         if self._path.name == METADATA:
             self._path = self._path.parent
-        if not self._path.is_dir():
+        if not is_folder(self._path):
             return [self._path]
         present = storage_files(self._path)
         if not (self._path / METADATA).is_file():
@@ -158,30 +160,52 @@ class Recording:
 
     def _open(self, path: Path) -> Storage:
         """Open a file by its first bytes: neither suffix nor metadata need be right."""
-        with path.open('rb') as file:
+        with open_file(path) as file:
             start = file.read(16)
         if start.startswith(zstd.MAGIC):
             return self._open(self._unpack(path))
         if start.startswith(_ROSBAG1_MAGIC):
             raise StorageError(f'{path.name} is a bag of ROS 1')
         if start.startswith(sqlite.MAGIC):
-            return sqlite.SqliteFile(path)
+            return sqlite.SqliteFile(path if isinstance(path, Path) else self._fetch(path))
         if start.startswith(mcap.MAGIC):
             return mcap.McapFile(path)
         raise StorageError(f'{path.name} is empty' if not start
                            else f'{path.name} is neither MCAP nor SQLite')
 
-    def _unpack(self, path: Path) -> Path:
+    def _fetch(self, path: Path) -> Path:
+        """Copy a remote file: SQLite reads files of this machine only."""
+        target = self._temporary(path.name)
+        with open_file(path) as remote, target.open('wb') as file:
+            shutil.copyfileobj(remote, file, _BLOCK)
+        return target
+
+    def _temporary(self, name: str) -> Path:
+        """Return the path of a file that goes away with the recording."""
         if self._unpacked is None:
             self._unpacked = TemporaryDirectory(prefix='zoe_ros_')
-        target = Path(self._unpacked.name, path.name.removesuffix('.zstd'))
+        return Path(self._unpacked.name, name)
+
+    def _unpack(self, path: Path) -> Path:
+        target = self._temporary(path.name.removesuffix('.zstd'))
         try:
-            with zstd.open_zstd(path) as packed, target.open('wb') as file:
+            with (open_file(path) as source, zstd.open_zstd(source) as packed,
+                  target.open('wb') as file):
                 shutil.copyfileobj(packed, file)
         except (EOFError, zstd.ZstdError) as error:
             # What was unpacked until here is a file that is cut off.
             self._missing.append(f'{path.name}: {first_line(error)}')
         return target
+
+
+def is_folder(path: Path) -> bool:
+    """
+    Tell a folder from a file.
+
+    A remote path with the name of a storage file is one, without a look: over HTTP that would read
+    the whole file.
+    """
+    return (isinstance(path, Path) or not is_storage_name(path.name)) and path.is_dir()
 
 
 def storage_files(folder: Path) -> list[Path]:

@@ -1,0 +1,43 @@
+"""Mutations of fleets of bags: workers, the table, remote files."""
+from mutations.mutation import Mutation
+
+_FLEET = 'zoe_ros/fleet.py'
+_REMOTE = 'zoe_ros/storage/remote.py'
+_MCAP = 'zoe_ros/storage/mcap.py'
+_INDEX = 'zoe_ros/storage/mcap_index.py'
+_MANY = 'zoe_ros/run_many.py'
+_KILLED = ('test/core/test_fleet.py::test_killed_workers_lose_only_their_bags',)
+_CTRL_C = ('test/core/test_fleet.py::test_ctrl_c_keeps_what_is_finished',)
+_WORKER = ('test/core/test_fleet.py', '-m not slow')
+_OF_REMOTE = ('test/core/test_remote.py',)
+_OF_MANY = ('test/core/test_run_many.py',)
+
+MUTATIONS = (
+    Mutation('fleet: a killed worker loses its bag for good', _FLEET,
+             'max_task_retries=RETRIES', 'max_task_retries=0', _KILLED),
+    Mutation('fleet: Ray listens on the network', _FLEET,
+             "os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'", 'pass', _CTRL_C),
+    Mutation('fleet: threads do not adapt to busy processors', _FLEET,
+             'if not threads_chosen:', 'if False:', _WORKER),
+    Mutation('fleet: workers that fit on no machine of the cluster', _FLEET,
+             'min(cpus // count, *(own for own, _ in nodes if own))', 'cpus // count', _WORKER),
+    Mutation('fleet: warnings of workers are lost', _FLEET,
+             'logger.addHandler(handler)', 'pass', _WORKER),
+    Mutation('fleet: relative paths begin at the folder of the worker', _FLEET,
+             'os.chdir(self._folder)', 'pass', _WORKER),
+    Mutation('table: Parquet has types that depend on the rows', 'zoe_ros/run_table.py',
+             'pyarrow.Table.from_pylist(rows, schema)', 'pyarrow.Table.from_pylist(rows)',
+             _OF_MANY),
+    Mutation('many bags: results of other settings pass', _MANY,
+             '        _require_same(folder, settings)\n', '', _OF_MANY),
+    Mutation('remote: much is read behind each message', _REMOTE, '_AHEAD = 1 << 15',
+             '_AHEAD = 1 << 20', _OF_REMOTE),
+    Mutation('remote: whole chunks are read', _MCAP,
+             'parse_chunk_index(content) if self._in_parts else None', 'None', _OF_REMOTE),
+    Mutation('remote: a damaged index leads to other bytes', _INDEX,
+             '            raise IndexDamagedError\n        yield content',
+             '            pass\n        yield content', _OF_REMOTE),
+    Mutation('remote: errors of libraries are no sentence', _REMOTE,
+             '    except Exception as error:\n        raise OSError',
+             '    except OSError as error:\n        raise OSError', _OF_REMOTE),
+)

@@ -1,0 +1,280 @@
+"""
+``zoe fleet``: many bags by several processes, on this machine or on a cluster of Ray.
+
+A worker is a process that has loaded the model once; Ray gives each a GPU of its own. It runs one
+bag after the other, by the same function as ``zoe run``. If it dies, Ray starts it again, and only
+its bag is run a second time.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+import logging
+import os
+from pathlib import Path
+import socket
+from typing import Any
+
+from zoe_ros.errors import first_line
+from zoe_ros.inference.engine import DepthEstimator
+from zoe_ros.inference.malloc import keep_freed_memory
+from zoe_ros.run import load_estimator
+from zoe_ros.run_many import closing_texts, earlier, results_folder, run_one
+from zoe_ros.run_table import FAILED, Outcome, Table
+from zoe_ros.settings import RunSettings
+from zoe_ros.storage.remote import to_path
+
+# How often a bag is run again whose worker died: the bag itself may be what kills workers.
+RETRIES = 2
+# A worker on a CPU gets these, if the user does not say how many workers there are.
+CPUS_OF_A_WORKER = 2
+# For Ray's shared memory [bytes]: only paths and figures go through it.
+_SHARED_MEMORY = 100_000_000
+_THREADS = 'OMP_NUM_THREADS'
+_ANSWER = 5.0       # [s] to wait for a cluster: Ray would wait a minute and end the process
+
+log = logging.getLogger(__name__)
+
+
+def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
+              address: str = '') -> Iterator[str]:
+    """
+    Run over each of the data; yield texts for the user.
+
+    The results and the table are those of :func:`zoe_ros.run_many.run_many`.
+
+    :param settings: of all runs, but for ``data``.
+    :param workers: at most so many; 0 for one on each GPU or, without a GPU, one for every
+        CPUS_OF_A_WORKER processors.
+    :param address: of a cluster, 'auto' for the one of this machine; empty: start Ray here.
+    :raises ValueError: Ray or the model cannot be used, or some of the data failed.
+    :raises OSError: the table cannot be written.
+    """
+    if settings.device.startswith('cuda:'):
+        raise ValueError(f"device '{settings.device}' names one GPU, and zoe fleet gives each "
+                         "worker another one: say 'cuda' or 'auto'")
+    if workers < 0:
+        raise ValueError(f'{workers} workers: give a positive number, or 0 for one on each GPU')
+    ray = _import_ray(alone=not address)
+    with Table(Path(settings.output)) as table:
+        waiting = []
+        for each in data:
+            one = replace(settings, data=str(each))
+            outcome = earlier(one)
+            if outcome is None:
+                waiting.append(one)
+            else:
+                table.outcomes.append(outcome)
+        if waiting:
+            with _connected(ray, address):
+                hired = _hire(ray, workers, len(waiting), settings)
+                for outcome, remarks in _share(ray, hired, waiting):
+                    table.outcomes.append(outcome)
+                    _report(outcome, remarks, len(table.outcomes), len(data))
+    yield from closing_texts(table)
+
+
+class Worker:
+    """One process of a fleet, with its model; a class of which Ray makes actors."""
+
+    def __init__(self, settings: RunSettings, folder: str, threads_chosen: bool) -> None:
+        """
+        Start without a model.
+
+        :param folder: working folder of the command, for relative paths in ``settings``.
+        :param threads_chosen: the user has set the number of threads in the environment.
+        """
+        self._settings, self._folder = settings, folder
+        self._estimator: DepthEstimator | None = None
+        keep_freed_memory()
+        if not threads_chosen:
+            # From Ray; torch has read it by now. It would count as a choice of the user, and keep
+            # threads from adapting to busy processors, see threads.py.
+            os.environ.pop(_THREADS, None)
+
+    def load(self) -> DepthEstimator:
+        """
+        Return the estimator, loaded once.
+
+        :raises ValueError: it cannot be loaded, or this machine lacks the folder.
+        """
+        if self._estimator is None:
+            try:
+                os.chdir(self._folder)
+                self._estimator = load_estimator(self._settings)
+            except (ValueError, OSError, RuntimeError) as error:
+                # Of a type that surely comes through to the command.
+                raise ValueError(str(error)) from None
+        return self._estimator
+
+    def prepare(self) -> None:
+        """Load the model before the first bag."""
+        self.load()
+
+    def run(self, settings: RunSettings) -> tuple[Outcome, list[str]]:
+        """Run over one bag; return the outcome, and the warnings for the user."""
+        estimator = self.load()
+        with _kept_warnings() as remarks:
+            return run_one(settings, estimator), remarks
+
+
+@contextmanager
+def _kept_warnings() -> Iterator[list[str]]:
+    """Give a list that collects the warnings of the package: a worker has no terminal."""
+    texts: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger('zoe_ros')
+    logger.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(handler)
+
+
+def _report(outcome: Outcome, remarks: list[str], number: int, total: int) -> None:
+    log.info('%d of %d: %s, %s', number, total, outcome.state, outcome.data)
+    for remark in remarks:
+        log.warning('%s: %s', outcome.data, remark)
+    if outcome.error:
+        log.error('failed: %s', outcome.error)
+
+
+def _share(ray: Any, hired: list[Any], waiting: list[RunSettings]
+           ) -> Iterator[tuple[Outcome, list[str]]]:
+    """
+    Give each worker a bag whenever it is free; yield the outcomes in the order of their end.
+
+    :raises ValueError: a model cannot be loaded.
+    """
+    left = deque(waiting)
+    # What each call to a worker is for; None while the worker prepares. Some may never start,
+    # because others use the cluster: nobody waits for these.
+    calls: dict[Any, tuple[Any, RunSettings | None]] = {
+        worker.prepare.remote(): (worker, None) for worker in hired}
+    while left or any(settings for _, settings in calls.values()):
+        call = ray.wait(list(calls), num_returns=1)[0][0]
+        worker, settings = calls.pop(call)
+        try:
+            result = ray.get(call)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            if settings is None:
+                raise ValueError(f'a worker died while it loaded the model: {first_line(error)}'
+                                 ) from None
+            result = _lost(settings), []
+        if settings is not None:
+            yield result
+        if left:
+            following = left.popleft()
+            calls[worker.run.remote(following)] = worker, following
+
+
+def _lost(settings: RunSettings) -> Outcome:
+    """Return the outcome of a bag whose workers died."""
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    return Outcome(settings.data, str(folder), FAILED, error=f'{RETRIES + 1} workers died while '
+                   'they ran this bag, perhaps for lack of memory')
+
+
+def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, int]:
+    """
+    Return the number of workers, and how many processors each gets.
+
+    :param nodes: the processors and the GPUs of each machine.
+    :param workers: see :func:`run_fleet`; :param bags: more workers than these are not needed.
+    """
+    cpus, gpus = (sum(numbers) for numbers in zip(*nodes))
+    if gpus:
+        count = min(workers or gpus, gpus, bags)
+        share = min(own // theirs for own, theirs in nodes if theirs)
+    else:
+        count = min(workers or max(1, cpus // CPUS_OF_A_WORKER), cpus, bags)
+        # A worker that fits on no machine would never start.
+        share = min(cpus // count, *(own for own, _ in nodes if own))
+    # So many threads at most. A power of two: these round alike, see threads.py.
+    return count, 1 << (max(1, share).bit_length() - 1)
+
+
+def _hire(ray: Any, workers: int, bags: int, settings: RunSettings) -> list[Any]:
+    """
+    Start the workers.
+
+    :raises ValueError: there is no GPU for a device 'cuda'.
+    """
+    nodes = [(int(node['Resources'].get('CPU', 0)), int(node['Resources'].get('GPU', 0)))
+             for node in ray.nodes() if node['Alive']]
+    if settings.device == 'cpu':
+        nodes = [(cpus, 0) for cpus, _ in nodes]
+    on_gpu = any(gpus for _, gpus in nodes)
+    if settings.device == 'cuda' and not on_gpu:
+        raise ValueError("device 'cuda': Ray finds no GPU")
+    count, share = team(nodes, workers, bags)
+    log.info('workers: %d%s, processors of each: %d', count, ' with a GPU each' * on_gpu, share)
+    actor = ray.remote(Worker).options(
+        num_gpus=int(on_gpu), num_cpus=share, max_restarts=-1,
+        max_task_retries=RETRIES)
+    return [actor.remote(settings, os.getcwd(), _THREADS in os.environ) for _ in range(count)]
+
+
+# --- Ray ------------------------------------------------------------------------------------
+
+
+def _import_ray(alone: bool) -> Any:
+    """
+    Import Ray, without its report of usage to its makers.
+
+    :param alone: this machine is no part of a cluster.
+    :raises ValueError: it is not installed.
+    """
+    os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
+    if alone:
+        # Read on import: all processes of Ray listen on the loopback interface only. The name
+        # comes from Windows and macOS, where this is the default.
+        os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ValueError(f"zoe fleet needs {error.name}: pip install 'zoe_ros[fleet]'") from None
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
+    """
+    Start Ray, or join a cluster; leave it however the block ends.
+
+    :raises ValueError: there is no cluster at the address.
+    """
+    own: dict[str, Any] = {} if address else {
+        'include_dashboard': False, 'object_store_memory': _SHARED_MEMORY}
+    if ':' in address:
+        _require_answer(address)
+    try:
+        ray.init(address=address or 'local', log_to_driver=False, logging_level=logging.ERROR,
+                 **own)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ValueError(f"no Ray cluster at '{address}': {first_line(error)}" if address else
+                         f'Ray cannot be started: {first_line(error)}') from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """
+    Connect to an address once.
+
+    :raises ValueError: nothing answers there.
+    """
+    host, _, port = address.rpartition(':')
+    with suppress(ValueError):      # not a number
+        try:
+            socket.create_connection((host, int(port)), _ANSWER).close()
+        except OSError as error:
+            reason = error.strerror or first_line(error)
+            raise ConnectionError(f"no Ray cluster at '{address}': {reason}") from None
