@@ -23,7 +23,7 @@ LAYERS = [
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
     ['messages'],
-    ['outputs', 'photos', 'remarks', 'range_messages'],
+    ['outputs', 'photos', 'remarks', 'range_messages', 'stereo_pair'],
     ['range_anchor'],
     ['pipeline'],
     ['bag', 'results', 'cloud_picture'],
@@ -53,9 +53,9 @@ MODEL_LAYERS = [
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
-         'timm': ['model.pyramid'], 'cv2': ['anchor.tracks'], 'embreex': ['world.render'],
-         'onnx': ['export'], 'onnxruntime': ['export'], 'onnxscript': ['export'],
-         'triton': ['model.fused', 'model.triton_kernels']}
+         'timm': ['model.pyramid'], 'cv2': ['anchor.stereo', 'anchor.tracks'],
+         'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
+         'onnxscript': ['export'], 'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
     'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'sensor_msgs_py', 'ament_index_python',

@@ -116,6 +116,8 @@ class CameraStream:
             self.images += 1
             if self.images == 1:
                 self._tell_first(message)
+            if self._anchor is not None and self._anchor.pair is not None:
+                self._anchor.pair.heard_left(message.header)
             on_image(self, message)
 
         # One gate for all topics: CameraInfo must not be taken long before its image.
@@ -126,7 +128,7 @@ class CameraStream:
             self._node, f'{self._prefix}image_raw', parameters.image_transport, count, gate)
         if self._anchor is not None:
             self._anchor_inputs = AnchorInputs(
-                self._node, self._prefix, self._anchor, parameters.sensors(), gate)
+                self._node, self._prefix, self._anchor, parameters, gate)
         # Steady, because simulated time stands still until somebody publishes /clock.
         self._timer = self._node.create_timer(
             _FOLLOW_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
