@@ -49,7 +49,8 @@ def recorded(path, *messages):
 
 
 @pytest.mark.parametrize('left, right', [
-    ('/left/image_rect', '/right/image_rect'), ('/stereo/left/image_raw', '/stereo/right/image_raw')])
+    ('/left/image_rect', '/right/image_rect'),
+    ('/stereo/left/image_raw', '/stereo/right/image_raw')])
 def test_depth_comes_to_the_scale_of_the_pair(zoe, tmp_path, predicted, left, right):
     path = recorded(tmp_path / 'bag', left_images(left), right_images(predicted, right))
     ran = zoe(path, *STEREO, '--topic', left)
