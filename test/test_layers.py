@@ -12,7 +12,8 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
+    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics',
+     'depth_png'],
     ['model.', 'anchor.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],

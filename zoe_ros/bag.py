@@ -36,6 +36,7 @@ _CONTENT = len(_LITTLE_ENDIAN) + _STAMP.size
 
 BAG_TYPES = MessageTypes(
     image=TYPESTORE.types['sensor_msgs/msg/Image'],
+    compressed_image=TYPESTORE.types['sensor_msgs/msg/CompressedImage'],
     camera_info=TYPESTORE.types[INFO_TYPE],
     point_cloud=TYPESTORE.types['sensor_msgs/msg/PointCloud2'],
     point_field=TYPESTORE.types['sensor_msgs/msg/PointField'],

@@ -44,7 +44,7 @@ class Frame:
     :param image: (height, width, 3) uint8 RGB, as decoded.
     :param depth: (height, width) float32 [m] at the size of the image.
     :param head_probabilities: head -> probability, as it was when the head was chosen.
-    :param messages: name of the output -> message.
+    :param messages: name of the output -> message, see :func:`.outputs.image_outputs`.
     :param camera: that took the image; None where it is not known.
     :param no_cloud: why a cloud cannot be made, or empty.
     :param remarks: what the user should know, each once in the life of a pipeline.
