@@ -177,8 +177,8 @@ class BagReader:
 
     def other_cameras(self) -> dict[str, str]:
         """Return the image topics of other cameras -> the topics of CameraInfo beside them."""
-        beside = {topic: self._info_beside(topic) for topic, kind in self._topics.items()
-                  if kind in IMAGE_TYPES and topic not in self.depth_topics()}
+        images = {topic for topic, kind in self._topics.items() if kind in IMAGE_TYPES}
+        beside = {topic: self._info_beside(topic) for topic in images - set(self.depth_topics())}
         return {topic: info for topic, info in sorted(beside.items())
                 if info and info != self.info_topic and topic != self.topic}
 

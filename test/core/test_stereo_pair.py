@@ -9,6 +9,8 @@ import pytest
 import stereo
 
 from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.stereo import PairError, StereoMatcher
+from zoe_ros.camera import Camera
 from zoe_ros.messages import camera_from_info
 from zoe_ros.range_anchor import RangeAnchor, ScaleNews
 from zoe_ros.settings import AnchorSettings
@@ -257,3 +259,12 @@ def test_two_thousand_malformed_pairs():
 
 def test_the_camera_is_that_of_the_messages():
     assert camera_from_info(stereo.info(), stereo.SIZE, False) == stereo.CAMERA
+
+
+@pytest.mark.parametrize('size', [(1, 1), (2, 4000), (700, 13), (12, 12), (48, 64)])
+def test_images_of_odd_sizes(size):
+    camera = Camera(size[1], size[0], 50, 50, size[1] / 2, size[0] / 2)
+    left, right = (stereo.texture(seed, size) for seed in (0, 1))
+    for baseline in (0.005, 5.0):
+        with pytest.raises(PairError, match='features of the left image are in the right one'):
+            StereoMatcher().points(left, right, camera, baseline)

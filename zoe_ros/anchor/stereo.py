@@ -75,22 +75,18 @@ class StereoMatcher:
         :raises PairError: few features match, or matches are not in the same row.
         """
         scale = max(1.0, left.shape[1] / _WIDTH)
-        one, other = self._gray(left, scale), self._gray(right, scale)
+        one, other = (self._smaller(self._cv.cvtColor(image, self._cv.COLOR_RGB2GRAY), scale)
+                      for image in (left, right))
         other = self._as_bright(other, one)
         focal = camera.fx / scale
         corners = self._cv.goodFeaturesToTrack(one, _FEATURES, _LOUD, _APART)
         found = np.zeros((0, 2), np.float32) if corners is None else corners[:, 0]
         start, now = self._refine(one, other, *self._search(
             one, other, found, focal * baseline / _NEAREST))
-        enough = max(_FEWEST, _MATCHED * len(found))
-        _check(len(start), enough, len(found))
+        _check(len(start), len(found))
         disparity, rows = (start - now).astype(np.float64).T
-        apart = float(np.median(np.abs(rows)))
-        if apart > _MISALIGNED:
-            raise PairError('not rectified', 'the rows of left and right image are '
-                                             f'{apart * scale:.1f} pixels apart')
-        level = np.abs(rows - np.median(rows)) < _OFF_ROW
-        _check(int(level.sum()), enough, len(found))
+        level = _level(rows, scale)
+        _check(int(level.sum()), len(found))
         near = level & (disparity > _FARTHEST)
         u, v = ((start[near] + 0.5) * scale - 0.5).astype(np.float64).T
         dropped = {'off the row': int((~level).sum()), 'far': int((level & ~near).sum())}
@@ -99,11 +95,11 @@ class StereoMatcher:
                            {cause: number for cause, number in dropped.items() if number},
                            _DEVIATION / (focal * baseline))
 
-    def _gray(self, image: np.ndarray, scale: float) -> np.ndarray:
-        gray = self._cv.cvtColor(image, self._cv.COLOR_RGB2GRAY)
-        size = (round(image.shape[1] / scale), round(image.shape[0] / scale))
-        return gray if scale == 1 else self._cv.resize(
-            gray, size, interpolation=self._cv.INTER_AREA)
+    def _smaller(self, image: np.ndarray, scale: float) -> np.ndarray:
+        if scale == 1:
+            return image
+        height, width = (max(1, round(side / scale)) for side in image.shape)
+        return self._cv.resize(image, (width, height), interpolation=self._cv.INTER_AREA)
 
     def _as_bright(self, image: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Return an image with the mean and contrast of another: exposures may differ."""
@@ -120,21 +116,21 @@ class StereoMatcher:
         :param most: the largest disparity [px].
         :return: the points that are found, (m, 2), and where, (m, 2) [px].
         """
-        cv, (height, width) = self._cv, one.shape
-        scale = max(1.0, width / _SEARCHED)
-        size = (round(width / scale), round(height / scale))
-        count = -int(-min(most, width / 2) / scale // _MULTIPLE) * _MULTIPLE
-        if not len(points) or min(size) <= _BLOCK:
+        scale = max(1.0, one.shape[1] / _SEARCHED)
+        pair = [self._smaller(image, scale) for image in (one, other)]
+        height, width = pair[0].shape
+        if not len(points) or min(height, width) <= _BLOCK:
             return points[:0], points[:0]
+        count = -int(-min(most / scale, width / 2) // _MULTIPLE) * _MULTIPLE
         # OpenCV leaves out as many columns on the left as there are disparities.
-        pair = [cv.copyMakeBorder(cv.resize(image, size, interpolation=cv.INTER_AREA),
-                                  0, 0, count, 0, cv.BORDER_REPLICATE) for image in (one, other)]
-        matcher = cv.StereoBM_create(count, _BLOCK)
+        pair = [self._cv.copyMakeBorder(image, 0, 0, count, 0, self._cv.BORDER_REPLICATE)
+                for image in pair]
+        matcher = self._cv.StereoBM_create(count, _BLOCK)
         matcher.setUniquenessRatio(_UNIQUE)
         matcher.setDisp12MaxDiff(_BOTH_WAYS)
         disparity = matcher.compute(*pair)[:, count:]
         column, row = np.rint((points + 0.5) / scale - 0.5).astype(int).clip(
-            0, (size[0] - 1, size[1] - 1)).T
+            0, (width - 1, height - 1)).T
         moved = disparity[row, column].astype(np.float32) * np.float32(_UNIT * scale)
         found = moved > 0
         there = points[found]
@@ -160,7 +156,26 @@ class StereoMatcher:
         return points[good], now[good, 0]
 
 
-def _check(matches: int, enough: float, features: int) -> None:
-    if matches < enough:
+def _level(rows: np.ndarray, scale: float) -> np.ndarray:
+    """
+    Tell which matches are in the same row, (n,) bool.
+
+    :param rows: (n,) by which each match is off [px]; :param scale: of a pixel, for the report.
+    :raises PairError: most are not.
+    """
+    apart = float(np.median(np.abs(rows)))
+    if apart > _MISALIGNED:
+        raise PairError('not rectified', 'the rows of left and right image are '
+                                         f'{apart * scale:.1f} pixels apart')
+    return np.abs(rows - np.median(rows)) < _OFF_ROW
+
+
+def _check(matches: int, features: int) -> None:
+    """
+    Check that enough features match.
+
+    :raises PairError: there are too few.
+    """
+    if matches < max(_FEWEST, _MATCHED * features):
         raise PairError('no match', f'{matches} of {features} features of the left image are in '
                                     'the right one')
