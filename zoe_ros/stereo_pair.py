@@ -22,7 +22,7 @@ _RECENT = 10
 # Images of a pair are taken at once. Between images of two moments the robot may have turned, and
 # a turn of 0.1 degrees looks like a pixel of disparity.
 _AT_ONCE = 3_000_000    # [ns]
-_AHEAD = 1_000_000_000  # stamps farther ahead come from a clock that was set back [ns]
+_BACK = 1_000_000_000   # stamps of left images that go back so far begin another recording [ns]
 _ALIKE = 0.01           # difference of focal lengths and centres within a pair [px]
 _BASELINES = 0.005, 5.0     # [m]
 
@@ -66,15 +66,18 @@ class StereoPair:
 
     def heard_left(self, header: Any) -> None:
         """Remember that a left image has come; see :meth:`is_behind`."""
-        self._left = nanoseconds(header.stamp)
+        stamp = nanoseconds(header.stamp)
+        with self._lock:
+            if self._left is not None and stamp < self._left - _BACK:
+                self._recent.clear()    # a bag starts again
+            self._left = stamp
 
     def is_behind(self) -> bool:
         """Tell whether the right image of the last left image is still to come."""
         with self._lock:
-            newest = nanoseconds(self._recent[-1].header.stamp) if self._recent else None
-        if self._left is None or newest is None:
-            return self._left is not None
-        return not -_AT_ONCE <= newest - self._left < _AHEAD
+            if self._left is None or not self._recent:
+                return self._left is not None
+            return nanoseconds(self._recent[-1].header.stamp) < self._left - _AT_ONCE
 
     def expect(self, header: Any) -> None:
         """Keep the right image of this left one: the network may take long."""

@@ -217,6 +217,8 @@ def test_right_images_wait_for_their_left_ones():
     assert not pair.is_behind()
     pair.hear(right_image(133 * MILLISECOND))
     assert not pair.is_behind()
+    pair.hear(right_image(20 * 10 ** 9))    # far ahead, as after a gap of the left camera
+    assert not pair.is_behind()
     pair.heard_left(header(-5 * 10 ** 9))   # a bag starts again
     assert pair.is_behind()
 

@@ -5,7 +5,18 @@ import bags
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 import pytest
-from ros_support import Client, KEEP_ALL, read_values, READY, running_node, stamp, tiny, USUAL
+from rclpy.duration import Duration
+from ros_support import (
+    Client,
+    KEEP_ALL,
+    PATIENCE,
+    read_values,
+    READY,
+    running_node,
+    stamp,
+    tiny,
+    USUAL,
+)
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 import stereo
 
@@ -120,9 +131,12 @@ def test_every_image_finds_its_right_one(tiny_weights):
         client.infos.publish(info(2))
         client.spin(0.5)
         stamps = [2 + index / 10 for index in range(count)]
+        # All right images have come before the first left one: they must wait for theirs.
+        for at in stamps:
+            right.images.publish(image(at, pixels))
+        assert right.images.wait_for_all_acked(Duration(seconds=PATIENCE))
         for at in stamps:       # as fast as it goes, much faster than the network
             client.images.publish(image(at))
-            right.images.publish(image(at, pixels))
         client.wait_until(lambda: len(client.received['depth/scale']) >= count, what='the last')
         deviations = [message.pose.covariance[0] for message in client.received['depth/scale']]
         measured = sum(np.allclose(bags.depth_of(message), FACTOR * plain, rtol=0.01)
