@@ -55,8 +55,8 @@ setup(
             'ros-diagnostic-msgs',
             'ros-lifecycle-msgs',
         ],
-        # The anchor 'odometry'. An extra, because ROS brings an OpenCV of its own.
-        'odometry': ['opencv-python-headless<5'],
+        # The anchors 'odometry' and 'stereo'. An extra, because ROS brings an OpenCV of its own.
+        'opencv': ['opencv-python-headless<5'],
         # Further requirements of zoe train, zoe world and two datasets (SUN RGB-D, Hypersim).
         # Embree has no wheels for Linux on ARM, so zoe world does not run there.
         'train': [

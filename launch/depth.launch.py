@@ -33,7 +33,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from zoe_ros.ros.transport import transport
-from zoe_ros.settings import SENSORS
+from zoe_ros.settings import SENSORS, STEREO
 
 SHARE = Path(get_package_share_directory('zoe_ros'))
 COMPRESSED = '/compressed'
@@ -49,7 +49,7 @@ PARAMETER_ARGUMENTS = (
     ('router', "'auto', 'indoor' or 'outdoor'"),
     ('image_transport', "'auto', 'raw' or 'compressed'"),
     ('anchor', "sensor from which depth gets its scale: 'scan', 'points', 'depth', "
-               "'odometry' or 'none'"),
+               "'stereo', 'odometry' or 'none'"),
     ('anchor_transform', "pose of that sensor in the camera's optical frame, 'x y z qx qy qz qw'; "
                          'without one by TF'),
     ('autostart', 'true: configure and activate at start; false: leave that to a lifecycle '
@@ -61,8 +61,8 @@ ARGUMENTS = (
     ('camera_info_topic', '', "topic of the CameraInfo; empty: 'camera_info' beside the images"),
     ('cameras', '', 'several cameras: NAME=IMAGE_TOPIC,NAME=IMAGE_TOPIC...; a NAME alone '
                     'subscribes NAME/image_raw'),
-    ('anchor_topic', '', 'topic of the sensor of anchor; empty: scan, sparse_points or '
-                         'sparse_depth'),
+    ('anchor_topic', '', 'topic of the sensor of anchor; empty: scan, sparse_points, '
+                         'sparse_depth or right/image_raw'),
     ('params_file', str(SHARE / 'config' / 'depth.yaml'), 'YAML file of parameters'),
     ('use_sim_time', 'false', 'true: time from /clock, which the bag publishes if there is one'),
     ('log_level', 'info', 'debug, info, warn, error or fatal'),
@@ -192,7 +192,9 @@ def _anchor_remappings(anchor: str, topic: str) -> list[tuple[str, str]]:
     if anchor not in SENSORS:
         raise RuntimeError(f"anchor_topic needs one anchor of {', '.join(SENSORS)}, not "
                            f"'{anchor}'; remap several in a launch file of your own")
-    return [(SENSORS[anchor], topic)]
+    # The right camera of a pair has a CameraInfo of its own.
+    return (Camera('right', topic).remappings() if anchor == STEREO
+            else [(SENSORS[anchor], topic)])
 
 
 def _truth(name: str, text: str) -> bool:

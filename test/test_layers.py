@@ -12,7 +12,8 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics'],
+    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics',
+     'depth_png'],
     ['model.', 'anchor.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
@@ -24,7 +25,7 @@ LAYERS = [
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
     ['messages'],
-    ['outputs', 'photos', 'remarks', 'range_messages'],
+    ['outputs', 'photos', 'remarks', 'range_messages', 'stereo_pair'],
     ['range_anchor'],
     ['pipeline'],
     ['bag', 'results', 'run_table', 'cloud_picture'],
@@ -55,10 +56,10 @@ MODEL_LAYERS = [
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
-         'timm': ['model.pyramid'], 'cv2': ['anchor.tracks'], 'embreex': ['world.render'],
-         'onnx': ['export'], 'onnxruntime': ['export'], 'onnxscript': ['export'],
-         'pyarrow': ['run_table'], 'ray': ['fleet'], 'upath': ['storage.remote'],
-         'triton': ['model.fused', 'model.triton_kernels']}
+         'timm': ['model.pyramid'], 'cv2': ['anchor.stereo', 'anchor.tracks'],
+         'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
+         'onnxscript': ['export'], 'pyarrow': ['run_table'], 'ray': ['fleet'],
+         'upath': ['storage.remote'], 'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
     'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'sensor_msgs_py', 'ament_index_python',

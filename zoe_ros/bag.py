@@ -42,6 +42,7 @@ _CONTENT = len(_LITTLE_ENDIAN) + _STAMP.size
 
 BAG_TYPES = MessageTypes(
     image=TYPESTORE.types['sensor_msgs/msg/Image'],
+    compressed_image=TYPESTORE.types['sensor_msgs/msg/CompressedImage'],
     camera_info=TYPESTORE.types[INFO_TYPE],
     point_cloud=TYPESTORE.types['sensor_msgs/msg/PointCloud2'],
     point_field=TYPESTORE.types['sensor_msgs/msg/PointField'],
@@ -176,6 +177,17 @@ class BagReader:
         for _, recorded, data in self._recording.messages(topic, (kind,)):
             yield BagImage(recorded, partial(_deserialize, data, kind))
 
+    def images(self, topic: str) -> Iterator[BagImage]:
+        """Give the images of any image topic, in the order of recording."""
+        return self._messages(topic)
+
+    def other_cameras(self) -> dict[str, str]:
+        """Return the image topics of other cameras -> the topics of CameraInfo beside them."""
+        images = {topic for topic, kind in self._topics.items() if kind in IMAGE_TYPES}
+        beside = {topic: self._info_beside(topic) for topic in images - set(self.depth_topics())}
+        return {topic: info for topic, info in sorted(beside.items())
+                if info and info != self.info_topic and topic != self.topic}
+
     def headers(self, topic: str) -> Iterator[tuple[int, Any]]:
         """
         Give when each image of a topic was recorded [ns], and its header; damaged ones not.
@@ -281,9 +293,9 @@ class BagReader:
 
     def _info_topic(self) -> str | None:
         """Return the topic of this camera's CameraInfo, by its name or else by its content."""
-        for name in _siblings(self.topic):
-            if name in self.info_topics:
-                return name
+        beside = self._info_beside(self.topic)
+        if beside:
+            return beside
         if len(self.info_topics) < 2:
             return self.info_topics[0] if self.info_topics else None
         image = self._first(self.topic)
@@ -293,6 +305,9 @@ class BagReader:
         nearest = max((_shared_parts(name, self.topic) for name in fitting), default=0)
         fitting = [name for name in fitting if _shared_parts(name, self.topic) == nearest]
         return fitting[0] if len(fitting) == 1 else None
+
+    def _info_beside(self, topic: str) -> str | None:
+        return next((name for name in _siblings(topic) if name in self.info_topics), None)
 
     def _unreadable(self, reason: str) -> BagError:
         return BagError(f'{self._path} cannot be read as a rosbag ({reason}); if its '

@@ -10,17 +10,19 @@ import numpy as np
 
 from zoe_ros.anchor.anchor import Scale
 from zoe_ros.anchor.frames import Frames
-from zoe_ros.bag import BagError, BagImage, BagReader
+from zoe_ros.bag import BagError, BagImage, BagReader, INFO_TYPE
 from zoe_ros.images import MessageError
-from zoe_ros.messages import frame_name
+from zoe_ros.messages import frame_name, is_rectified
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.range_messages import add_transforms
-from zoe_ros.settings import ODOMETRY, REGISTERED, RunSettings
+from zoe_ros.settings import ODOMETRY, REGISTERED, RunSettings, STEREO
 
 _TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
-          'depth': 'sensor_msgs/msg/Image'}
+          'depth': 'sensor_msgs/msg/Image', 'stereo': 'sensor_msgs/msg/Image with CameraInfo'}
+_RIGHT_INFO = 'CameraInfo of the right camera'
 _TF_TYPE, _TF, _TF_STATIC = 'tf2_msgs/msg/TFMessage', '/tf', '/tf_static'
-# Odometry is often recorded a little after its image; a live node hears it while the network runs.
+# Odometry and right images are often recorded a little after their image; a live node hears them
+# while the network runs.
 _AHEAD = 10 ** 8        # [ns]
 
 
@@ -51,8 +53,11 @@ class BagAnchor:
                 self._hear(_TF_STATIC, item)
         if not settings.anchor_transform and _TF not in have:
             self._check_places(bag)
-        streams = [_named(kind, bag.messages(topic, _TYPES[kind]))
+        streams = [_named(kind, _messages(bag, kind, topic))
                    for kind, topic in self.topics.items()]
+        if STEREO in self.topics:
+            info = bag.other_cameras()[self.topics[STEREO]]
+            streams.append(_named(_RIGHT_INFO, bag.messages(info, INFO_TYPE)))
         if _TF in have:
             streams.append(_named(_TF, bag.messages(_TF, _TF_TYPE)))
         self._messages = merge(*streams, key=_due)
@@ -89,9 +94,16 @@ class BagAnchor:
         except MessageError as error:
             self.anchor.miss(kind, error.cause)
             return
-        if kind in self.topics:
+        if self.anchor.pair is not None and kind == STEREO:
+            self.anchor.pair.hear(message)
+        elif self.anchor.pair is not None and kind == _RIGHT_INFO:
+            self.anchor.pair.hear_info(message, is_rectified(self.topics[STEREO]))
+        elif kind in self.topics:
             self.anchor.hear(kind, message)
-            return
+        else:
+            self._hear_transforms(kind, message)
+
+    def _hear_transforms(self, kind: str, message: Any) -> None:
         for _ in range(add_transforms(self._frames, message, kind == _TF_STATIC)):
             self.anchor.miss(kind, 'damaged')
 
@@ -99,8 +111,8 @@ class BagAnchor:
         """Check, before the model is loaded, that the fixed transforms reach each sensor."""
         camera = _first_frame(bag, bag.topic)
         for kind, topic in self.topics.items():
-            sensor = _first_frame(bag.messages(topic, _TYPES[kind]), topic)
-            if kind == REGISTERED:
+            sensor = _first_frame(_messages(bag, kind, topic), topic)
+            if kind in (REGISTERED, STEREO):
                 continue
             try:
                 self._frames.across(sensor, 0.0, camera, 0.0)
@@ -112,7 +124,8 @@ class BagAnchor:
 
 def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
     """Return the topic of a sensor: a requested one, or the only one."""
-    topics = list(bag.depth_topics()) if kind == REGISTERED else bag.topics(_TYPES[kind])
+    topics = (list(bag.depth_topics()) if kind == REGISTERED
+              else list(bag.other_cameras()) if kind == STEREO else bag.topics(_TYPES[kind]))
     wanted = settings.anchor_topic
     fitting = [topic for topic in topics if topic in wanted] or (
         topics if not wanted or len(settings.sensors()) > 1 else [])
@@ -127,7 +140,11 @@ def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
 def _due(entry: tuple[str, BagImage]) -> int:
     """Return when a message of a kind is heard [ns]."""
     kind, item = entry
-    return item.recorded - (_AHEAD if kind == _TF else 0)
+    return item.recorded - (_AHEAD if kind in (_TF, STEREO, _RIGHT_INFO) else 0)
+
+
+def _messages(bag: BagReader, kind: str, topic: str) -> Iterator[BagImage]:
+    return bag.images(topic) if kind == STEREO else bag.messages(topic, _TYPES[kind])
 
 
 def _named(kind: str, messages: Iterator[BagImage]) -> Iterator[tuple[str, BagImage]]:

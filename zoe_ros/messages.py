@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoe_ros.camera import Camera
+from zoe_ros.depth_png import encode_depth, FORMAT
 
 _recorded = itemgetter(0)
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
@@ -46,6 +47,7 @@ class MessageTypes:
     """
 
     image: Any
+    compressed_image: Any
     camera_info: Any
     point_cloud: Any
     point_field: Any
@@ -293,6 +295,12 @@ def millimetre_message(types: MessageTypes, header: Any, depth: np.ndarray) -> A
     return types.image(
         header=header, height=height, width=width, encoding='16UC1', is_bigendian=0,
         step=2 * width, data=types.pack(millimetres.clip(0, 65535).astype('<u2')))
+
+
+def compressed_depth_message(types: MessageTypes, header: Any, depth: np.ndarray) -> Any:
+    """Return depth (height, width) float32 [m] as a CompressedImage, see :mod:`.depth_png`."""
+    data = np.frombuffer(encode_depth(depth), np.uint8)
+    return types.compressed_image(header=header, format=FORMAT, data=types.pack(data))
 
 
 def color_message(types: MessageTypes, header: Any, pixels: np.ndarray) -> Any:

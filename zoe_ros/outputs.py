@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from zoe_ros.messages import (
     camera_info_message,
     cloud_message,
     color_message,
+    compressed_depth_message,
     depth_message,
     info_of_image,
     MessageTypes,
@@ -24,6 +26,8 @@ DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'depth/points'
 MILLIMETRES, COLORED, UNCERTAINTY = (
     'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
 SCALE = 'depth/scale'
+# Where image_transport looks for depth in PNG.
+COMPRESSED = f'{DEPTH}/compressedDepth'
 
 
 def image_outputs(types: MessageTypes, header: Any, found: CameraDepth, plan: SizePlan,
@@ -35,15 +39,18 @@ def image_outputs(types: MessageTypes, header: Any, found: CameraDepth, plan: Si
     :param header: of the image.
     :param plan: the sizes of the image on its way through the network.
     :param info: the CameraInfo of the image, or None.
-    :return: name of the output -> message.
+    :return: name of the output -> message; of ``COMPRESSED`` a function that returns it, for a
+        time when nothing waits.
     """
     grid = _output_grid(found.depth.shape, plan, settings)
     depth = found.depth[grid]
-    messages = {}
+    messages: dict[str, Any] = {}
     if DEPTH in wanted:
         messages[DEPTH] = depth_message(types, header, depth)
     if MILLIMETRES in wanted:
         messages[MILLIMETRES] = millimetre_message(types, header, depth)
+    if COMPRESSED in wanted:
+        messages[COMPRESSED] = partial(compressed_depth_message, types, header, depth)
     if COLORED in wanted:
         colors = colorize(depth, settings.color_min_depth, settings.color_max_depth)
         messages[COLORED] = color_message(types, header, colors)

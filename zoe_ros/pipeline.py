@@ -32,6 +32,7 @@ from zoe_ros.outputs import CAMERA_INFO, cloud_output, image_outputs, POINTS, SC
 from zoe_ros.range_anchor import RangeAnchor, ScaleNews
 from zoe_ros.remarks import Remarks
 from zoe_ros.settings import FrameSettings
+from zoe_ros.stereo_pair import flaw_of
 from zoe_ros.training_camera import focal_factor, TrainingCamera
 
 
@@ -43,7 +44,7 @@ class Frame:
     :param image: (height, width, 3) uint8 RGB, as decoded.
     :param depth: (height, width) float32 [m] at the size of the image.
     :param head_probabilities: head -> probability, as it was when the head was chosen.
-    :param messages: name of the output -> message.
+    :param messages: name of the output -> message, see :func:`.outputs.image_outputs`.
     :param camera: that took the image; None where it is not known.
     :param no_cloud: why a cloud cannot be made, or empty.
     :param remarks: what the user should know, each once in the life of a pipeline.
@@ -149,6 +150,8 @@ class Pipeline:
         clock, settings = Clock(), self.settings
         with clock('decode'):
             header, image = message.header, decode_image(message)
+            if self._anchor is not None and self._anchor.pair is not None:
+                self._anchor.pair.expect(header)
             tables, _ = self._find_tables(self._infos.find(header), image)
             view = self._view(tables, settings)
             seen = image if view is None else view.warp(image)
@@ -174,7 +177,7 @@ class Pipeline:
                 prepared, net, None if tables is None else tables.camera)
             remarks = self._remarks.about(header, info, no_cloud, factor, settings, self._config)
             scale = self._scale(factor, settings)
-            anchored = self._measure(prepared, net, scale, tables)
+            anchored = self._measure(prepared, net, scale, tables, info)
             correction = (Correction(scale) if anchored is None
                           else anchored.correction.after(scale))
             unprojection = (None if tables is None or POINTS not in wanted
@@ -249,13 +252,14 @@ class Pipeline:
             time_constant=settings.router_time_constant)
 
     def _measure(self, prepared: Prepared, net: NetworkDepth, scale: float,
-                 tables: CameraTables | None) -> Scale | None:
+                 tables: CameraTables | None, info: Any | None) -> Scale | None:
         """Return the scale of a frame by the anchor, beyond the factor ``scale``."""
         if self._anchor is None:
             return None
+        flaw = '' if self._anchor.pair is None else flaw_of(info, self._rectified)
         return self._anchor.measure(for_anchor(net, scale, prepared.view), net.head,
                                     prepared.header, None if tables is None else tables.camera,
-                                    prepared.image)
+                                    prepared.image, flaw)
 
     def _focal_factor(self, prepared: Prepared, net: NetworkDepth,
                       camera: Camera | None) -> float:

@@ -10,13 +10,16 @@ import numpy as np
 
 from zoe_ros.anchor.anchor import Anchor, Scale, Source
 from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.points import ImagePoints
+from zoe_ros.anchor.stereo import PairError
 from zoe_ros.anchor.tracks import FeatureTracker
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
 from zoe_ros.images import MessageError
 from zoe_ros.messages import frame_name, nanoseconds
 from zoe_ros.range_messages import sensor_points
-from zoe_ros.settings import AnchorSettings, ODOMETRY, REGISTERED
+from zoe_ros.settings import AnchorSettings, ODOMETRY, REGISTERED, STEREO
+from zoe_ros.stereo_pair import StereoPair
 
 # Several sensors may share a topic. More frames than this come from damaged messages.
 _MOST_FRAMES = 8
@@ -29,6 +32,8 @@ class RangeAnchor:
     Takes the messages of sensors, and gives the scale of each depth image.
 
     Messages may come from another thread than depth.
+
+    :ivar pair: hears the right camera of a pair; None without one.
     """
 
     def __init__(self, settings: AnchorSettings, frames: Frames) -> None:
@@ -44,6 +49,7 @@ class RangeAnchor:
         self._camera_frame = ''
         self._anchor = Anchor(settings.anchor_tolerance, settings.anchor_report_only,
                               self._motion)
+        self.pair = StereoPair() if STEREO in settings.anchors() else None
         self._tracker = FeatureTracker() if ODOMETRY in settings.anchors() else None
         # Their places follow with their first messages.
         self._anchor.place(*(Source(kind, deviation=_ODOMETRY_DEVIATION if kind == ODOMETRY else 0)
@@ -81,7 +87,7 @@ class RangeAnchor:
             self._anchor.counts[f'{kind}: {cause}'] += 1
 
     def measure(self, depth: np.ndarray, head: str, header: Any, camera: Camera | None,
-                image: np.ndarray) -> Scale:
+                image: np.ndarray, flaw: str = '') -> Scale:
         """
         Return the scale of a depth image.
 
@@ -89,18 +95,34 @@ class RangeAnchor:
         :param head: that predicted the depth; :param header: of the image.
         :param camera: that took the image; None if it is not known.
         :param image: (h, w, 3) uint8 RGB.
+        :param flaw: why the image is not rectified, see :func:`.stereo_pair.flaw_of`.
         """
         stamp = nanoseconds(header.stamp) / 1e9
         seen = None
         if self._tracker is not None and camera is not None:
             seen = self._tracker.points(image, camera, stamp, partial(
                 self._frames.motion, frame_name(header), exact=True))
+        paired = self._paired(header, camera, image, flaw)
         with self._lock:
             self._camera_frame = frame_name(header)
             self._anchor.configure(camera)
             if seen is not None:
                 self._anchor.observe(seen, stamp, ODOMETRY)
+            if isinstance(paired, PairError):
+                self._anchor.miss(STEREO, stamp, paired.cause, str(paired))
+            elif paired is not None:
+                self._anchor.observe(paired, stamp, STEREO)
             return self._anchor.measure(depth, head, stamp)
+
+    def _paired(self, header: Any, camera: Camera | None, image: np.ndarray,
+                flaw: str) -> ImagePoints | PairError | None:
+        """Return the points of a stereo pair, or why there are none; None without a pair."""
+        if self.pair is None or camera is None:
+            return None
+        try:
+            return self.pair.points(header, image, camera, flaw)
+        except PairError as error:
+            return error
 
     def _source(self, kind: str, frame: str) -> str | None:
         """Return the source of a sensor in a frame, or None if its place cannot be known."""

@@ -13,8 +13,10 @@ PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
 ASPECTS = ('stretch', 'keep')
 ROUTERS = ('auto', 'indoor', 'outdoor')
 # Sensors that the scale of depth is taken from -> topic that the node subscribes.
-SENSORS = {'scan': 'scan', 'points': 'sparse_points', 'depth': 'sparse_depth'}
+SENSORS = {'scan': 'scan', 'points': 'sparse_points', 'depth': 'sparse_depth',
+           'stereo': 'right/image_raw'}
 REGISTERED = 'depth'    # is in the image of the camera already
+STEREO = 'stereo'       # the right camera of a pair, with its CameraInfo beside its images
 # The camera itself, together with its motion by TF.
 ODOMETRY = 'odometry'
 
@@ -197,8 +199,8 @@ class AnchorSettings(Settings):
     anchor: str = setting(
         'none', "Sensor from which depth gets its scale: 'scan' (LaserScan), 'points' "
                 "(PointCloud2), 'depth' (sparse depth images, registered to the camera), "
-                "'odometry' (the motion of the camera in TF), several joined by '+', or "
-                "'none'. Needs CameraInfo.")
+                "'stereo' (the right camera of a rectified pair), 'odometry' (the motion of the "
+                "camera in TF), several joined by '+', or 'none'. Needs CameraInfo.")
     anchor_transform: str = setting(
         '', "Pose of the sensor in the camera's optical frame as 'x y z qx qy qz qw'. Empty: by "
             'TF.')
@@ -230,7 +232,7 @@ class AnchorSettings(Settings):
 
     def placed_sensors(self) -> tuple[str, ...]:
         """Return the sensors whose pose must be known."""
-        return tuple(kind for kind in self.sensors() if kind != REGISTERED)
+        return tuple(kind for kind in self.sensors() if kind not in (REGISTERED, STEREO))
 
     def transform_numbers(self) -> list[float]:
         """Return the seven numbers of ``anchor_transform``, or none of them."""

@@ -7,6 +7,8 @@ _FILTER = 'zoe_ros/anchor/filter.py'
 _PAIRS = 'zoe_ros/anchor/pairs.py'
 _FIT = 'zoe_ros/anchor/fit.py'
 _TRACKS = 'zoe_ros/anchor/tracks.py'
+_STEREO = 'zoe_ros/anchor/stereo.py'
+_PAIR = 'zoe_ros/stereo_pair.py'
 _RANGE = 'zoe_ros/range_anchor.py'
 _CORE = ('test/core/test_anchor.py',)
 _OF_FRAMES = ('test/core/test_anchor_frames.py',)
@@ -14,6 +16,8 @@ _OF_FILTER = ('test/core/test_anchor_filter.py', *_CORE)
 _OF_PAIRS = ('test/core/test_anchor_pairs.py', *_CORE)
 _OF_FIT = ('test/core/test_anchor_fit.py', *_CORE)
 _OF_TRACKS = ('test/core/test_anchor_tracks.py',)
+_OF_STEREO = ('test/core/test_anchor_stereo.py',)
+_OF_PAIR = ('test/core/test_stereo_pair.py',)
 _MESSAGES = ('test/core/test_anchor_messages.py',)
 _RUN = ('test/core/test_run_anchor.py',)
 
@@ -57,6 +61,28 @@ MUTATIONS = (
              _OF_TRACKS),
     Mutation('tracks: pixels of a smaller image', _TRACKS, '(points + 0.5) * scale - 0.5',
              'points', _OF_TRACKS),
+    Mutation('fit: far points of a pair count as much as near ones', _FIT,
+             'weight = weight / (1 + (pairs.deviation / _NETWORK) ** 2)', 'pass', _OF_FIT),
+    Mutation('fit: the error of calibration is left out', _FIT,
+             'variance += float(votes @ pairs.deviation / votes.sum()) ** 2', 'pass', _OF_FIT),
+    Mutation('stereo: a pair that is not rectified counts', _STEREO, '_MISALIGNED = 1.0',
+             '_MISALIGNED = 100.0', _OF_PAIR),
+    Mutation('stereo: matches by chance count', _STEREO, '_MATCHED = 0.15', '_MATCHED = 0.0',
+             _OF_STEREO),
+    Mutation('stereo: no parts of a pixel', _STEREO, 'return points[good], now[good, 0]',
+             'return points[good], np.rint(now[good, 0])', _OF_STEREO),
+    Mutation('stereo: exposures differ', _STEREO, 'other = self._as_bright(other, one)', 'pass',
+             _OF_STEREO),
+    Mutation('stereo: the rotation of a camera is ignored', _PAIR,
+             'if not np.allclose(np.reshape(info.r, (3, 3)), np.eye(3), atol=1e-6):', 'if False:',
+             _OF_PAIR),
+    Mutation('stereo: a right image of another moment', _PAIR, '_AT_ONCE = 3_000_000',
+             '_AT_ONCE = 40_000_000', _OF_PAIR),
+    Mutation('stereo: a slow network loses the right image', _PAIR,
+             'self._kept = self._find(self._expected)', 'pass', _OF_PAIR),
+    Mutation('stereo: right images run ahead of left ones', 'zoe_ros/ros/anchor_inputs.py',
+             'gate = Gate(pair.is_behind) if every else None', 'gate = None',
+             ('test/node/test_node_stereo.py',)),
     Mutation('messages: frames fill memory', _RANGE, '_MOST_FRAMES = 8', '_MOST_FRAMES = 8000',
              _MESSAGES),
     Mutation('messages: a sensor in two places', _RANGE, 'if known:\n', 'if False:\n',

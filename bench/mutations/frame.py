@@ -141,6 +141,9 @@ MUTATIONS = (
     Mutation('decimation: CameraInfo by the ratio of the sizes', _OUTPUTS,
              "(1 / stride, 1 / stride) if settings.output_size == 'camera' else None", 'None',
              _FRAME_DEPTH),
+    Mutation('compressedDepth: what is too far comes near', 'zoe_ros/depth_png.py',
+             'known = (millimetres > 0) & (millimetres <= _MOST)', 'known = millimetres > 0',
+             ('test/core/test_depth_png.py',)),
     Mutation('decimation: uncertainty has another size than depth', _OUTPUTS,
              'found.deviation[grid]', 'found.deviation', _FRAME_DEPTH),
 )

@@ -41,6 +41,38 @@ def test_depth_comes_to_the_scale_of_the_points():
     assert scale.source == 'points' and scale.age == 0 and scale.reason == ''
 
 
+def test_why_a_sensor_gives_no_points_is_told():
+    truth = room()
+    anchor = anchored()
+    anchor.observe(seen(truth), 10.0, 'points')
+    known = anchor.measure(truth / np.float32(1.4), 'indoor', 10.0)
+    anchor.miss('points', 10.1, 'not rectified', 'the rotation')
+    held = anchor.measure(truth, 'indoor', 10.1)
+    assert held.reason == 'not rectified: the rotation' and held.value == known.value
+    anchor.miss('points', NAN, 'not rectified', 'the rotation')
+    assert anchor.counts['points: not rectified'] == 2
+    assert anchor.counts['frames: not rectified'] == 1
+
+
+def test_points_of_triangulation_beside_others():
+    # The deviation of the first source's points does not fall on those of the second.
+    truth = room()
+    columns, rows = (w.ravel().astype(float) for w in np.meshgrid(range(8, 160, 8),
+                                                                  range(8, 120, 8)))
+    z = truth[rows.astype(int), columns.astype(int)].astype(float)
+    points = ImagePoints(columns, rows, 1.1 * z, truth.shape, {}, 0.1)
+    scales = []
+    for sources in (('stereo',), ('points',), ('stereo', 'points')):
+        anchor = anchored(*map(Source, sources))
+        for name in sources:
+            anchor.observe(points if name == 'stereo' else seen(truth), 1.0, name)
+        scales.append(anchor.measure(truth, 'indoor', 1.0))
+    stereo, exact, both = scales
+    assert stereo.value == pytest.approx(1.1, rel=0.01) and stereo.deviation > 0.15
+    assert both.value == pytest.approx(exact.value, rel=0.03)
+    assert exact.deviation <= both.deviation < 0.1 * stereo.deviation
+
+
 def test_depth_that_is_no_number_stays_so():
     truth = room()
     holes = truth / np.float32(1.4)

@@ -169,3 +169,25 @@ def test_noise_is_seldom_taken_for_a_shift():
         shift = fit(make_pairs(ratios(0.2, 200, 0.08, seed=seed), seed=seed), None)[0].shift
         carried += abs(shift.value) > 3 * math.sqrt(shift.variance)
     assert carried == 0
+
+
+def test_points_of_triangulation_count_less_the_farther_they_are():
+    # Of 200 points the far half is wrong, as by a disparity that is wrong for all.
+    true = np.where(np.arange(200) < 100, 2.0, 7.0)
+    pairs = make_pairs(np.where(true > 5, 0.3, 0.2) + ratios(0, noise=0.01), true)
+    plain, _ = fit(pairs, None)
+    stated, _ = fit(pairs._replace(deviation=0.03 * true), None)
+    assert plain.log_scale == pytest.approx(0.25, abs=0.01)
+    assert stated.log_scale == pytest.approx(0.2, abs=0.02)
+    # What all have in common is no smaller for many points.
+    assert math.sqrt(stated.variance) > 0.05 and math.sqrt(plain.variance) < 0.02
+
+
+def test_an_error_of_disparity_is_no_shift_of_the_network():
+    # All of 1/z is wrong by 0.02 / m, which the pair itself may be.
+    true = np.random.default_rng(1).uniform(1.5, 6, 200)
+    pairs = make_pairs(ratios(0, noise=0.01) - 0.02 * true, true)
+    plain, _ = fit(pairs, None)
+    stated, _ = fit(pairs._replace(deviation=0.02 * true), None)
+    assert plain.shift.value > 3 * math.sqrt(plain.shift.variance)
+    assert stated.shift.value < 1.5 * math.sqrt(stated.shift.variance)

@@ -120,3 +120,10 @@ def test_each_point_is_a_pair_or_counted():
     pairs = find_pairs(at(points), step(), None)
     assert len(pairs.true) + sum(pairs.left_out.values()) == 500
     assert set(pairs.left_out) == {'outside', 'out of range', 'depth edge', 'occluded'}
+
+
+def test_the_deviation_grows_with_depth():
+    points = at([(5, 5, 2.5), (50, 20, 5.0)])
+    assert find_pairs(points, step(), None).deviation is None
+    pairs = find_pairs(points._replace(deviation=0.02), step(), None)
+    assert np.allclose(pairs.true, (2.5, 5.0)) and np.allclose(pairs.deviation, (0.05, 0.1))

@@ -221,7 +221,7 @@ def test_a_report_leaves_depth_as_it_is(zoe, tmp_path, predicted):
 
 @pytest.mark.parametrize('arguments, text', [
     (('--anchor', 'radar'), "parameter 'anchor' is 'radar', not none or one of scan, points, "
-                            "depth, odometry, or several joined by '+'"),
+                            "depth, stereo, odometry, or several joined by '+'"),
     (('--anchor', 'odometry'), "anchor 'odometry' needs the motion of the camera on /tf, which "
                                'the bag does not have'),
     (('--anchor', 'scan+points', '--anchor-transform', MOUNT),

@@ -8,6 +8,7 @@ from collections import Counter
 import warnings
 
 from bags import encoded, picture
+from compressed_depth import png_size
 from damage import Damage, ROS, SETTINGS
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from ros_support import (
 
 from zoe_ros.images import decode_image, MessageError
 from zoe_ros.messages import CameraInfoBuffer
+from zoe_ros.outputs import COMPRESSED
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 
@@ -79,10 +81,13 @@ def faults_of(frame, message, info, rectified, wanted):
         yield f'{set(frame.messages)} instead of {set(wanted)}'
     sizes = set()
     for name, made in frame.messages.items():
+        made = made() if name == COMPRESSED else made
         serialize_message(made)
         if made.header != message.header:
             yield f'another header of {name}'
-        if name in images:
+        if name == COMPRESSED:
+            sizes.add(png_size(bytes(made.data)[12:]))
+        elif name in images:
             sizes.add((made.height, made.width))
             if len(made.data) != made.height * made.step or not len(made.data):
                 yield f'data of {name}'

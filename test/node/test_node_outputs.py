@@ -2,6 +2,7 @@
 import re
 
 from bags import cloud_points
+import compressed_depth
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_messages import array_of, info_for, JUMP, raw_image
 import numpy as np
@@ -52,6 +53,8 @@ def test_all_outputs_agree(full, photos):
     assert np.isfinite(depth).mean() > 0.9
     np.testing.assert_array_equal(array_of(got['depth/image_raw']),
                                   np.rint(np.nan_to_num(depth) * 1000).clip(0, 65535))
+    np.testing.assert_allclose(compressed_depth.read(got['depth/image/compressedDepth']),
+                               depth, atol=0.0005 + 1e-6)
     deviation = array_of(got['depth/uncertainty'])
     np.testing.assert_array_equal(np.isfinite(deviation), np.isfinite(depth))
     assert np.nanmin(deviation) >= 0

@@ -104,7 +104,9 @@ def rclpy_family():
         return getattr(modules[package], kind)
 
     types = MessageTypes(
-        image=classes('sensor_msgs/msg/Image'), camera_info=classes('sensor_msgs/msg/CameraInfo'),
+        image=classes('sensor_msgs/msg/Image'),
+        compressed_image=classes('sensor_msgs/msg/CompressedImage'),
+        camera_info=classes('sensor_msgs/msg/CameraInfo'),
         point_cloud=classes('sensor_msgs/msg/PointCloud2'),
         point_field=classes('sensor_msgs/msg/PointField'),
         pose=PoseTypes(*(classes(f'geometry_msgs/msg/{name}') for name in POSES)),

@@ -42,7 +42,7 @@ KEEP_ALL = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPol
 OUTPUTS = {
     'depth/image': Image, 'depth/image_raw': Image, 'depth/image_colored': Image,
     'depth/uncertainty': Image, 'depth/camera_info': CameraInfo, 'depth/points': PointCloud2,
-    'depth/head': String}
+    'depth/head': String, 'depth/image/compressedDepth': CompressedImage}
 # With an anchor only.
 ANCHORED = {'depth/scale': PoseWithCovarianceStamped}
 USUAL = ('depth/image', 'depth/camera_info', 'depth/points')

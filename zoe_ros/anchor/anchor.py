@@ -73,7 +73,7 @@ class Scale(NamedTuple):
 
 class _Observation(NamedTuple):
     stamp: float
-    points: SensorPoints | ImagePoints
+    points: SensorPoints | ImagePoints | str    # or why there are none
 
 
 class Anchor:
@@ -129,13 +129,18 @@ class Anchor:
         if not math.isfinite(stamp):
             self.counts[f'{source}: stamp'] += 1
             return
-        seen = self._seen.setdefault(source, deque(maxlen=_MOST))
-        if seen and stamp < seen[-1].stamp - _BACK:
-            self.counts[f'{source}: time went back'] += 1
-            seen.clear()
-        seen.append(_Observation(stamp, points))
-        while seen[0].stamp < stamp - _KEPT:
-            seen.popleft()
+        self._remember(source, stamp, points)
+
+    def miss(self, source: str, stamp: float, cause: str, details: str) -> None:
+        """
+        Remember why a sensor gives no points at a stamp [s].
+
+        :param source: name of a source that was configured.
+        :param cause: a few words for counting; :param details: for people.
+        """
+        self.counts[f'{source}: {cause}'] += 1
+        if math.isfinite(stamp):
+            self._remember(source, stamp, f'{cause}: {details}')
 
     def apply(self, depth: np.ndarray, head: str, stamp: float) -> tuple[np.ndarray, Scale]:
         """
@@ -183,6 +188,16 @@ class Anchor:
         self._heads[head] = state
         correction = NOTHING if self._report_only else _correction(state)
         return _report(state, found, '+'.join(names), reason, correction)
+
+    def _remember(self, source: str, stamp: float,
+                  points: SensorPoints | ImagePoints | str) -> None:
+        seen = self._seen.setdefault(source, deque(maxlen=_MOST))
+        if seen and stamp < seen[-1].stamp - _BACK:
+            self.counts[f'{source}: time went back'] += 1
+            seen.clear()
+        seen.append(_Observation(stamp, points))
+        while seen[0].stamp < stamp - _KEPT:
+            seen.popleft()
 
     def _begin(self, stamp: float) -> float:
         """Begin a frame; return the way that the camera travelled since the last one [m]."""
@@ -235,6 +250,8 @@ class Anchor:
             raise LookupError(f'silent: nothing from {source.name} within {self._tolerance:g} s '
                               'of the image')
         points = nearest.points
+        if isinstance(points, str):
+            raise LookupError(points)
         if isinstance(points, ImagePoints):
             return points
         projected = project(points, self._placed(source, nearest.stamp, stamp), camera)
@@ -264,7 +281,14 @@ def _joined(pairs: list[Pairs]) -> Pairs:
         return pairs[0]
     return Pairs(np.concatenate([one.true for one in pairs]),
                  np.concatenate([one.predicted for one in pairs]),
-                 np.concatenate([one.place for one in pairs]), {})
+                 np.concatenate([one.place for one in pairs]), {}, _deviation(pairs))
+
+
+def _deviation(pairs: list[Pairs]) -> np.ndarray | None:
+    if all(one.deviation is None for one in pairs):
+        return None
+    return np.concatenate([np.zeros(len(one.true)) if one.deviation is None else one.deviation
+                           for one in pairs])
 
 
 def _correction(state: State) -> Correction:

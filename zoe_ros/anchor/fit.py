@@ -35,6 +35,8 @@ _LARGEST = 10.0         # factor; a larger one comes from wrong units or a wrong
 # What no number of pairs removes: errors of calibration and of the sensor itself.
 _FLOOR = 0.004
 _SHIFT_FLOOR = 0.005    # [1/m]
+# Error of the network for a single pixel [log]; a pair counts less where its true depth is worse.
+_NETWORK = 0.06
 _FLAT = 0.05            # relative deviation of depth below which it has no range
 
 
@@ -92,6 +94,8 @@ def fit(pairs: Pairs, prior: tuple[float, float] | None) -> tuple[Fit | None, st
     # a cell of few, but a lone wrong return must not outvote a group.
     cells = [_cells(pairs.place, side) for side in _CELLS]
     weight = 1 / np.sqrt(np.bincount(cells[0])[cells[0]])
+    if pairs.deviation is not None:
+        weight = weight / (1 + (pairs.deviation / _NETWORK) ** 2)
     areas = _areas(weight, cells[0])
     if areas < _FEWEST_AREAS:
         return None, (f'too few areas: {count} pairs in {areas:.1f} of {_FEWEST_AREAS:g} areas of '
@@ -153,8 +157,14 @@ def _describe(pairs: Pairs, ratio: np.ndarray, weight: np.ndarray,
     residual = 1.4826 * _median(np.abs(errors)[agree], weight[agree])
     variance = _variance_of_mean(errors, votes, cells, residual, pull)
     shift = _shift(pairs.true[agree], errors[agree], votes[agree], [c[agree] for c in cells])
-    return Fit(centre, variance + _FLOOR ** 2, int(agree.sum()),
-               residual ** 2 / variance if variance > 0 else math.inf, residual, share, shift)
+    effective = residual ** 2 / variance if variance > 0 else math.inf
+    if pairs.deviation is not None:
+        # Most of it is an error of calibration, which all pairs have in common.
+        variance += float(votes @ pairs.deviation / votes.sum()) ** 2
+        if shift is not None:
+            inverse = float(votes @ (pairs.deviation / pairs.true) / votes.sum())
+            shift = shift._replace(variance=shift.variance + inverse ** 2)
+    return Fit(centre, variance + _FLOOR ** 2, int(agree.sum()), effective, residual, share, shift)
 
 
 def _variance_of_mean(errors: np.ndarray, votes: np.ndarray, cells: list[np.ndarray],

@@ -31,12 +31,15 @@ class Pairs(NamedTuple):
     :param true: (n,) [m] by the sensor; :param predicted: (n,) [m] by the network.
     :param place: (n, 2) row and column, in widths of the image.
     :param left_out: cause -> number of points without a pair.
+    :param deviation: (n,) standard deviation of the log of true depth; None where that is as good
+        as exact.
     """
 
     true: np.ndarray
     predicted: np.ndarray
     place: np.ndarray
     left_out: dict[str, int]
+    deviation: np.ndarray | None = None
 
 
 def project(points: SensorPoints, to_camera: Transform, camera: Camera) -> ImagePoints:
@@ -93,7 +96,9 @@ def find_pairs(points: ImagePoints, depth: np.ndarray, expected: float | None) -
     occluded = _occluded(z, predicted, depth, row, column, hidden, expected)
     _count(left_out, 'occluded', occluded)
     place = np.stack([row, column], axis=1)[~occluded] / width
-    return Pairs(z[~occluded], predicted[~occluded], place, left_out)
+    z = z[~occluded]
+    return Pairs(z, predicted[~occluded], place, left_out,
+                 points.deviation * z if points.deviation else None)
 
 
 def _count(counts: dict[str, int], cause: str, mask: np.ndarray) -> dict[str, int]:

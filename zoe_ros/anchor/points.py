@@ -36,6 +36,8 @@ class ImagePoints(NamedTuple):
     :param u, v: (n,) float64 [px]; :param z: (n,) float64 [m] along the optical axis.
     :param size: (height, width) of the image [px].
     :param dropped: cause -> number of values that were left out.
+    :param deviation: standard deviation of 1/z [1/m], which triangulation has: that of z grows
+        with its square. 0 where z is as good as exact.
     """
 
     u: np.ndarray
@@ -43,6 +45,7 @@ class ImagePoints(NamedTuple):
     z: np.ndarray
     size: tuple[int, int]
     dropped: dict[str, int]
+    deviation: float = 0.0
 
 
 def from_scan(ranges: Any, angle_min: float, angle_increment: float, range_min: float,

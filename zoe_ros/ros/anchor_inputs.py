@@ -6,14 +6,17 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image, LaserScan, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
 from zoe_ros.anchor.frames import Frames
+from zoe_ros.messages import is_rectified
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.range_messages import add_transforms
+from zoe_ros.ros.image_input import ImageInput
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
-from zoe_ros.settings import ODOMETRY, REGISTERED, SENSORS
+from zoe_ros.settings import ODOMETRY, REGISTERED, SENSORS, STEREO
+from zoe_ros.stereo_pair import StereoPair
 
 try:
     from tf2_msgs.msg import TFMessage
@@ -30,17 +33,20 @@ _TF_STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class AnchorInputs:
     """Subscriptions of the anchor of one camera."""
 
-    def __init__(self, node: Node, prefix: str, anchor: RangeAnchor, kinds: tuple[str, ...],
+    def __init__(self, node: Node, prefix: str, anchor: RangeAnchor, parameters: DepthParameters,
                  gate: Gate | None) -> None:
         """
         Subscribe.
 
         :param prefix: of the topics of the camera.
-        :param kinds: of sensors, see :class:`.AnchorSettings`.
         :param gate: holds messages back until their image is taken, or None.
         """
+        self._right = None if anchor.pair is None else RightInput(
+            node, prefix, anchor.pair, parameters, gate is not None)
         self._subscriptions = []
-        for kind in kinds:
+        for kind in parameters.sensors():
+            if kind == STEREO:
+                continue
             # The sensors of a robot serve all of its cameras, unless registered to one.
             topic = (prefix if kind == REGISTERED else '') + SENSORS[kind]
             self._subscriptions.append(MatchedSubscription(
@@ -49,17 +55,51 @@ class AnchorInputs:
     @property
     def topics(self) -> list[str]:
         """Return the subscribed topics."""
-        return [subscription.topic for subscription in self._subscriptions]
+        own = [subscription.topic for subscription in self._subscriptions]
+        return own if self._right is None else [*own, ' or '.join(self._right.topics.values())]
 
     def follow(self) -> None:
         """Adapt to the publishers; call this periodically."""
-        for subscription in self._subscriptions:
-            subscription.follow()
+        for source in self._sources():
+            source.follow()
 
     def destroy(self) -> None:
         """Unsubscribe."""
-        for subscription in self._subscriptions:
-            subscription.destroy()
+        for source in self._sources():
+            source.destroy()
+
+    def _sources(self) -> list[Any]:
+        return [*self._subscriptions, *([] if self._right is None else [self._right])]
+
+
+class RightInput(ImageInput):
+    """Subscribes to images and CameraInfo of the right camera of a pair."""
+
+    def __init__(self, node: Node, prefix: str, pair: StereoPair, parameters: DepthParameters,
+                 every: bool) -> None:
+        """
+        Subscribe.
+
+        :param every: no right image may be lost, and none is taken long before its left one.
+        """
+        gate = Gate(pair.is_behind) if every else None
+        topic = prefix + SENSORS[STEREO]
+        super().__init__(node, topic, parameters.image_transport, pair.hear, gate)
+        rectified = {'auto': is_rectified(self.base), 'yes': True, 'no': False}[
+            parameters.rectified]
+        self._info = MatchedSubscription(
+            node, CameraInfo, f'{topic.rpartition("/")[0]}/camera_info',
+            partial(pair.hear_info, rectified=rectified), _HISTORY, None)
+
+    def follow(self) -> None:
+        """Adapt to the publishers; call this periodically."""
+        super().follow()
+        self._info.follow()
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        super().destroy()
+        self._info.destroy()
 
 
 class TransformInput:

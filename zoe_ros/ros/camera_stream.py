@@ -10,7 +10,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import String
 
 from zoe_ros.errors import first_line
@@ -24,7 +24,16 @@ from zoe_ros.messages import (
     POSES,
     PoseTypes,
 )
-from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, SCALE, UNCERTAINTY
+from zoe_ros.outputs import (
+    CAMERA_INFO,
+    COLORED,
+    COMPRESSED,
+    DEPTH,
+    MILLIMETRES,
+    POINTS,
+    SCALE,
+    UNCERTAINTY,
+)
 from zoe_ros.pipeline import Frame, Pipeline
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.ros.anchor_inputs import AnchorInputs
@@ -33,13 +42,14 @@ from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
 
 ROS_TYPES = MessageTypes(
-    image=Image, camera_info=CameraInfo, point_cloud=PointCloud2, point_field=PointField,
+    image=Image, compressed_image=CompressedImage, camera_info=CameraInfo,
+    point_cloud=PointCloud2, point_field=PointField,
     pose=PoseTypes(*(getattr(geometry, name) for name in POSES)),
     pack=pack_array)
 HEAD = 'depth/head'
 OUTPUTS = {
     DEPTH: Image, MILLIMETRES: Image, COLORED: Image, UNCERTAINTY: Image, CAMERA_INFO: CameraInfo,
-    POINTS: PointCloud2, HEAD: String}
+    POINTS: PointCloud2, HEAD: String, COMPRESSED: CompressedImage}
 # With an anchor only.
 ANCHORED = {SCALE: ROS_TYPES.pose.stamped}
 
@@ -116,6 +126,8 @@ class CameraStream:
             self.images += 1
             if self.images == 1:
                 self._tell_first(message)
+            if self._anchor is not None and self._anchor.pair is not None:
+                self._anchor.pair.heard_left(message.header)
             on_image(self, message)
 
         # One gate for all topics: CameraInfo must not be taken long before its image.
@@ -126,7 +138,7 @@ class CameraStream:
             self._node, f'{self._prefix}image_raw', parameters.image_transport, count, gate)
         if self._anchor is not None:
             self._anchor_inputs = AnchorInputs(
-                self._node, self._prefix, self._anchor, parameters.sensors(), gate)
+                self._node, self._prefix, self._anchor, parameters, gate)
         # Steady, because simulated time stands still until somebody publishes /clock.
         self._timer = self._node.create_timer(
             _FOLLOW_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -200,10 +212,11 @@ class CameraStream:
         if POINTS in frame.messages:
             self._last_cloud = nanoseconds(frame.messages[POINTS].header.stamp)
         outputs = {**frame.messages, HEAD: String(data=f'{frame.head} {probability:.3f}')}
-        for name, message in outputs.items():
-            publisher = self._outputs.get(name)
+        # Compressing takes milliseconds, which no other output shall wait for.
+        for name in sorted(outputs, key=COMPRESSED.__eq__):
+            publisher, message = self._outputs.get(name), outputs[name]
             if publisher is not None and publisher.get_subscription_count():
-                self._send(publisher, message)
+                self._send(publisher, message() if name == COMPRESSED else message)
 
     def _send(self, publisher: Any, message: Any) -> None:
         """Publish; with policy 'every', wait for slow reliable subscribers."""
