@@ -10,6 +10,7 @@ import numpy as np
 
 from zoe_ros.anchor.anchor import Scale
 from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.steady import SteadyScale
 from zoe_ros.bag import BagError, BagImage, BagReader
 from zoe_ros.images import MessageError
 from zoe_ros.messages import frame_name
@@ -28,7 +29,8 @@ class BagAnchor:
     """
     Feeds an anchor with the messages of a bag, as a node would receive them.
 
-    :ivar anchor: for the pipeline.
+    :ivar anchor: for the pipeline; None where the settings name no anchor.
+    :ivar steady: for the pipeline; None where it is off.
     :ivar topics: kind of a sensor -> its topic.
     """
 
@@ -40,7 +42,10 @@ class BagAnchor:
         :raises ValueError: ``anchor_transform`` is not a transform.
         """
         self._frames = Frames()
-        self.anchor = RangeAnchor(settings, self._frames)
+        # The motion of the camera is of use without an anchor, too.
+        self._ranges = RangeAnchor(settings, self._frames)
+        self.anchor = self._ranges if settings.anchors() else None
+        self.steady = SteadyScale.of(settings.scale_time_constant, self._frames)
         self.topics = {kind: _choose(bag, kind, settings) for kind in settings.sensors()}
         have = bag.topics(_TF_TYPE)
         if ODOMETRY in settings.anchors() and _TF not in have:
@@ -74,26 +79,34 @@ class BagAnchor:
         self._scales.append(scale)
 
     def summary(self) -> dict[str, Any]:
-        """Return statistics for JSON."""
+        """Return statistics for JSON, of the anchor and of the steadying."""
+        found: dict[str, Any] = {}
+        if self.anchor is not None:
+            found['anchor'] = self._of_anchor()
+        if self.steady is not None:
+            found['steady'] = {'started_again': dict(sorted(self.steady.counts.items()))}
+        return found
+
+    def _of_anchor(self) -> dict[str, Any]:
         measured = [scale.value for scale in self._scales if not scale.reason]
         low, middle, high = np.percentile(measured, (5, 50, 95)) if measured else [np.nan] * 3
         values = {'scale_p5': low, 'scale_p50': middle, 'scale_p95': high}
         return {'topics': list(self.topics.values()), 'frames_measured': len(measured),
                 **{name: float(f'{value:.4g}') if np.isfinite(value) else None
                    for name, value in values.items()},
-                'left_out': dict(sorted(self.anchor.counts.items()))}
+                'left_out': dict(sorted(self._ranges.counts.items()))}
 
     def _hear(self, kind: str, item: BagImage) -> None:
         try:
             message = item.message
         except MessageError as error:
-            self.anchor.miss(kind, error.cause)
+            self._ranges.miss(kind, error.cause)
             return
         if kind in self.topics:
-            self.anchor.hear(kind, message)
+            self._ranges.hear(kind, message)
             return
         for _ in range(add_transforms(self._frames, message, kind == _TF_STATIC)):
-            self.anchor.miss(kind, 'damaged')
+            self._ranges.miss(kind, 'damaged')
 
     def _check_places(self, bag: BagReader) -> None:
         """Check, before the model is loaded, that the fixed transforms reach each sensor."""

@@ -206,6 +206,10 @@ class AnchorSettings(Settings):
         low=0, high=10)
     anchor_report_only: bool = setting(
         False, 'State the scale, but leave depth as the network predicts it.')
+    scale_time_constant: float = setting(
+        0.0, 'Time constant with which the scale of depth is steadied from frame to frame [s]: '
+             'frames are compared by the motion of the camera in TF or, without TF, while the '
+             'image stands still. 2 is a good start. 0: off.', low=0, high=3600)
 
     def __post_init__(self) -> None:
         """Check each field, then the names of the sensors and their transform."""
@@ -218,6 +222,10 @@ class AnchorSettings(Settings):
         if numbers and len(placed) > 1:
             raise ValueError("parameter 'anchor_transform' can place one sensor, not "
                              f'{" and ".join(placed)}: let TF place them')
+
+    def follows_robot(self) -> bool:
+        """Tell whether something needs the sensors or the motion of the robot."""
+        return bool(self.anchors()) or self.scale_time_constant > 0
 
     def anchors(self) -> tuple[str, ...]:
         """Return the kinds of sensors, each once."""

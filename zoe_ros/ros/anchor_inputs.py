@@ -81,13 +81,13 @@ class TransformInput:
             raise ValueError(f"anchor '{parameters.anchor}' needs the package tf2_msgs for TF"
                              + (', or parameter anchor_transform'
                                 if parameters.placed_sensors() else ''))
-        self._wanted = bool(parameters.anchors()) and TFMessage is not None
+        self._wanted = parameters.follows_robot() and TFMessage is not None
         self._node = node
         self._subscriptions: list[Any] = []
         self.frames = Frames()
 
     def subscribe(self) -> None:
-        """Subscribe to /tf and /tf_static, if an anchor uses them."""
+        """Subscribe to /tf and /tf_static, if something uses them."""
         if self._wanted:
             self._subscriptions = [
                 self._node.create_subscription(
