@@ -32,7 +32,7 @@ LAYERS = [
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],
-    ['run', 'evaluate', 'calibrate', 'benchmark', 'export'],
+    ['run', 'evaluate', 'temporal', 'calibrate', 'benchmark', 'export'],
     ['run_many'],
     ['training.'],
     ['cli', 'ros.'],

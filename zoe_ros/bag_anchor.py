@@ -31,6 +31,7 @@ class BagAnchor:
 
     :ivar anchor: for the pipeline; None where the settings name no anchor.
     :ivar steady: for the pipeline; None where it is off.
+    :ivar frames: of the robot, until the last message that was heard.
     :ivar topics: kind of a sensor -> its topic.
     """
 
@@ -41,11 +42,11 @@ class BagAnchor:
         :raises BagError: the bag has no such sensor or several, or its place is not known.
         :raises ValueError: ``anchor_transform`` is not a transform.
         """
-        self._frames = Frames()
+        self.frames = Frames()
         # The motion of the camera is of use without an anchor, too.
-        self._ranges = RangeAnchor(settings, self._frames)
+        self._ranges = RangeAnchor(settings, self.frames)
         self.anchor = self._ranges if settings.anchors() else None
-        self.steady = SteadyScale.of(settings.scale_time_constant, self._frames)
+        self.steady = SteadyScale.of(settings.scale_time_constant, self.frames)
         self.topics = {kind: _choose(bag, kind, settings) for kind in settings.sensors()}
         have = bag.topics(_TF_TYPE)
         if ODOMETRY in settings.anchors() and _TF not in have:
@@ -105,7 +106,7 @@ class BagAnchor:
         if kind in self.topics:
             self._ranges.hear(kind, message)
             return
-        for _ in range(add_transforms(self._frames, message, kind == _TF_STATIC)):
+        for _ in range(add_transforms(self.frames, message, kind == _TF_STATIC)):
             self._ranges.miss(kind, 'damaged')
 
     def _check_places(self, bag: BagReader) -> None:
@@ -116,7 +117,7 @@ class BagAnchor:
             if kind == REGISTERED:
                 continue
             try:
-                self._frames.across(sensor, 0.0, camera, 0.0)
+                self.frames.across(sensor, 0.0, camera, 0.0)
             except LookupError:
                 raise BagError(f"{_TF_STATIC} has no transform from '{sensor}' ({topic}) to "
                                f"'{camera}' ({bag.topic}): give one by --anchor-transform"

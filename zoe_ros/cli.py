@@ -83,8 +83,9 @@ def _bench(**options: object) -> Iterator[str]:
 def _eval(**options: object) -> Iterator[str]:
     settings = EvalSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.evaluate import run_evaluation
+    from zoe_ros.temporal import run_temporal
 
-    folder = run_evaluation(settings)
+    folder = (run_temporal if settings.temporal else run_evaluation)(settings)
     yield (folder / 'table.txt').read_text()
     yield f'metrics of each image and pictures in {folder}'
 

@@ -304,7 +304,20 @@ class EvalSettings(DataSettings, ModelSettings):
     against: str = setting(
         '', 'The evaluation.json of another run; adds the mean relative improvement (mRI) over '
             'that run.')
+    temporal: bool = setting(
+        False, 'Measure how steady depth is from frame to frame, on bags with the motion of the '
+               'camera on /tf, with true depth or without.')
+    scale_time_constant: float = setting(
+        0.0, 'With --temporal: also measure depth that is steadied with this time constant [s], '
+             'as zoe run does. 0: only depth as the network predicts it.', low=0, high=3600)
     output: str = setting('results', 'Parent folder of the results folder.')
+
+    def __post_init__(self) -> None:
+        """Check each field, then that a time constant is used."""
+        super().__post_init__()
+        if self.scale_time_constant and not self.temporal:
+            raise ValueError("parameter 'scale_time_constant' needs --temporal: it concerns "
+                             'videos')
 
 
 @dataclass(frozen=True)

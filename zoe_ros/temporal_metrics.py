@@ -56,75 +56,68 @@ def warp(depth: np.ndarray, camera: Camera, motion: Transform) -> Warp:
         inside = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
     source, z = source[inside], z[inside]
     target = v[inside].astype(np.intp) * camera.width + u[inside].astype(np.intp)
-    order = np.lexsort((z, target))
-    _, first = np.unique(target[order], return_index=True)
-    kept = order[first]
+    nearest = np.full(camera.width * camera.height, -1)
+    order = np.argsort(-z)
+    nearest[target[order]] = order      # of equal targets the last one stays
+    kept = nearest[nearest >= 0]
     return Warp(source[kept], target[kept], z[kept])
 
 
-def alignment_error(one: np.ndarray, other: np.ndarray, camera: Camera,
-                    motion: Transform) -> float:
+def alignment_error(one: np.ndarray, other: np.ndarray, forth: Warp, back: Warp) -> float:
     """
     Return the temporal alignment error of two frames.
 
-    TAE of Video Depth Anything (arXiv 2501.12375) is the mean over the pairs of a
-    video of REL between the depth of a frame, brought into the next one by the true motion, and
-    the depth that is predicted there; forth and back. The paper aligns predictions to true depth
-    first, and states percent. Here metric depth is compared as it is, and 0.01 is one percent.
+    TAE of Video Depth Anything (arXiv 2501.12375) is the mean over the pairs of a video of REL
+    between the depth of a frame, brought into the next one by the true motion, and the depth that
+    is predicted there; forth and back. The paper aligns predictions to true depth first, and
+    states percent. Here metric depth is compared as it is, and 0.01 is one percent.
 
     :param one, other: (h, w) [m] predicted depth.
-    :param motion: of points of the first frame into the other one.
+    :param forth, back: of the depth of each frame into the other one.
     """
     errors = []
-    for before, after, moved in ((one, other, motion), (other, one, motion.inverse())):
-        found = warp(before, camera, moved)
-        predicted = after.ravel()[found.target]
+    for seen, found in ((other, forth), (one, back)):
+        predicted = seen.ravel()[found.target]
         known = np.isfinite(predicted) & (predicted > 0)
-        errors.append(np.abs(found.depth[known] - predicted[known]) / predicted[known])
-    values = [float(error.mean()) for error in errors if len(error)]
-    return float(np.mean(values)) if values else float('nan')
+        if known.any():
+            predicted = predicted[known]
+            errors.append(np.mean(np.abs(found.depth[known] - predicted) / predicted))
+    return float(np.mean(errors)) if errors else float('nan')
 
 
-def warping_error(one: View, other: View, camera: Camera, motion: Transform,
-                  geometry: np.ndarray) -> float:
+def warping_error(one: View, other: View, flow: Warp) -> float:
     """
     Return the error of depth that is warped by optical flow, of two frames [m].
 
-    OPW of NVDS (arXiv 2307.08695) is the mean of ``|D' - D|`` over the pixels, where
-    D' is the depth of the first frame at the place that the flow gives for a pixel, weighted with
+    OPW of NVDS (arXiv 2307.08695) is the mean of ``|D' - D|`` over the pixels, where D' is the
+    depth of the first frame at the place that the flow gives for a pixel, weighted with
     ``exp(-50 |I' - I|^2)`` for the colours in [0, 1], so that hidden places do not count. The
-    paper takes the flow from a network. Here the flow is that of the motion and the geometry,
-    which holds for what does not move by itself.
+    paper takes the flow from a network. Here the flow is that of the motion of the camera, which
+    holds for things that do not move by themselves.
 
-    :param motion: of points of the first frame into the other one.
-    :param geometry: (h, w) [m] depth of the first frame that gives the flow: true depth where
-        there is one, else the predicted depth.
+    :param flow: from the first frame to the other one: a warp of true depth where there is one,
+        else of predicted depth.
     """
-    found = warp(geometry, camera, motion)
-    before, after = (view.depth.ravel()[at] for view, at in (
-        (one, found.source), (other, found.target)))
-    colours = [view.image.reshape(-1, 3)[at].astype(np.float64) / 255 for view, at in (
-        (one, found.source), (other, found.target))]
-    weight = np.exp(-_FALLOFF * ((colours[0] - colours[1]) ** 2).sum(axis=1))
+    before, after = one.depth.ravel()[flow.source], other.depth.ravel()[flow.target]
     known = np.isfinite(before) & np.isfinite(after)
     if not known.any():
         return float('nan')
-    return float(np.mean(weight[known] * np.abs(before[known] - after[known])))
+    colours = [view.image.reshape(-1, 3)[at[known]].astype(np.float32) / 255 for view, at in (
+        (one, flow.source), (other, flow.target))]
+    weight = np.exp(-_FALLOFF * ((colours[0] - colours[1]) ** 2).sum(axis=1))
+    return float(np.mean(weight * np.abs(before[known] - after[known])))
 
 
-def scale_step(one: np.ndarray, other: np.ndarray, camera: Camera, motion: Transform) -> float:
+def scale_step(other: np.ndarray, forth: Warp) -> float:
     """
     Return the log of the factor by which depth changes from one frame to the next.
 
     It is the median over places that both frames see.
 
-    :param one, other: (h, w) [m]; :param motion: of points of the first frame into the other one.
+    :param other: (h, w) [m] depth of the next frame; :param forth: of the first one's depth.
     """
-    found = warp(one, camera, motion)
     with np.errstate(all='ignore'):
-        ratio = np.log(other.ravel()[found.target] / found.depth)
+        ratio = np.log(other.ravel()[forth.target] / forth.depth)
     ratio = ratio[np.isfinite(ratio)]
-    if not len(ratio):
-        return float('nan')
-    near = ratio[np.abs(ratio - np.median(ratio)) < np.log(_SEEN)]
-    return float(np.median(near))
+    near = ratio[np.abs(ratio - np.median(ratio)) < np.log(_SEEN)] if len(ratio) else ratio
+    return float(np.median(near)) if len(near) else float('nan')

@@ -1,5 +1,6 @@
 """Depth whose scale is steady from frame to frame: standing, driving, at cuts, and its cost."""
 from importlib.util import find_spec
+from itertools import pairwise
 import math
 from time import process_time
 
@@ -11,7 +12,7 @@ from zoe_ros.anchor.anchor import Anchor, Source
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.steady import samples, stands_still, SteadyScale
 from zoe_ros.camera import Camera
-from zoe_ros.temporal_metrics import alignment_error
+from zoe_ros.temporal_metrics import alignment_error, warp
 from zoe_ros.world import places, rooms
 from zoe_ros.world.render import Response
 
@@ -98,10 +99,12 @@ def test_alignment_error_of_a_drive_falls_and_depth_is_no_worse(drives):
         assert not steady.counts
 
         def error(found, drive=drive):
-            return np.mean([alignment_error(
-                found[k], found[k + 1], drive.camera,
-                drive.motion(k * robot.PERIOD, (k + 1) * robot.PERIOD))
-                for k in range(IMAGES - 1)])
+            errors = []
+            for k, (one, other) in enumerate(pairwise(found)):
+                motion = drive.motion(k * robot.PERIOD, (k + 1) * robot.PERIOD)
+                errors.append(alignment_error(one, other, warp(one, drive.camera, motion),
+                                              warp(other, drive.camera, motion.inverse())))
+            return np.mean(errors)
 
         def rel(found, drive=drive):
             return np.mean([np.nanmean(np.abs(depth / drive.truth(k) - 1))
