@@ -59,8 +59,8 @@ ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
-    'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'sensor_msgs_py', 'ament_index_python',
-    'rosbag2_py', 'message_filters', 'image_transport']
+    'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'nav_msgs', 'sensor_msgs_py',
+    'ament_index_python', 'rosbag2_py', 'message_filters', 'image_transport']
 LAUNCH_PACKAGES = ['launch', 'launch_ros']
 MODULES = {
     '.'.join(path.relative_to(ROOT / 'zoe_ros').with_suffix('').parts): path

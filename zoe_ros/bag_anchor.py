@@ -15,12 +15,13 @@ from zoe_ros.bag import BagError, BagImage, BagReader
 from zoe_ros.images import MessageError
 from zoe_ros.messages import frame_name
 from zoe_ros.range_anchor import RangeAnchor
-from zoe_ros.range_messages import add_transforms
+from zoe_ros.range_messages import add_odometry, add_transforms
 from zoe_ros.settings import ODOMETRY, REGISTERED, RunSettings
 
 _TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
           'depth': 'sensor_msgs/msg/Image'}
 _TF_TYPE, _TF, _TF_STATIC = 'tf2_msgs/msg/TFMessage', '/tf', '/tf_static'
+_ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 # Odometry is often recorded a little after its image; a live node hears it while the network runs.
 _AHEAD = 10 ** 8        # [ns]
 
@@ -49,9 +50,12 @@ class BagAnchor:
         self.steady = SteadyScale.of(settings.scale_time_constant, self.frames)
         self.topics = {kind: _choose(bag, kind, settings) for kind in settings.sensors()}
         have = bag.topics(_TF_TYPE)
-        if ODOMETRY in settings.anchors() and _TF not in have:
-            raise BagError(f"anchor '{ODOMETRY}' needs the motion of the camera on {_TF}, which "
-                           'the bag does not have')
+        driven = _choose_odometry(bag, settings, _TF in have)
+        if ODOMETRY in settings.anchors() and _TF not in have and not driven:
+            raise BagError(f"anchor '{ODOMETRY}' needs the motion of the camera on {_TF}, or one "
+                           f'topic of {_ODOMETRY_TYPE}; the bag has '
+                           + (f'{", ".join(bag.topics(_ODOMETRY_TYPE))}: choose one by '
+                              '--anchor-topic' if bag.topics(_ODOMETRY_TYPE) else 'neither'))
         if _TF_STATIC in have:      # holds at all times, whenever it was recorded
             for item in bag.messages(_TF_STATIC, _TF_TYPE):
                 self._hear(_TF_STATIC, item)
@@ -61,6 +65,8 @@ class BagAnchor:
                    for kind, topic in self.topics.items()]
         if _TF in have:
             streams.append(_named(_TF, bag.messages(_TF, _TF_TYPE)))
+        streams += [_named(_ODOMETRY_TYPE, bag.messages(topic, _ODOMETRY_TYPE))
+                    for topic in driven]
         self._messages = merge(*streams, key=_due)
         self._next = next(self._messages, None)
         self._scales: list[Scale] = []
@@ -106,7 +112,9 @@ class BagAnchor:
         if kind in self.topics:
             self._ranges.hear(kind, message)
             return
-        for _ in range(add_transforms(self.frames, message, kind == _TF_STATIC)):
+        damaged = (add_odometry(self.frames, message) if kind == _ODOMETRY_TYPE
+                   else add_transforms(self.frames, message, kind == _TF_STATIC))
+        for _ in range(damaged):
             self._ranges.miss(kind, 'damaged')
 
     def _check_places(self, bag: BagReader) -> None:
@@ -138,10 +146,17 @@ def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
                    + (': choose one by --anchor-topic' if fitting else ''))
 
 
+def _choose_odometry(bag: BagReader, settings: RunSettings, by_tf: bool) -> list[str]:
+    """Return the topics of odometry: requested ones or, without TF, the only one."""
+    topics = bag.topics(_ODOMETRY_TYPE)
+    wanted = [topic for topic in topics if topic in settings.anchor_topic]
+    return wanted or (topics if len(topics) == 1 and not by_tf else [])
+
+
 def _due(entry: tuple[str, BagImage]) -> int:
     """Return when a message of a kind is heard [ns]."""
     kind, item = entry
-    return item.recorded - (_AHEAD if kind == _TF else 0)
+    return item.recorded - (_AHEAD if kind in (_TF, _ODOMETRY_TYPE) else 0)
 
 
 def _named(kind: str, messages: Iterator[BagImage]) -> Iterator[tuple[str, BagImage]]:

@@ -92,8 +92,8 @@ class FeatureTracker:
         else:
             self._follow(before, gray, stamp)
         usable = len(self._tracks.now) and _moves(motion, last, stamp)
-        found = _triangulate(self._tracks if usable else _nothing(), image.shape[:2], camera, stamp,
-                             motion, scale)
+        tracks = self._tracks if usable else _nothing()
+        found = _triangulate(tracks, image.shape[:2], camera, stamp, motion, scale)
         if len(self._tracks.now) < _FEWER:
             self._find(gray, stamp)
         return found
