@@ -151,7 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         description='Compute REL, RMSE, log10, SILog, deltas and the accuracy of the router with '
                     'the protocol of each dataset, and draw pictures. For RGB-D folders also '
                     'REL after scaling by medians, REL after alignment in disparity and the '
-                    'rank correlation, for each source and group, beside baselines.')
+                    'rank correlation, for each source and group, beside baselines. With '
+                    '--temporal, how steady the depth of bags is from frame to frame.')
     command.set_defaults(command=_eval)
     command.add_argument('data', **data)
     _add_settings(command, EvalSettings)

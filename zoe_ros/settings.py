@@ -188,7 +188,7 @@ class FrameSettings(Settings):
 @dataclass(frozen=True)
 class AnchorSettings(Settings):
     """
-    The sensors from which depth gets its scale.
+    The sensors from which depth gets its scale, and how steady that is.
 
     :raises ValueError: an anchor is not known, or its transform is none.
     """
