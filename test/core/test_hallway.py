@@ -94,8 +94,8 @@ def test_clouds_of_two_frames_meet(hallway, seen, view, bound):
     assert right < still < backwards
 
 
-def test_steadied_clouds_meet_better(hallway):
-    """The small model; measured: 0.156 and 0.131."""
+def test_steadied_clouds_meet_better_from_frame_to_frame(hallway):
+    """The small model, 0.7 m apart no worse: there the change of its errors counts, not jitter."""
     images, infos, poses = hallway
     estimator = DepthEstimator.load('mobile-lite', device='cpu', precision='fp32')
     buffer, frames = CameraInfoBuffer(), Frames()
@@ -114,6 +114,11 @@ def test_steadied_clouds_meet_better(hallway):
                          bags.cloud_points(frame.messages[POINTS]))
         found['network'].append((depth / factor, points / factor))
         found['steadied'].append((depth, points))
-    network, steadied = (disagreement(hallway, found[way][::APART], poses[::APART])
-                         for way in ('network', 'steadied'))
-    assert steadied < 0.9 * network
+
+    def apart(way, step):
+        """Return the disagreement of all pairs of frames that are so many frames apart."""
+        return np.mean([disagreement(hallway, found[way][first::step], poses[first::step])
+                        for first in range(step)])
+
+    assert apart('steadied', 1) < 0.92 * apart('network', 1)
+    assert apart('steadied', APART) < 1.02 * apart('network', APART)
