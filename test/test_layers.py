@@ -17,7 +17,8 @@ LAYERS = [
     ['model.', 'anchor.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
-    ['inference.preprocess', 'inference.graphs', 'refine', 'sky', 'cloud'],
+    ['inference.preprocess', 'inference.graphs', 'refine', 'sky', 'cloud',
+     'temporal_metrics'],
     ['inference.runner', 'training_camera'],
     ['inference.pair_runner'],
     ['inference.engine', 'camera_tables'],
@@ -33,7 +34,7 @@ LAYERS = [
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face'],
-    ['run', 'evaluate', 'calibrate', 'benchmark', 'export'],
+    ['run', 'evaluate', 'temporal', 'calibrate', 'benchmark', 'export'],
     ['run_many'],
     ['fleet', 'training.'],
     ['cli', 'ros.'],
@@ -62,8 +63,8 @@ ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'upath': ['storage.remote'], 'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
-    'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'sensor_msgs_py', 'ament_index_python',
-    'rosbag2_py', 'message_filters', 'image_transport']
+    'lifecycle_msgs', 'geometry_msgs', 'tf2_msgs', 'nav_msgs', 'sensor_msgs_py',
+    'ament_index_python', 'rosbag2_py', 'message_filters', 'image_transport']
 LAUNCH_PACKAGES = ['launch', 'launch_ros']
 MODULES = {
     '.'.join(path.relative_to(ROOT / 'zoe_ros').with_suffix('').parts): path

@@ -10,17 +10,19 @@ import numpy as np
 
 from zoe_ros.anchor.anchor import Scale
 from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.steady import SteadyScale
 from zoe_ros.bag import BagError, BagImage, BagReader, INFO_TYPE
 from zoe_ros.images import MessageError
 from zoe_ros.messages import frame_name, is_rectified
 from zoe_ros.range_anchor import RangeAnchor
-from zoe_ros.range_messages import add_transforms
+from zoe_ros.range_messages import add_odometry, add_transforms
 from zoe_ros.settings import ODOMETRY, REGISTERED, RunSettings, STEREO
 
 _TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
           'depth': 'sensor_msgs/msg/Image', 'stereo': 'sensor_msgs/msg/Image with CameraInfo'}
 _RIGHT_INFO = 'CameraInfo of the right camera'
 _TF_TYPE, _TF, _TF_STATIC = 'tf2_msgs/msg/TFMessage', '/tf', '/tf_static'
+_ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 # Odometry and right images are often recorded a little after their image; a live node hears them
 # while the network runs.
 _AHEAD = 10 ** 8        # [ns]
@@ -30,7 +32,9 @@ class BagAnchor:
     """
     Feeds an anchor with the messages of a bag, as a node would receive them.
 
-    :ivar anchor: for the pipeline.
+    :ivar anchor: for the pipeline; None where the settings name no anchor.
+    :ivar steady: for the pipeline; None where it is off.
+    :ivar frames: of the robot, until the last message that was heard.
     :ivar topics: kind of a sensor -> its topic.
     """
 
@@ -41,13 +45,19 @@ class BagAnchor:
         :raises BagError: the bag has no such sensor or several, or its place is not known.
         :raises ValueError: ``anchor_transform`` is not a transform.
         """
-        self._frames = Frames()
-        self.anchor = RangeAnchor(settings, self._frames)
+        self.frames = Frames()
+        # The motion of the camera is of use without an anchor, too.
+        self._ranges = RangeAnchor(settings, self.frames)
+        self.anchor = self._ranges if settings.anchors() else None
+        self.steady = SteadyScale.of(settings.scale_time_constant, self.frames)
         self.topics = {kind: _choose(bag, kind, settings) for kind in settings.sensors()}
         have = bag.topics(_TF_TYPE)
-        if ODOMETRY in settings.anchors() and _TF not in have:
-            raise BagError(f"anchor '{ODOMETRY}' needs the motion of the camera on {_TF}, which "
-                           'the bag does not have')
+        driven = _choose_odometry(bag, settings, _TF in have)
+        if ODOMETRY in settings.anchors() and _TF not in have and not driven:
+            raise BagError(f"anchor '{ODOMETRY}' needs the motion of the camera on {_TF}, or one "
+                           f'topic of {_ODOMETRY_TYPE}; the bag has '
+                           + (f'{", ".join(bag.topics(_ODOMETRY_TYPE))}: choose one by '
+                              '--anchor-topic' if bag.topics(_ODOMETRY_TYPE) else 'neither'))
         if _TF_STATIC in have:      # holds at all times, whenever it was recorded
             for item in bag.messages(_TF_STATIC, _TF_TYPE):
                 self._hear(_TF_STATIC, item)
@@ -60,6 +70,8 @@ class BagAnchor:
             streams.append(_named(_RIGHT_INFO, bag.messages(info, INFO_TYPE)))
         if _TF in have:
             streams.append(_named(_TF, bag.messages(_TF, _TF_TYPE)))
+        streams += [_named(_ODOMETRY_TYPE, bag.messages(topic, _ODOMETRY_TYPE))
+                    for topic in driven]
         self._messages = merge(*streams, key=_due)
         self._next = next(self._messages, None)
         self._scales: list[Scale] = []
@@ -79,33 +91,44 @@ class BagAnchor:
         self._scales.append(scale)
 
     def summary(self) -> dict[str, Any]:
-        """Return statistics for JSON."""
+        """Return statistics for JSON, of the anchor and of the steadying."""
+        found: dict[str, Any] = {}
+        if self.anchor is not None:
+            found['anchor'] = self._of_anchor()
+        if self.steady is not None:
+            found['steady'] = {'started_again': dict(sorted(self.steady.counts.items()))}
+        return found
+
+    def _of_anchor(self) -> dict[str, Any]:
         measured = [scale.value for scale in self._scales if not scale.reason]
         low, middle, high = np.percentile(measured, (5, 50, 95)) if measured else [np.nan] * 3
         values = {'scale_p5': low, 'scale_p50': middle, 'scale_p95': high}
         return {'topics': list(self.topics.values()), 'frames_measured': len(measured),
                 **{name: float(f'{value:.4g}') if np.isfinite(value) else None
                    for name, value in values.items()},
-                'left_out': dict(sorted(self.anchor.counts.items()))}
+                'left_out': dict(sorted(self._ranges.counts.items()))}
 
     def _hear(self, kind: str, item: BagImage) -> None:
         try:
             message = item.message
         except MessageError as error:
-            self.anchor.miss(kind, error.cause)
+            self._ranges.miss(kind, error.cause)
             return
-        if self.anchor.pair is not None and kind == STEREO:
-            self.anchor.pair.hear(message)
-        elif self.anchor.pair is not None and kind == _RIGHT_INFO:
-            self.anchor.pair.hear_info(message, is_rectified(self.topics[STEREO]))
+        pair = self._ranges.pair
+        if pair is not None and kind == STEREO:
+            pair.hear(message)
+        elif pair is not None and kind == _RIGHT_INFO:
+            pair.hear_info(message, is_rectified(self.topics[STEREO]))
         elif kind in self.topics:
-            self.anchor.hear(kind, message)
+            self._ranges.hear(kind, message)
         else:
-            self._hear_transforms(kind, message)
+            self._hear_motion(kind, message)
 
-    def _hear_transforms(self, kind: str, message: Any) -> None:
-        for _ in range(add_transforms(self._frames, message, kind == _TF_STATIC)):
-            self.anchor.miss(kind, 'damaged')
+    def _hear_motion(self, kind: str, message: Any) -> None:
+        damaged = (add_odometry(self.frames, message) if kind == _ODOMETRY_TYPE
+                   else add_transforms(self.frames, message, kind == _TF_STATIC))
+        for _ in range(damaged):
+            self._ranges.miss(kind, 'damaged')
 
     def _check_places(self, bag: BagReader) -> None:
         """Check, before the model is loaded, that the fixed transforms reach each sensor."""
@@ -115,7 +138,7 @@ class BagAnchor:
             if kind in (REGISTERED, STEREO):
                 continue
             try:
-                self._frames.across(sensor, 0.0, camera, 0.0)
+                self.frames.across(sensor, 0.0, camera, 0.0)
             except LookupError:
                 raise BagError(f"{_TF_STATIC} has no transform from '{sensor}' ({topic}) to "
                                f"'{camera}' ({bag.topic}): give one by --anchor-transform"
@@ -137,10 +160,18 @@ def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
                    + (': choose one by --anchor-topic' if fitting else ''))
 
 
+def _choose_odometry(bag: BagReader, settings: RunSettings, by_tf: bool) -> list[str]:
+    """Return the topics of odometry: requested ones or, without TF, the only one."""
+    topics = bag.topics(_ODOMETRY_TYPE)
+    wanted = [topic for topic in topics if topic in settings.anchor_topic]
+    return wanted or (topics if len(topics) == 1 and not by_tf else [])
+
+
 def _due(entry: tuple[str, BagImage]) -> int:
     """Return when a message of a kind is heard [ns]."""
     kind, item = entry
-    return item.recorded - (_AHEAD if kind in (_TF, STEREO, _RIGHT_INFO) else 0)
+    early = kind in (_TF, _ODOMETRY_TYPE, STEREO, _RIGHT_INFO)
+    return item.recorded - (_AHEAD if early else 0)
 
 
 def _messages(bag: BagReader, kind: str, topic: str) -> Iterator[BagImage]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from zoe_ros.anchor.correction import Correction
+from zoe_ros.anchor.steady import samples
 from zoe_ros.clock import Clock
 from zoe_ros.cloud import Unprojection
 from zoe_ros.inference.engine import NetworkDepth
@@ -74,6 +75,22 @@ def for_anchor(net: NetworkDepth, scale: float, view: TrainingCamera | None) -> 
     depth = net.depth * scale
     depth = net.plan.crop(resize(depth, depth, net.plan.padded, 'nearest'))
     return (depth if view is None else view.unwarp(depth, linear=False)).cpu().numpy()
+
+
+@torch.inference_mode()
+def for_steadying(net: NetworkDepth, scale: float, view: TrainingCamera | None) -> np.ndarray:
+    """Return the :func:`.anchor.steady.samples` of :func:`for_anchor`, (rows, columns) [m]."""
+    if view is not None:
+        whole = for_anchor(net, scale, view)
+        at = samples(*whole.shape)
+        return whole[at.rows[:, None], at.columns]
+    depth, at = net.depth, samples(*net.plan.image)
+    for axis, index in enumerate((at.rows, at.columns)):
+        # As in `refine.resize`: the pixel of the network that is nearest, corners aligned.
+        share = (depth.shape[axis] - 1) / max(net.plan.padded[axis] - 1, 1)
+        nearest = torch.from_numpy(np.rint((index + net.plan.pad[axis]) * share).astype(np.int64))
+        depth = depth.index_select(axis, nearest.to(depth.device))
+    return (depth * scale).cpu().numpy()
 
 
 def _sky_pixels(net: NetworkDepth, settings: FrameSettings) -> torch.Tensor | None:

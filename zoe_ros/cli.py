@@ -93,8 +93,9 @@ def _bench(**options: object) -> Iterator[str]:
 def _eval(**options: object) -> Iterator[str]:
     settings = EvalSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.evaluate import run_evaluation
+    from zoe_ros.temporal import run_temporal
 
-    folder = run_evaluation(settings)
+    folder = (run_temporal if settings.temporal else run_evaluation)(settings)
     yield (folder / 'table.txt').read_text()
     yield f'metrics of each image and pictures in {folder}'
 
@@ -176,7 +177,8 @@ def _parser() -> argparse.ArgumentParser:
         description='Compute REL, RMSE, log10, SILog, deltas and the accuracy of the router with '
                     'the protocol of each dataset, and draw pictures. For RGB-D folders also '
                     'REL after scaling by medians, REL after alignment in disparity and the '
-                    'rank correlation, for each source and group, beside baselines.')
+                    'rank correlation, for each source and group, beside baselines. With '
+                    '--temporal, how steady the depth of bags is from frame to frame.')
     command.set_defaults(command=_eval)
     command.add_argument('data', **data)
     _add_settings(command, EvalSettings)

@@ -12,8 +12,9 @@ import torch
 
 from zoe_ros.anchor.anchor import Scale
 from zoe_ros.anchor.correction import Correction
+from zoe_ros.anchor.steady import SteadyScale
 from zoe_ros.camera import Camera
-from zoe_ros.camera_depth import CameraDepth, for_anchor, to_camera
+from zoe_ros.camera_depth import CameraDepth, for_anchor, for_steadying, to_camera
 from zoe_ros.camera_tables import CameraTables
 from zoe_ros.clock import Clock
 from zoe_ros.cloud import Unprojection
@@ -23,6 +24,7 @@ from zoe_ros.inference.routing import Chooser, HeadTracker, known_choice
 from zoe_ros.messages import (
     camera_from_info,
     CameraInfoBuffer,
+    frame_name,
     MessageTypes,
     nanoseconds,
     pinhole_info,
@@ -48,7 +50,8 @@ class Frame:
     :param camera: that took the image; None where it is not known.
     :param no_cloud: why a cloud cannot be made, or empty.
     :param remarks: what the user should know, each once in the life of a pipeline.
-    :param scale: by the anchor; None without an anchor.
+    :param steadying: factor that steadies depth from frame to frame; 1 where that is off.
+    :param scale: by the anchor, beyond that factor; None without an anchor.
     :param scale_news: what the scale tells for the first time, or empty.
     :param seconds: stage -> time that it took: decode, network, images, and cloud where there is
         one.
@@ -62,6 +65,7 @@ class Frame:
     camera: Camera | None
     no_cloud: str
     remarks: tuple[str, ...]
+    steadying: float
     scale: Scale | None
     scale_news: str
     seconds: dict[str, float]
@@ -107,7 +111,7 @@ class Pipeline:
 
     def __init__(self, estimator: DepthEstimator, types: MessageTypes, settings: FrameSettings,
                  infos: CameraInfoBuffer, rectified: bool,
-                 anchor: RangeAnchor | None = None) -> None:
+                 anchor: RangeAnchor | None = None, steady: SteadyScale | None = None) -> None:
         """
         Keep the parts; nothing is computed before the first frame.
 
@@ -115,6 +119,7 @@ class Pipeline:
         :param infos: holds the CameraInfo of the images. Without one there is depth but no cloud.
         :param rectified: the images are rectified, see :func:`.messages.is_rectified`.
         :param anchor: gives depth the scale of the robot's sensors.
+        :param steady: steadies the scale from frame to frame, before the anchor.
         """
         self.settings = settings
         self._estimator = estimator
@@ -122,7 +127,7 @@ class Pipeline:
         self._types = types
         self._infos = infos
         self._rectified = rectified
-        self._anchor = anchor
+        self._anchor, self._steady = anchor, steady
         self._remarks, self._scale_news = Remarks(), ScaleNews()
         self._tracker = HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
@@ -177,6 +182,9 @@ class Pipeline:
                 prepared, net, None if tables is None else tables.camera)
             remarks = self._remarks.about(header, info, no_cloud, factor, settings, self._config)
             scale = self._scale(factor, settings)
+            steadying = self._steady_factor(prepared, net, scale, tables)
+            # Before the anchor, whose filter then sees a steady scale and brings it to metres.
+            scale *= steadying
             anchored = self._measure(prepared, net, scale, tables, info)
             correction = (Correction(scale) if anchored is None
                           else anchored.correction.after(scale))
@@ -196,8 +204,9 @@ class Pipeline:
                 messages[POINTS] = cloud_output(
                     self._types, header, found.points, image, settings)
         return Frame(image, found.depth, net.head, net.head_probabilities, messages,
-                     None if tables is None else tables.camera, no_cloud, remarks, anchored,
-                     '' if anchored is None else self._scale_news.of(anchored), clock.seconds)
+                     None if tables is None else tables.camera, no_cloud, remarks, steadying,
+                     anchored, '' if anchored is None else self._scale_news.of(anchored),
+                     clock.seconds)
 
     def predict_image(self, image: np.ndarray,
                       camera: Camera | None = None) -> tuple[np.ndarray, str]:
@@ -250,6 +259,16 @@ class Pipeline:
         return known_choice(settings.router, names) or partial(
             self._tracker.choose, names=names, stamp=stamp,
             time_constant=settings.router_time_constant)
+
+    def _steady_factor(self, prepared: Prepared, net: NetworkDepth, scale: float,
+                       tables: CameraTables | None) -> float:
+        """Return the factor that steadies the depth of a frame, beyond the factor ``scale``."""
+        if self._steady is None:
+            return 1.0
+        return self._steady.factor(
+            for_steadying(net, scale, prepared.view), prepared.image,
+            None if tables is None else tables.camera, net.head,
+            nanoseconds(prepared.header.stamp) / 1e9, frame_name(prepared.header))
 
     def _measure(self, prepared: Prepared, net: NetworkDepth, scale: float,
                  tables: CameraTables | None, info: Any | None) -> Scale | None:

@@ -63,6 +63,23 @@ def _rows(cloud: Any) -> np.ndarray:
         -1, step)
 
 
+def add_odometry(frames: Frames, message: Any) -> int:
+    """
+    Add the pose of a nav_msgs/Odometry, unless TF tells where the robot is.
+
+    :return: number of poses that are damaged and not used, see :func:`add_transforms`.
+    """
+    parent, child = (name.removeprefix('/')
+                     for name in (message.header.frame_id, message.child_frame_id))
+    p, q = message.pose.pose.position, message.pose.pose.orientation
+    try:
+        frames.move(child, parent, [p.x, p.y, p.z, q.x, q.y, q.z, q.w],
+                    nanoseconds(message.header.stamp) / 1e9, by_tf=False)
+    except ValueError:
+        return 1
+    return 0
+
+
 def add_transforms(frames: Frames, message: Any, static: bool) -> int:
     """
     Add the transforms of a tf2_msgs/TFMessage.

@@ -68,14 +68,15 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
         for note in bag.notes:
             log.warning('%s', note)
         rectified = is_rectified(bag.topic)
-        anchor = BagAnchor(bag, settings) if settings.anchors() else None
+        anchor = BagAnchor(bag, settings) if settings.follows_robot() else None
         estimator = estimator or load_estimator(settings)
         settings = _with_choices(settings, estimator)
         truth = RecordedDepth.find(bag)
         if truth is not None:
             log.info("comparing with the bag's own depth on %s", truth.topic)
         pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified,
-                            None if anchor is None else anchor.anchor)
+                            None if anchor is None else anchor.anchor,
+                            None if anchor is None else anchor.steady)
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
         with _reporting(folder, settings, found, bag.count, anchor) as report, \
@@ -197,6 +198,8 @@ def _idle_options(settings: RunSettings) -> list[str]:
         options.append(f'topic {settings.topic} is not used: image files have no topics')
     if settings.anchors():
         options.append(f"anchor '{settings.anchor}' changes nothing: image files have no topics")
+    if settings.scale_time_constant:
+        options.append('scale_time_constant changes nothing: image files are no video')
     return options
 
 
@@ -243,7 +246,7 @@ class _Report:
         """Write the summary and the picture."""
         summary = {'complete': complete, **self.statistics.summary()}
         if self._anchor is not None:
-            summary['anchor'] = self._anchor.summary()
+            summary |= self._anchor.summary()
         # A little beyond the middle 96 %, to round numbers.
         near = self.statistics.depth_percentile(2)
         far = self.statistics.depth_percentile(98)

@@ -191,7 +191,7 @@ class FrameSettings(Settings):
 @dataclass(frozen=True)
 class AnchorSettings(Settings):
     """
-    The sensors from which depth gets its scale.
+    The sensors from which depth gets its scale, and how steady that is.
 
     :raises ValueError: an anchor is not known, or its transform is none.
     """
@@ -209,6 +209,10 @@ class AnchorSettings(Settings):
         low=0, high=10)
     anchor_report_only: bool = setting(
         False, 'State the scale, but leave depth as the network predicts it.')
+    scale_time_constant: float = setting(
+        0.0, 'Time constant with which the scale of depth is steadied from frame to frame [s]: '
+             'frames are compared by the motion of the camera in TF or, without TF, while the '
+             'image stands still. 2 is a good start. 0: off.', low=0, high=3600)
 
     def __post_init__(self) -> None:
         """Check each field, then the names of the sensors and their transform."""
@@ -221,6 +225,10 @@ class AnchorSettings(Settings):
         if numbers and len(placed) > 1:
             raise ValueError("parameter 'anchor_transform' can place one sensor, not "
                              f'{" and ".join(placed)}: let TF place them')
+
+    def follows_robot(self) -> bool:
+        """Tell whether something needs the sensors or the motion of the robot."""
+        return bool(self.anchors()) or self.scale_time_constant > 0
 
     def anchors(self) -> tuple[str, ...]:
         """Return the kinds of sensors, each once."""
@@ -299,7 +307,20 @@ class EvalSettings(DataSettings, ModelSettings):
     against: str = setting(
         '', 'The evaluation.json of another run; adds the mean relative improvement (mRI) over '
             'that run.')
+    temporal: bool = setting(
+        False, 'Measure how steady depth is from frame to frame, on bags with the motion of the '
+               'camera on /tf, with true depth or without.')
+    scale_time_constant: float = setting(
+        0.0, 'With --temporal: also measure depth that is steadied with this time constant [s], '
+             'as zoe run does. 0: only depth as the network predicts it.', low=0, high=3600)
     output: str = setting('results', 'Parent folder of the results folder.')
+
+    def __post_init__(self) -> None:
+        """Check each field, then that a time constant is used."""
+        super().__post_init__()
+        if self.scale_time_constant and not self.temporal:
+            raise ValueError("parameter 'scale_time_constant' needs --temporal: it concerns "
+                             'videos')
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ _FIT = 'zoe_ros/anchor/fit.py'
 _TRACKS = 'zoe_ros/anchor/tracks.py'
 _STEREO = 'zoe_ros/anchor/stereo.py'
 _PAIR = 'zoe_ros/stereo_pair.py'
+_STEADY = 'zoe_ros/anchor/steady.py'
 _RANGE = 'zoe_ros/range_anchor.py'
 _CORE = ('test/core/test_anchor.py',)
 _OF_FRAMES = ('test/core/test_anchor_frames.py',)
@@ -18,6 +19,7 @@ _OF_FIT = ('test/core/test_anchor_fit.py', *_CORE)
 _OF_TRACKS = ('test/core/test_anchor_tracks.py',)
 _OF_STEREO = ('test/core/test_anchor_stereo.py',)
 _OF_PAIR = ('test/core/test_stereo_pair.py',)
+_OF_STEADY = ('test/core/test_anchor_steady.py',)
 _MESSAGES = ('test/core/test_anchor_messages.py',)
 _RUN = ('test/core/test_run_anchor.py',)
 
@@ -87,4 +89,25 @@ MUTATIONS = (
              _MESSAGES),
     Mutation('messages: a sensor in two places', _RANGE, 'if known:\n', 'if False:\n',
              (*_MESSAGES, *_RUN)),
+    Mutation('frames: odometry is mixed with TF', _FRAMES,
+             'if not by_tf and child in self._parents and child not in self._untold:',
+             'if False:', _OF_FRAMES),
+    Mutation('tracks: a camera that turns changes the scale', _TRACKS, '_STANDING = 0.02',
+             '_STANDING = -1.0', ('test/core/test_anchor_odometry.py',)),
+    Mutation('steady: the way of the camera does not count', _STEADY, ' + way / _WAY', '',
+             _OF_STEADY),
+    Mutation('steady: the first frame counts for long', _STEADY, 'max(1 / age, ', 'max(0, ',
+             _OF_STEADY),
+    Mutation('steady: another scene is not noticed', _STEADY, '_CONSISTENT = 0.5',
+             '_CONSISTENT = 0.0', _OF_STEADY),
+    Mutation('steady: things that move count', _STEADY, '_AGREE = 0.1 ', '_AGREE = 9.0 ',
+             _OF_STEADY),
+    Mutation('steady: a slow motion is overlooked', _STEADY,
+             'expected, seen = past.depth.ravel(), now.depth.ravel()',
+             'self._stood, expected, seen = now.gray, past.depth.ravel(), now.depth.ravel()',
+             _OF_STEADY),
+    Mutation('steady: heads share one scale', _STEADY, 'if past.head != now.head:',
+             'if False:', _OF_STEADY),
+    Mutation('steady: the anchor comes before', 'zoe_ros/pipeline.py', 'scale *= steadying',
+             'pass', ('test/core/test_run_steady.py',)),
 )

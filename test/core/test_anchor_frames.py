@@ -154,6 +154,26 @@ def test_what_is_no_transform_is_refused(numbers):
         frames.across('a', 0, 'b', 0)
 
 
+def test_odometry_holds_until_tf_tells_where_the_robot_is():
+    frames = Frames()
+    frames.fix('camera', 'base', STILL)
+    for k in range(3):
+        frames.move('base', 'odom', turned(k, 0, 0), float(k), by_tf=False)
+    assert np.allclose(frames.motion('camera', 0.5, 1.5).translation, [-1, 0, 0])
+    # A filter tells TF of another way, and what the wheels say of it is left out.
+    for k in range(3):
+        frames.move('base', 'odom', turned(2 * k, 0, 0), float(k))
+        frames.move('base', 'odom', turned(k, 0, 0), k + 0.5, by_tf=False)
+        frames.move('base', 'map', turned(k, 0, 0), k + 0.5, by_tf=False)
+    assert np.allclose(frames.motion('camera', 0.5, 1.5).translation, [-2, 0, 0])
+    # TF has the robot below another frame.
+    frames = Frames()
+    frames.move('base', 'odom', turned(0, 0, 0), 0.0, by_tf=False)
+    frames.fix('base', 'footprint', STILL)
+    frames.move('base', 'odom', turned(9, 0, 0), 1.0, by_tf=False)
+    assert np.allclose(frames.across('base', 1.0, 'footprint', 1.0)(POINT), POINT)
+
+
 def test_memory_does_not_grow():
     frames = Frames()
     for k in range(20_000):

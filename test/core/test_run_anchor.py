@@ -190,6 +190,48 @@ def test_the_motion_of_the_robot_is_read_from_the_bag(zoe, tmp_path, predicted, 
     assert ran.summary['anchor']['scale_p50'] == pytest.approx(FACTOR, rel=0.003)
 
 
+def odometry(x, index):
+    """Return a nav_msgs/Odometry: where the robot is at the time of an image."""
+    types = bags.TYPESTORE.types
+    pose = static(f'{x} 0 0 0 0 0 1', 'odom', 'base').transforms[0].transform
+    return types['nav_msgs/msg/Odometry'](
+        header=header(index, 'odom'), child_frame_id='base',
+        pose=types['geometry_msgs/msg/PoseWithCovariance'](
+            pose=types['geometry_msgs/msg/Pose'](
+                position=types['geometry_msgs/msg/Point'](x=float(x), y=0.0, z=0.0),
+                orientation=pose.rotation), covariance=np.zeros(36)),
+        twist=types['geometry_msgs/msg/TwistWithCovariance'](
+            twist=types['geometry_msgs/msg/Twist'](
+                linear=types['geometry_msgs/msg/Vector3'](x=0.0, y=0.0, z=0.0),
+                angular=types['geometry_msgs/msg/Vector3'](x=0.0, y=0.0, z=0.0)),
+            covariance=np.zeros(36)))
+
+
+def test_odometry_without_tf_moves_the_robot(zoe, refused, tmp_path, predicted):
+    # As above, 0.1 m backwards along the optical axis, which is z of the camera and x of the base.
+    messages = [*camera(), ('/tf_static', static('0 0 0 -0.5 0.5 -0.5 0.5', 'base', bags.FRAME),
+                            bags.START),
+                ('/tf_static', static('0 0 0 -0.5 0.5 -0.5 0.5', 'base', 'lidar'), bags.START)]
+    for index, (_, message) in enumerate(predicted[DEPTH]):
+        at = bags.recorded(COUNT)[index]
+        messages.append(('/wheels', odometry(-0.1 * index, index), at + 5 * 10 ** 7))
+        if index:
+            true = bags.depth_of(message) * FACTOR
+            messages.append(('/cloud', cloud(index - 1, true, nearer=0.1), at - 1000))
+    options = ('--anchor', 'points', '--anchor-tolerance', '0.15')
+    path = bags.write_bag(tmp_path / 'bag', sorted(messages, key=lambda item: item[2]))
+    found = zoe(path, *options, to=tmp_path / 'a').summary['anchor']
+    assert found['scale_p50'] == pytest.approx(FACTOR, rel=0.003)
+    # Of two, one must be named.
+    messages += [('/other', odometry(0.3 * index, index), bags.recorded(COUNT)[index])
+                 for index in range(COUNT)]
+    path = bags.write_bag(tmp_path / 'two', sorted(messages, key=lambda item: item[2]))
+    assert '/other, /wheels: choose one by --anchor-topic' in refused(path, '--anchor', 'odometry')
+    found = zoe(path, *options, '--anchor-topic', '/wheels', '/cloud',
+                to=tmp_path / 'b').summary['anchor']
+    assert found['scale_p50'] == pytest.approx(FACTOR, rel=0.003)
+
+
 def test_several_sensors_at_once(zoe, tmp_path, predicted):
     messages = [*camera(), ('/tf_static', static('0 0 0 0 0 0 1', bags.FRAME, 'lidar'),
                             bags.START)]
@@ -222,8 +264,8 @@ def test_a_report_leaves_depth_as_it_is(zoe, tmp_path, predicted):
 @pytest.mark.parametrize('arguments, text', [
     (('--anchor', 'radar'), "parameter 'anchor' is 'radar', not none or one of scan, points, "
                             "depth, stereo, odometry, or several joined by '+'"),
-    (('--anchor', 'odometry'), "anchor 'odometry' needs the motion of the camera on /tf, which "
-                               'the bag does not have'),
+    (('--anchor', 'odometry'), "anchor 'odometry' needs the motion of the camera on /tf, or one "
+                                'topic of nav_msgs/msg/Odometry; the bag has neither'),
     (('--anchor', 'scan+points', '--anchor-transform', MOUNT),
      "parameter 'anchor_transform' can place one sensor, not scan and points"),
     (('--anchor', 'points'), "anchor 'points' needs a topic of sensor_msgs/msg/PointCloud2; the "

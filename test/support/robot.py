@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 import math
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from zoe_ros.anchor.points import from_scan
 from zoe_ros.anchor.transform import Transform
@@ -34,6 +35,11 @@ def lidar_pose(pose):
 def optical(pose):
     """Return the transform from the optical frame of a pose to the world."""
     return Transform(pose.rotation, np.asarray(pose.position, np.float64))
+
+
+def numbers(transform):
+    """Return x y z qx qy qz qw of a transform, as TF states it."""
+    return [*transform.translation, *Rotation.from_matrix(transform.rotation).as_quat()]
 
 
 # From x forward, y left, z up to the optical frame.

@@ -29,6 +29,7 @@ class Frames:
         """Start without frames."""
         self._lock = Lock()
         self._parents: dict[str, str] = {}
+        self._untold: set[str] = set()      # frames of which TF has not told
         self._fixed: dict[str, Transform] = {}          # frame -> transform to its parent
         self._moving: dict[str, list[tuple[float, np.ndarray]]] = {}    # stamp, seven numbers
 
@@ -42,20 +43,28 @@ class Frames:
         transform = Transform.from_numbers(numbers)
         with self._lock:
             self._attach(child, parent)
+            self._untold.discard(child)
             self._moving.pop(child, None)
             self._fixed[child] = transform
 
-    def move(self, child: str, parent: str, numbers: list[float], stamp: float) -> None:
+    def move(self, child: str, parent: str, numbers: list[float], stamp: float,
+             by_tf: bool = True) -> None:
         """
         State where a moving frame is; see :meth:`fix`.
 
         :param stamp: [s].
+        :param by_tf: TF states it. Else, if TF ever states a parent of the child, this is left
+            out: wheels and a filter often tell two different ways of one robot.
         """
         Transform.from_numbers(numbers)
         values = np.array(numbers, np.float64)
         values[3:] /= np.linalg.norm(values[3:])
         with self._lock:
-            if self._attach(child, parent) or child in self._fixed:
+            if not by_tf and child in self._parents and child not in self._untold:
+                return
+            changed = self._attach(child, parent) or (by_tf and child in self._untold)
+            (self._untold.discard if by_tf else self._untold.add)(child)
+            if changed or child in self._fixed:
                 self._fixed.pop(child, None)
                 self._moving.pop(child, None)
             track = self._moving.setdefault(child, [])

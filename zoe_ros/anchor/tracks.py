@@ -32,6 +32,8 @@ _PARALLAX = 6.0         # [px]
 _MISFIT = 1.5           # distance of a triangulated point from its feature [px]
 _OLDEST = 5.0           # odometry drifts, so features are forgotten after so long [s]
 _GAP = 1.0              # time between images after which nothing is followed [s]
+# A slower camera stands or turns: its images tell nothing new, whatever moves in them [m/s].
+_STANDING = 0.02
 _LOUD = 0.005           # least quality of a feature, of that of the best
 
 
@@ -83,13 +85,15 @@ class FeatureTracker:
         if scale > 1:
             size = (round(image.shape[1] / scale), round(image.shape[0] / scale))
             gray = self._cv.resize(gray, size, interpolation=self._cv.INTER_AREA)
-        before, step = self._gray, stamp - self._stamp
+        before, last = self._gray, self._stamp
         self._gray, self._stamp = gray, stamp
-        if before is None or before.shape != gray.shape or not 0 < step < _GAP:
+        if before is None or before.shape != gray.shape or not 0 < stamp - last < _GAP:
             self._tracks = _nothing()
         else:
             self._follow(before, gray, stamp)
-        found = _triangulate(self._tracks, image.shape[:2], camera, stamp, motion, scale)
+        usable = len(self._tracks.now) and _moves(motion, last, stamp)
+        tracks = self._tracks if usable else _nothing()
+        found = _triangulate(tracks, image.shape[:2], camera, stamp, motion, scale)
         if len(self._tracks.now) < _FEWER:
             self._find(gray, stamp)
         return found
@@ -121,6 +125,13 @@ class FeatureTracker:
         self._tracks = _Tracks(
             np.concatenate([self._tracks.start, new]), np.concatenate([self._tracks.now, new]),
             np.concatenate([self._tracks.since, np.full(len(new), stamp)]))
+
+
+def _moves(motion: ExactMotion, start: float, stop: float) -> bool:
+    """Tell whether the camera has moved from its place between two stamps [s], as far as known."""
+    moved = motion(start, stop)
+    return moved is not None and bool(
+        np.linalg.norm(moved.translation) > _STANDING * (stop - start))
 
 
 def _nothing() -> _Tracks:

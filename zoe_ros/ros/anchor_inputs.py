@@ -5,13 +5,13 @@ from functools import partial
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.messages import is_rectified
 from zoe_ros.range_anchor import RangeAnchor
-from zoe_ros.range_messages import add_transforms
+from zoe_ros.range_messages import add_odometry, add_transforms
 from zoe_ros.ros.image_input import ImageInput
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
@@ -22,6 +22,11 @@ try:
     from tf2_msgs.msg import TFMessage
 except ImportError:     # without a ROS distribution; anchor_transform takes its place
     TFMessage = None
+
+try:
+    from nav_msgs.msg import Odometry
+except ImportError:     # without a ROS distribution; TF takes its place
+    Odometry = None
 
 _TYPES = {'scan': LaserScan, 'points': PointCloud2, 'depth': Image}
 _HISTORY = 5
@@ -104,7 +109,7 @@ class RightInput(ImageInput):
 
 class TransformInput:
     """
-    The frames of the robot by TF, for all cameras.
+    The frames of the robot by TF and odometry, for all cameras.
 
     :ivar frames: filled while the node is active.
     """
@@ -121,18 +126,22 @@ class TransformInput:
             raise ValueError(f"anchor '{parameters.anchor}' needs the package tf2_msgs for TF"
                              + (', or parameter anchor_transform'
                                 if parameters.placed_sensors() else ''))
-        self._wanted = bool(parameters.anchors()) and TFMessage is not None
+        self._wanted = parameters.follows_robot()
         self._node = node
         self._subscriptions: list[Any] = []
         self.frames = Frames()
 
     def subscribe(self) -> None:
-        """Subscribe to /tf and /tf_static, if an anchor uses them."""
-        if self._wanted:
+        """Subscribe to /tf, /tf_static and odom, if something uses them."""
+        if self._wanted and TFMessage is not None:
             self._subscriptions = [
                 self._node.create_subscription(
                     TFMessage, topic, partial(self._hear, static), qos)
                 for topic, static, qos in (('/tf', False, _TF), ('/tf_static', True, _TF_STATIC))]
+        if self._wanted and Odometry is not None:
+            self._subscriptions.append(self._node.create_subscription(
+                # From reliable publishers and others; of many poses a lost one costs nothing.
+                Odometry, 'odom', self._hear_odometry, qos_profile_sensor_data))
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -145,3 +154,7 @@ class TransformInput:
             self._node.get_logger().warning(
                 f'damaged transforms on {"/tf_static" if static else "/tf"} are not used',
                 once=True)
+
+    def _hear_odometry(self, message: Any) -> None:
+        if add_odometry(self.frames, message):
+            self._node.get_logger().warning('damaged odometry is not used', once=True)

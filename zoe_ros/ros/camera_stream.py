@@ -13,6 +13,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import String
 
+from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.steady import SteadyScale
 from zoe_ros.errors import first_line
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.messages import (
@@ -70,11 +72,12 @@ class CameraStream:
     """
 
     def __init__(self, node: LifecycleNode, name: str, parameters: DepthParameters,
-                 anchor: RangeAnchor | None) -> None:
+                 anchor: RangeAnchor | None, frames: Frames) -> None:
         """
         Create the publishers.
 
         :param anchor: gives depth its scale, or None.
+        :param frames: of the robot, by TF.
         """
         self.name = name
         self._node = node
@@ -90,7 +93,7 @@ class CameraStream:
         base, _ = image_source(node, f'{self._prefix}image_raw', parameters.image_transport)
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
-        self._anchor = anchor
+        self._anchor, self._frames = anchor, frames
         self.pipeline: Pipeline | None = None
         self.images = 0
         self._image_input: ImageInput | None = None
@@ -112,7 +115,8 @@ class CameraStream:
         """
         infos = CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)
         self.pipeline = Pipeline(
-            estimator, ROS_TYPES, parameters, infos, self._rectified, anchor=self._anchor)
+            estimator, ROS_TYPES, parameters, infos, self._rectified, self._anchor,
+            SteadyScale.of(parameters.scale_time_constant, self._frames))
         self._parameters, self._last_cloud, self.images = parameters, None, 0
 
         def add_info(info: Any) -> None:

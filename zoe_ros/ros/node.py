@@ -98,7 +98,7 @@ class DepthNode(LifecycleNode):
         finally:
             self.configuring = False
         self._estimator = estimator
-        self._streams = {name: CameraStream(self, name, chosen, anchor)
+        self._streams = {name: CameraStream(self, name, chosen, anchor, transforms.frames)
                          for name, anchor in anchors.items()}
         self._transforms = transforms
         device, title = _device_name(estimator.device), estimator.model.config.title
