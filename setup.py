@@ -54,6 +54,7 @@ setup(
             'ros-std-msgs',
             'ros-diagnostic-msgs',
             'ros-lifecycle-msgs',
+            'ros-nav-msgs',
         ],
         # The anchors 'odometry' and 'stereo'. An extra, because ROS brings an OpenCV of its own.
         'opencv': ['opencv-python-headless<5'],

@@ -13,7 +13,7 @@ PREFIX=build/gpu_prefix
 rm -rf "$WHEELS" "$PREFIX"
 mkdir -p "$OUT"
 $PYTHON -m pip download --quiet --dest "$WHEELS" 'rosbags>=0.10' 'ros-rclpy[fastrtps]' \
-    ros-sensor-msgs ros-std-msgs ros-diagnostic-msgs ros-lifecycle-msgs
+    ros-sensor-msgs ros-std-msgs ros-diagnostic-msgs ros-lifecycle-msgs ros-nav-msgs
 
 # What comes with torch there, and what only builds messages, stays here. Not --target: that drops
 # the modules that ROS wheels keep under data/lib.
