@@ -34,6 +34,7 @@ LAYERS = [
     ['run', 'evaluate', 'calibrate', 'benchmark', 'export'],
     ['run_many'],
     ['training.'],
+    ['distill.'],
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
