@@ -18,7 +18,7 @@ class DistillSettings(Settings):
     data: tuple[str, ...] = ()
     teacher: str = setting('nk', 'Model that labels the images: a variant or a weights file.')
     start: str = setting(
-        'mobile-lite', "Initial weights of the student: a variant or a weights file. A variant "
+        'mobile-lite', 'Initial weights of the student: a variant or a weights file. A variant '
                        "without published weights, like 'nano', starts from random weights.",
         flag='--from')
     encoder_weights: str = setting(
