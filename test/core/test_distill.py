@@ -114,7 +114,7 @@ def test_the_student_comes_near_the_teacher_and_forgets_little(bag, world, begun
 
 def test_a_killed_run_goes_on_exactly(bag, world, tiny, tmp_path):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    short = {'steps': 20, 'batch': 2, 'difference': 0.6}
+    short = {'steps': 10, 'batch': 2, 'difference': 0.6}
     assert main(arguments(bag, world, tiny, whole, **short)) == 0
     command = arguments(bag, world, tiny, killed, **short)
     process = subprocess.Popen(
@@ -130,7 +130,7 @@ def test_a_killed_run_goes_on_exactly(bag, world, tiny, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     state = torch.load(killed / 'training' / STATE, weights_only=True)
-    assert 0 < state['step'] < 20
+    assert 0 < state['step'] < 10
     assert main(command) == 0
     first, second = load_file(whole / MODEL), load_file(killed / MODEL)
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -111,7 +111,8 @@ class Batches(TorchDataset):
             return (0, before) if after > before else (1, number - before)
         if self._mixed:
             # Slots alternate between the domains.
-            return slot % turns, step * -(-self._batch // turns) + slot // turns
+            each = -(-self._batch // turns)
+            return slot % turns, step * each + slot // turns
         return step % turns, (step // turns) * self._batch + slot
 
     def _draw(self, turn: int, place: int, random: np.random.Generator) -> tuple[Any, ...]:
