@@ -37,6 +37,7 @@ LAYERS = [
     ['run', 'evaluate', 'temporal', 'calibrate', 'benchmark', 'export'],
     ['run_many'],
     ['fleet', 'training.'],
+    ['distill.'],
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [

@@ -12,6 +12,7 @@ import sys
 from typing import Any, NoReturn
 
 from zoe_ros import __version__
+from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.settings import (
     BenchSettings,
@@ -122,6 +123,16 @@ def _train(**options: object) -> Iterator[str]:
     yield f'\nthe model is {run_training(settings)}'
 
 
+def _distill(**options: object) -> Iterator[str]:
+    settings = DistillSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.distill.distill import distill, report
+    from zoe_ros.training.trainer import MODEL
+
+    folder = distill(settings)
+    yield f'\n{report(folder)}'
+    yield f'\nthe model is {folder / MODEL}'
+
+
 def _world(**options: object) -> Iterator[str]:
     settings = WorldSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.world.make import make_world
@@ -199,6 +210,19 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_train)
     command.add_argument('--data', required=True, **data)
     _add_settings(command, TrainSettings)
+
+    command = commands.add_parser(
+        'distill', help='learn a fast model of your own robot from its bags, without labels',
+        description='Label the images of bags by a large model, train a small model on these '
+                    'labels, and state its REL to the large one on held-out frames, the last '
+                    'fifth of each bag, before and after. Scenes of zoe world are mixed in so '
+                    'that the small model forgets less. The same command resumes an interrupted '
+                    'run exactly.')
+    command.set_defaults(command=_distill)
+    command.add_argument('data', metavar='BAG', nargs='+',
+                         help='rosbag2 folder, .mcap or .db3; also a pattern in quotes, or @FILE '
+                              'with one path or pattern a line')
+    _add_settings(command, DistillSettings)
 
     command = commands.add_parser(
         'world', help='render a synthetic dataset for training and evaluation',

@@ -19,12 +19,20 @@ _FOLDERS = ('test/core/test_evaluate_folders.py',)
 _MIXED = ('test/core/test_mixture.py',)
 _ZOOMED = ('test/core/test_training_canonical.py',)
 _LOSS = ('test/core/test_objective.py',)
+_CHOICE = 'zoe_ros/distill/choice.py'
+_TEACHER = 'zoe_ros/distill/teacher.py'
+_LABEL = 'zoe_ros/distill/label.py'
 _DATA = ('test/core/test_datasets_published.py',)
 
 
 def _training(*names: str) -> tuple[str, ...]:
     """Return tests of test_training.py, which is slow as a whole."""
     return tuple(f'{_TRAINING[0]}::test_{name}' for name in names)
+
+
+def _labels(*names: str) -> tuple[str, ...]:
+    """Return tests of test_distill_labels.py."""
+    return tuple(f'test/core/test_distill_labels.py::test_{name}' for name in names)
 
 
 MUTATIONS = (
@@ -156,4 +164,39 @@ MUTATIONS = (
              'zoe_ros/datasets/files.py', '(camera.cx + 0.5) * sx - 0.5', 'camera.cx * sx', _DATA),
     Mutation('zoe world: --domain is ignored', 'zoe_ros/datasets/open.py',
              'if not domain or name == domain]', 'if domain in (*DOMAINS, "")]', _COMMANDS),
+    # --- distillation -----------------------------------------------------------------------
+    Mutation('zoe distill: slow motion gives no frames', _CHOICE,
+             'return False\n        self._last = small',
+             'self._last = small\n            return False\n        self._last = small',
+             _labels('a_frame_is_compared_with_the_last_chosen_one')),
+    Mutation('zoe distill: a change of exposure is a new frame', _CHOICE,
+             'return (grey - grey.mean()) / max(float(grey.std()), _LEAST_CONTRAST)',
+             'return grey / 50', _labels('a_camera_that_stands_still_gives_one_frame')),
+    Mutation('zoe distill: pixels teach that differ in the mirror image', _TEACHER,
+             '(np.abs(first - second) <= MOST_DISAGREEMENT)',
+             '(np.abs(first - second) <= np.inf)',
+             _labels('pixels_of_which_the_teacher_is_not_sure')),
+    Mutation('zoe distill: labels ignore the lidar', _LABEL,
+             'opinion = opinion.corrected(scale.correction)', 'pass',
+             _labels('labels_come_to_the_scale_of_a_lidar')),
+    Mutation('zoe distill: the camera of a small image is that of the large one', _LABEL,
+             'None if camera is None else scaled(camera, size)', 'camera',
+             _labels('large_images_are_stored_small_with_their_camera')),
+    Mutation('zoe distill: labels of another teacher are used', _LABEL,
+             'if then.get(name) != value]', 'if name not in then]',
+             _labels('labels_of_another_teacher_are_refused')),
+    Mutation('zoe distill: the held-out frames are learnt', 'zoe_ros/datasets/labels.py',
+             'else frames[:first])', 'else frames)',
+             _labels('the_last_fifth_is_held_out_and_zoe_eval_measures_it')),
+    Mutation('zoe distill: the worst pixels teach', 'zoe_ros/training/losses.py',
+             'WORST = 0.1', 'WORST = 0.0',
+             ('test/core/test_losses.py::test_the_worst_tenth_of_an_image_teaches_nothing',)),
+    Mutation('zoe distill: the router learns the likely head, not the probability', _OBJECTIVE,
+             'given or {head: 1.0} for', '{head: 1.0} for', _LOSS),
+    Mutation('zoe distill: the share of the world is ignored', _BATCHES,
+             'math.floor(n * self._labelled)', 'n',
+             (f'{_TEST_BATCHES}::test_labels_of_a_teacher_have_their_share',)),
+    Mutation('zoe distill: a finished run of other settings counts as done',
+             'zoe_ros/distill/distill.py', 'if name not in _FREE and', 'if name in _FREE and',
+             ('test/core/test_distill.py::test_a_folder_of_another_run',)),
 )

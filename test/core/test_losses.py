@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from zoe_ros.training.losses import relative_loss, routing_loss, scale_loss, silog
+from zoe_ros.training.losses import imitation_loss, relative_loss, routing_loss, scale_loss, silog
 
 
 @pytest.fixture
@@ -34,6 +34,45 @@ def test_a_sparse_image_counts_as_much_as_a_dense_one():
     targets = [torch.ones(1), torch.ones(9)]
     value = silog([2 * targets[0], targets[1] / 2], targets)
     assert value.item() == pytest.approx(10 * math.log(2), rel=1e-5)
+
+
+def test_imitation_by_hand():
+    # A wrong scale alone: the absolute error is ln 2, and there are no edges.
+    target = torch.full((8, 8), 3.0)
+    target[0] = torch.nan
+    parts = imitation_loss([2 * target.nan_to_num(1.0)], [target])
+    assert parts['absolute'].item() == pytest.approx(math.log(2), rel=1e-5)
+    assert parts['silog'].item() == pytest.approx(10 * math.sqrt(0.15) * math.log(2), rel=1e-4)
+    assert parts['edges'].item() == pytest.approx(0.0, abs=1e-6)
+    assert parts['loss'].item() == pytest.approx(
+        5 * math.log(2) + 10 * math.sqrt(0.15) * math.log(2), rel=1e-4)
+    # One row of 40 is twice as far: 8 of 320 pixels, of which the worst 32 are left out.
+    depth = torch.full((40, 8), 3.0)
+    depth[20] *= 2
+    assert imitation_loss([depth], [torch.full((40, 8), 3.0)])['loss'].item() < 0.01
+    # A step between the halves: 8 pairs of pixels, at each of four scales, over the pixels left.
+    target = torch.full((40, 8), 3.0)
+    depth = target.clone()
+    depth[20:] *= 2
+    edges = imitation_loss([depth], [target])['edges'].item()
+    assert edges > 3 * 8 * math.log(2) / 320
+
+
+def test_the_worst_tenth_of_an_image_teaches_nothing():
+    generator = torch.Generator().manual_seed(0)
+    target = 1 + torch.rand(2, 10, 10, generator=generator)
+    depth = (target * 1.1).requires_grad_()
+    wrong = torch.zeros(10, 10, dtype=torch.bool)
+    wrong[3] = True
+    spoilt = torch.stack([torch.where(wrong, 50 * depth[0], depth[0]), depth[1]])
+    parts = imitation_loss(list(spoilt), list(target))
+    assert parts['absolute'].item() == pytest.approx(math.log(1.1), rel=1e-3)
+    parts['loss'].backward()
+    assert not depth.grad[0][wrong].any() and depth.grad[0][~wrong].all()
+    # The mean over images, not over pixels: pixels without a label do not count.
+    target[1, 1:] = torch.nan
+    halved = imitation_loss([target[0], 2 * target[1].nan_to_num(1.0)], list(target))
+    assert halved['absolute'].item() == pytest.approx(math.log(2) / 2, rel=1e-4)
 
 
 def test_silog_is_in_float32_whatever_comes():

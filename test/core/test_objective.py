@@ -1,7 +1,10 @@
 """From a batch to a loss: whose head learns, and what the loss is the sum of."""
+from dataclasses import replace
+
 import made_up
 import pytest
 from scenes import Planes, SIZE
+import torch
 
 from zoe_ros.training.batches import Batches
 from zoe_ros.training.objective import Objective
@@ -32,3 +35,31 @@ def test_the_loss_of_the_router_has_its_weight():
             float(parts['silog'] + weight * parts['routing']))
     alone = Objective(made_up.tiny_model(), 'metric', 'labeled', 0.25, 'fp32')(batch)
     assert float(alone['loss']) == float(alone['silog'])
+
+
+def test_the_router_learns_the_probabilities_of_a_teacher():
+    batch = batch_of('indoor', 'outdoor')
+    model = made_up.tiny_model()
+    objective = Objective(model, 'metric', 'trained', 1.0, 'fp32')
+    logits = model.forward_features(batch.pixels).logits.log_softmax(dim=1)
+    soft = replace(batch, head_probabilities=[{'indoor': 0.3, 'outdoor': 0.7}, None])
+    expected = -(0.3 * logits[0, 0] + 0.7 * logits[0, 1] + logits[1, 1]) / 2
+    torch.testing.assert_close(objective(soft)['routing'], expected)
+    hard = objective(batch)['routing']
+    torch.testing.assert_close(hard, -(logits[0, 0] + logits[1, 1]) / 2)
+
+
+def test_labels_have_a_loss_of_their_own():
+    batch = batch_of('indoor')
+    made = [Objective(made_up.tiny_model(), 'metric', 'labeled', 0.0, 'fp32', distilled=chosen)(
+        batch) for chosen in (False, True)]
+    assert 'absolute' not in made[0] and float(made[0]['loss']) == float(made[0]['silog'])
+    # SILog leaves out the worst tenth of the pixels, too.
+    assert 0 < float(made[1]['silog']) < float(made[0]['silog'])
+    assert float(made[1]['loss']) == pytest.approx(float(
+        made[1]['silog'] + 5 * made[1]['absolute'] + made[1]['edges']))
+    nothing = replace(batch, depths=[torch.full_like(d, torch.nan) for d in batch.depths])
+    model = made_up.tiny_model().requires_grad_(True)
+    loss = Objective(model, 'metric', 'labeled', 0.0, 'fp32', distilled=True)(nothing)['loss']
+    loss.backward()
+    assert loss.item() == 0

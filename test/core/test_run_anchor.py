@@ -265,7 +265,7 @@ def test_a_report_leaves_depth_as_it_is(zoe, tmp_path, predicted):
     (('--anchor', 'radar'), "parameter 'anchor' is 'radar', not none or one of scan, points, "
                             "depth, stereo, odometry, or several joined by '+'"),
     (('--anchor', 'odometry'), "anchor 'odometry' needs the motion of the camera on /tf, or one "
-                                'topic of nav_msgs/msg/Odometry; the bag has neither'),
+                               'topic of nav_msgs/msg/Odometry; the bag has neither'),
     (('--anchor', 'scan+points', '--anchor-transform', MOUNT),
      "parameter 'anchor_transform' can place one sensor, not scan and points"),
     (('--anchor', 'points'), "anchor 'points' needs a topic of sensor_msgs/msg/PointCloud2; the "

@@ -1,11 +1,14 @@
 """The batches of a training: their order, their shares, and augmentation."""
+import json
 
 import numpy as np
+from PIL import Image
 import pytest
 from scenes import Planes, SIZE
 from short_training import DATA
 import torch
 
+from zoe_ros.datasets.labels import open_labels
 from zoe_ros.settings import parse_size
 from zoe_ros.training.augment import augment
 from zoe_ros.training.batches import Batches
@@ -43,6 +46,41 @@ def test_shares_of_a_batch_make_up_the_batch():
     assert sorted(whole.domains) == ['indoor', 'indoor', 'outdoor', 'outdoor']
     with pytest.raises(ValueError, match='cannot be divided evenly'):
         Batches(DATA, (64, 96), 3, seed=1, world=2)
+
+
+@pytest.mark.parametrize('share', [0.75, 0.6, 1.0])
+def test_labels_of_a_teacher_have_their_share(share, tmp_path):
+    labels = labelled(tmp_path / 'drive-1', 7)
+    batches = Batches([*DATA, *labels], SIZE, 4, seed=1, labelled=share)
+    names = [name for step in range(10) for name in batches[step].names]
+    mine = [name for name in names if name.startswith('drive-1')]
+    assert len(mine) == round(40 * share)
+    assert len(set(mine)) == 6      # those that are not held out, of both domains
+    assert {mine.count(name) for name in mine} <= {len(mine) // 6, -(-len(mine) // 6)}
+    if share < 1:
+        assert {name.split('/')[0] for name in names} >= {'planes-indoor', 'planes-outdoor'}
+    batch = batches[0]
+    for name, given in zip(batch.names, batch.head_probabilities):
+        assert (given is None) == name.startswith('planes')
+    parts = [Batches([*DATA, *labels], SIZE, 4, seed=1, labelled=share, rank=r, world=2)[3]
+             for r in (0, 1)]
+    assert batches[3].names == parts[0].names + parts[1].names
+
+
+def labelled(folder, count):
+    """Write labels of a bag by hand; every third frame is outdoors."""
+    folder.mkdir()
+    frames = []
+    for index in range(count):
+        sample = DATA[0][index]
+        Image.fromarray(sample.image).save(folder / f'{index}.jpg')
+        values = np.log(np.stack([sample.depth, sample.depth / 4])).astype(np.float16)
+        np.save(folder / f'{index}.label.npy', values)
+        outdoor = 0.9 * (index % 3 == 0)
+        frames.append({'name': str(index), 'camera': None, 'probabilities': {
+            'indoor': 1 - outdoor, 'outdoor': outdoor}})
+    (folder / 'labels.json').write_text(json.dumps({'version': 1, 'frames': frames}))
+    return open_labels([folder], 'train')
 
 
 def test_samples_without_depth_are_passed_over():

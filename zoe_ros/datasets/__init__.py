@@ -1,6 +1,7 @@
 """Data for training and evaluation: images with metric depth, from any source."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,8 @@ class Sample:
         data of an evaluation may be.
     :param domain: one of ``DOMAINS``.
     :param name: used in messages and file names, unique within a dataset.
+    :param head_probabilities: head -> its probability by the router of a teacher; None for data
+        whose domain is certain.
     """
 
     image: np.ndarray
@@ -33,6 +36,7 @@ class Sample:
     camera: Camera | None
     domain: str
     name: str
+    head_probabilities: Mapping[str, float] | None = None
 
     @property
     def valid(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Opens the data that a user names: a world, a bag, RGB-D folders, or a published dataset."""
+"""Opens the data that a user names: a world, a bag, labels, RGB-D folders, published datasets."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from zoe_ros.bag import is_bag
 from zoe_ros.datasets import Dataset, DatasetError, DOMAINS
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder, RgbdFolder
+from zoe_ros.datasets.labels import find_labels, open_labels
 from zoe_ros.datasets.published import PublishedDataset, recognise, SOURCES
 from zoe_ros.datasets.world import is_world, WorldDataset
 from zoe_ros.settings import DataSettings
@@ -19,7 +20,7 @@ def open_datasets(data: Sequence[str], split: str,
     Open the data that a user names.
 
     :param data: the folder of ``zoe world`` (both domains), a bag with depth, an RGB-D folder or
-        a folder of such folders, or the root of a published dataset.
+        a folder of such folders, labels of ``zoe distill``, or the root of a published dataset.
     :param split: 'train' or 'test'; bags and RGB-D folders have no splits. Folders without depth
         are for training only.
     :param settings: domain and topics, where the data alone does not determine them.
@@ -44,6 +45,10 @@ def open_datasets(data: Sequence[str], split: str,
         if is_world(path):
             datasets += [WorldDataset(path, split, name) for name in DOMAINS
                          if not domain or name == domain]
+            continue
+        labelled = find_labels(path)
+        if labelled:
+            datasets += open_labels(labelled, split, domain)
             continue
         folders = find_folders(path)
         if folders:

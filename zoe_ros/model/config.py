@@ -256,6 +256,7 @@ _SMALL = MetricConfig(
 _USUAL = (0.85, 0.85 * 4 / 3, 0.498, 0.497)
 _LITE = replace(_SMALL, heads=(replace(_INDOOR, training_camera=_USUAL),
                                replace(_OUTDOOR, training_camera=_USUAL)))
+_NANO = replace(_LITE, seed_hidden=32, embedding_hidden=32, embedding_dim=24, bins=16)
 _SMALL_ROUTER = RouterConfig(dim=64, layers=2, heads=4, feedforward=128)
 _SWIN = 'swinv2_{}_window12to24_192to384'
 # Depth Anything V1 takes its last four blocks, and is stretched to one size also for KITTI.
@@ -285,6 +286,11 @@ VARIANTS: dict[str, ZoeConfig] = {config.variant: config for config in (
     ZoeConfig('mobile-lite', 'ZoeD-Mobile-Lite-NK', (192, 256), _LITE,
               PyramidConfig('tf_efficientnet_lite2', (24, 48, 120, 352)),
               DecoderConfig(features=48, relative_channels=32, fine_stride=2), _SMALL_ROUTER,
+              canonical_focal=True),
+    # For a robot's own model (zoe distill); no weights of it come with the package.
+    ZoeConfig('nano', 'ZoeD-Nano-NK', (160, 192), _NANO,
+              PyramidConfig('tf_efficientnet_lite0', (24, 40, 112, 320)),
+              DecoderConfig(features=32, relative_channels=16, fine_stride=2), _SMALL_ROUTER,
               canonical_focal=True),
 )}
 # Released models of one head each, of which a router of our own chooses one for an image.

@@ -1,8 +1,10 @@
 """Batches as a pure function of seed and step, so that a resumed run sees the same data."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from zoe_ros.datasets import Dataset, DatasetError
+from zoe_ros.datasets.labels import LabelledBag
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.training.augment import augment
@@ -31,6 +34,7 @@ class Batch:
     :param names: of the samples, for messages.
     :param metric: of each image, whether its metres are used; else its depth is true up to a
         factor only.
+    :param head_probabilities: of each image, see :class:`zoe_ros.datasets.Sample`.
     """
 
     pixels: torch.Tensor
@@ -38,6 +42,7 @@ class Batch:
     domains: list[str]
     names: list[str]
     metric: list[bool]
+    head_probabilities: list[Mapping[str, float] | None]
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -50,13 +55,14 @@ class Batches(TorchDataset):
     Step -> batch.
 
     Either a batch holds one domain, and the domains take turns (section 6.2); or each batch mixes
-    all domains, so that batch normalisation sees the same statistics in training as later.
+    all domains, so that batch normalisation sees the same statistics in training as later; or
+    labels of a teacher and other data have fixed shares of all batches together.
     """
 
     def __init__(self, datasets: Sequence[Dataset], size: tuple[int, int], batch: int, seed: int,
                  *, mixed: bool = False, rank: int = 0, world: int = 1,
                  mixture: Mixture | None = None, canonical: ZoeConfig | None = None,
-                 faults: float = 0.0) -> None:
+                 faults: float = 0.0, labelled: float | None = None) -> None:
         """
         Prepare batches of ``batch`` images over ``world`` processes; this one has number ``rank``.
 
@@ -64,6 +70,8 @@ class Batches(TorchDataset):
         :param mixture: by default, the images of a domain all count alike, with their metres.
         :param faults: fraction of the images that get faults of cameras.
         :param canonical: the model, if it learns the depth that its training camera would see.
+        :param labelled: fraction of the images that have labels of a teacher, whatever their
+            domain; None for data without such labels.
         :raises ValueError: there is no data, or the batch cannot be divided evenly.
         """
         if batch % world:
@@ -75,29 +83,39 @@ class Batches(TorchDataset):
         if not domains:
             raise ValueError('there is nothing to learn from: the data contains no sample')
         self._mixture, self._canonical = mixture or Mixture(), canonical
-        self._turns = [[(d, i) for d in datasets if d.domain == domain
+        groups = ([[d for d in datasets if d.domain == domain] for domain in domains]
+                  if labelled is None else
+                  [[d for d in datasets if isinstance(d, LabelledBag) == kind]
+                   for kind in (True, False)])
+        self._turns = [[(d, i) for d in group
                         for _ in range(self._mixture.repeats_of(d)) for i in range(len(d))]
-                       for domain in domains]
-        self._mixed, self._faults = mixed, faults
+                       for group in groups]
+        self._mixed, self._faults, self._labelled = mixed, faults, labelled
 
     def __getitem__(self, step: int) -> Batch:
         """Return this process's share of the batch of a step."""
-        turns = len(self._turns)
         slots = range(self._batch)[self._mine]
-        if self._mixed:
-            # Slots alternate between the domains.
-            each = -(-self._batch // turns)
-            chosen = [(slot % turns, step * each + slot // turns) for slot in slots]
-        else:
-            chosen = [(step % turns, (step // turns) * self._batch + slot) for slot in slots]
+        chosen = [self._turn(step, slot) for slot in slots]
         random = [np.random.default_rng((self._seed, step, slot)) for slot in slots]
         rows = [self._draw(turn, place, generator)
                 for (turn, place), generator in zip(chosen, random)]
-        pixels, depths, domains, names, metric = map(list, zip(*rows))
-        return Batch(torch.cat(pixels), depths, domains, names, metric)
+        pixels, *others = map(list, zip(*rows))
+        return Batch(torch.cat(pixels), *others)
 
-    def _draw(self, turn: int, place: int, random: np.random.Generator
-              ) -> tuple[torch.Tensor, torch.Tensor, str, str, bool]:
+    def _turn(self, step: int, slot: int) -> tuple[int, int]:
+        """Return the number of a group of data, and the place of the sample in its order."""
+        turns = len(self._turns)
+        if self._labelled is not None:
+            number = step * self._batch + slot
+            before, after = (math.floor(n * self._labelled) for n in (number, number + 1))
+            return (0, before) if after > before else (1, number - before)
+        if self._mixed:
+            # Slots alternate between the domains.
+            each = -(-self._batch // turns)
+            return slot % turns, step * each + slot // turns
+        return step % turns, (step // turns) * self._batch + slot
+
+    def _draw(self, turn: int, place: int, random: np.random.Generator) -> tuple[Any, ...]:
         """Return the ``place``-th sample of a domain, as the fields of a batch."""
         items = self._turns[turn]
         for attempt in range(_TRIES):
@@ -114,7 +132,8 @@ class Batches(TorchDataset):
                 plan = plan_sizes(image.shape[:2], self._size, 'stretch', False)
                 pixels = to_pixels(torch.from_numpy(image)[None], plan)
                 return (pixels, torch.from_numpy(depth), sample.domain,
-                        f'{dataset.name}/{sample.name}', self._mixture.is_metric(dataset))
+                        f'{dataset.name}/{sample.name}', self._mixture.is_metric(dataset),
+                        sample.head_probabilities)
         raise DatasetError(f'{dataset.name}: no depth in {_TRIES} samples in a row, up to '
                            f'{sample.name}: check the depth files')
 

@@ -14,6 +14,11 @@ TRIMMED = 0.2           # fraction of the largest residuals that the relative lo
 GRADIENT_SCALES = 4
 GRADIENT_WEIGHT = 0.5
 SCALE_WEIGHT = 0.05
+# Loss on the labels of a teacher: fraction of the pixels of an image, those with the largest
+# error, that are left out, and the weights beside SILog.
+WORST = 0.1
+ABSOLUTE_WEIGHT = 5.0
+EDGE_WEIGHT = 1.0
 
 
 def silog(depths: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -33,6 +38,39 @@ def silog(depths: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> to
     variance = torch.stack([(difference - mean).square().mean()
                             for difference in differences]).mean()
     return SILOG_SCALE * (variance + SILOG_MEAN * mean.square()).sqrt()
+
+
+def imitation_loss(depths: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]
+                   ) -> dict[str, torch.Tensor]:
+    """
+    Return the parts of the loss on a teacher's depth, and their weighted sum as 'loss'.
+
+    SILog, the absolute difference of the logarithms and its gradients at four scales. Nothing is
+    normalised, because the student shall learn the teacher's metres.
+
+    :param depths: of each image, (h, w), positive [m].
+    :param targets: of the same shapes [m], NaN where there is none; no image is empty.
+    """
+    kept, absolute, edges = [], [], []
+    for depth, target in zip(depths, targets, strict=True):
+        mask = torch.isfinite(target)
+        difference = (depth.float() + EPSILON).log() - (
+            torch.where(mask, target.float(), 1.0) + EPSILON).log()
+        mask = mask & _without_worst(difference.detach().abs(), mask)
+        kept.append((depth[mask], target[mask]))
+        absolute.append(difference[mask].abs().mean())
+        edges.append(_gradients(torch.where(mask, difference, 0.0), mask))
+    parts = {'silog': silog(*zip(*kept)), 'absolute': torch.stack(absolute).mean(),
+             'edges': torch.stack(edges).mean()}
+    parts['loss'] = (parts['silog'] + ABSOLUTE_WEIGHT * parts['absolute']
+                     + EDGE_WEIGHT * parts['edges'])
+    return parts
+
+
+def _without_worst(errors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the pixels (h, w) whose error is not among the largest of the mask."""
+    values = errors[mask].sort().values
+    return errors <= values[max(1, round(len(values) * (1 - WORST))) - 1]
 
 
 def relative_loss(relative: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
@@ -77,7 +115,7 @@ def scale_loss(relative: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
 
 
 def routing_loss(logits: torch.Tensor, heads: torch.Tensor) -> torch.Tensor:
-    """Cross entropy of the router's ``logits`` (b, heads) against head numbers (b,)."""
+    """Cross entropy of the router's ``logits`` (b, heads) against probabilities (b, heads)."""
     return F.cross_entropy(logits.float(), heads)
 
 

@@ -12,6 +12,7 @@ from zoe_ros.model.zoedepth import SharedFeatures, ZoeDepth
 from zoe_ros.training.batches import Batch
 from zoe_ros.training.losses import (
     EPSILON,
+    imitation_loss,
     relative_loss,
     routing_loss,
     scale_loss,
@@ -32,14 +33,14 @@ class Objective(nn.Module):
     """
 
     def __init__(self, model: ZoeDepth, stage: str, routing: str, routing_weight: float,
-                 precision: str, shape_weight: float = 0.0) -> None:
+                 precision: str, shape_weight: float = 0.0, distilled: bool = False) -> None:
         """Wrap a model; see :class:`TrainSettings` for the choices."""
         super().__init__()
         self.model = model
         self._relative = stage == 'relative'
         self._routing = routing
         self._routing_weight, self._shape_weight = routing_weight, shape_weight
-        self._narrow = precision == 'bf16'
+        self._narrow, self._distilled = precision == 'bf16', distilled
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the loss and its parts; training minimises 'loss'."""
@@ -57,13 +58,19 @@ class Objective(nn.Module):
         heads = [model.config.head_for(domain) for domain in batch.domains]
         parts = self._depth_loss(model.predict_depth(shared, heads)[0], batch)
         if logits is not None and self._routing == 'trained':
-            labels = torch.tensor([names.index(head) for head in heads], device=logits.device)
+            known = [given or {head: 1.0} for given, head in zip(batch.head_probabilities, heads)]
+            labels = torch.tensor([[row.get(name, 0.0) for name in names] for row in known],
+                                  device=logits.device)
             parts['routing'] = routing_loss(logits, labels)
             parts['loss'] = parts['loss'] + self._routing_weight * parts['routing']
         return parts
 
     def _depth_loss(self, depths: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the loss of metric depth (b, H, W) and its parts."""
+        if self._distilled:
+            pairs = [(_resize(row[None], depth), depth)
+                     for row, depth in zip(depths, batch.depths) if torch.isfinite(depth).any()]
+            return imitation_loss(*zip(*pairs)) if pairs else {'loss': _nothing(depths)}
         parts = {'silog': _silog(depths, batch)}
         parts['loss'] = parts['silog']
         if self._shape_weight:

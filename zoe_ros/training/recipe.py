@@ -16,10 +16,13 @@ class TrainSettings(DataSettings):
     All settings of ``zoe train``; saved in the folder of the run.
 
     :param data: training data, see :func:`zoe_ros.datasets.open.open_datasets`.
+    :param labelled: fraction of the images that have labels of a teacher, whose loss then counts
+        for all images; 0: the published losses. Only ``zoe distill`` sets it.
     :raises ValueError: a value is not accepted, or the encoder has two sources of weights.
     """
 
     data: tuple[str, ...] = ()
+    labelled: float = 0.0
     held_out: tuple[str, ...] = setting((), 'Held-out data, evaluated at each checkpoint.',
                                         metavar='DATA')
     repeat: tuple[str, ...] = setting(

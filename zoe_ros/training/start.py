@@ -5,13 +5,34 @@ import logging
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from zoe_ros.model.config import VARIANTS
+from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights
 from zoe_ros.model.weights import open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
+from zoe_ros.training.encoder import load_encoder
+from zoe_ros.training.recipe import TrainSettings
 
 log = logging.getLogger(__name__)
+
+
+def starting_model(config: ZoeConfig, settings: TrainSettings) -> ZoeDepth:
+    """
+    Return the model before the first step of a run.
+
+    :raises WeightsError, FileNotFoundError: the weights that the settings name cannot be used.
+    """
+    torch.manual_seed(settings.seed)
+    model = ZoeDepth(config)
+    if settings.start:
+        begin_with(model, settings.start)
+    if settings.encoder_weights:
+        load_encoder(model, settings.encoder_weights)
+    if not settings.start and settings.stage == 'relative':
+        # For half of all seeds the last ReLU of a random network has zero output and gradient.
+        nn.init.ones_(model.decoder.relative.conv3.get_parameter('bias'))
+    return model
 
 
 def begin_with(model: ZoeDepth, start: str) -> None:

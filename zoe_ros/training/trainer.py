@@ -29,11 +29,10 @@ from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import check_choice, parse_size
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
-from zoe_ros.training.encoder import load_encoder
 from zoe_ros.training.mixture import check_router_teaches, Mixture
 from zoe_ros.training.objective import Objective
 from zoe_ros.training.recipe import make_recipe, Recipe, TrainSettings
-from zoe_ros.training.start import begin_with
+from zoe_ros.training.start import starting_model
 
 MODEL, STATE, SETTINGS, LOG, CURVES = (
     'model.safetensors', 'state.pt', 'settings.yaml', 'log.jsonl', 'curves.png')
@@ -88,15 +87,7 @@ class _Run:
         self.settings, self.held_out, self.device = settings, held_out, device
         self.first = rank == 0
         self.folder = Path(settings.output)
-        torch.manual_seed(settings.seed)
-        self.model = ZoeDepth(config)
-        if settings.start:
-            begin_with(self.model, settings.start)
-        if settings.encoder_weights:
-            load_encoder(self.model, settings.encoder_weights)
-        if not settings.start and settings.stage == 'relative':
-            # For half of all seeds the last ReLU of a random network has zero output and gradient.
-            nn.init.ones_(self.model.decoder.relative.conv3.get_parameter('bias'))
+        self.model = starting_model(config, settings)
         # Convolutions of small maps are 10 % faster with channels last.
         self.model.to(device).to(memory_format=torch.channels_last)
         recipe = make_recipe(config.variant, settings)
@@ -110,7 +101,8 @@ class _Run:
         self.batches = Batches(datasets, config.image_size, settings.batch, settings.seed,
                                mixed=mixed, rank=rank, world=world,
                                mixture=mixture, faults=settings.faults,
-                               canonical=config if config.canonical_focal else None)
+                               canonical=config if config.canonical_focal else None,
+                               labelled=settings.labelled or None)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, recipe), weight_decay=settings.weight_decay,
             fused=True)
@@ -120,7 +112,7 @@ class _Run:
             final_div_factor=1e4, base_momentum=0.85, max_momentum=0.95)
         objective: nn.Module = Objective(self.model, settings.stage, settings.routing,
                                          recipe.routing_weight, settings.precision,
-                                         settings.shape_weight)
+                                         settings.shape_weight, settings.labelled > 0)
         if world > 1:
             if device.type == 'cuda':
                 objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)

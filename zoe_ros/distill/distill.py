@@ -1,0 +1,147 @@
+"""``zoe distill``: labels by a teacher, then training of a student, measured before and after."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+import json
+from pathlib import Path
+import shutil
+from typing import Any
+
+from zoe_ros.datasets import Dataset
+from zoe_ros.datasets.labels import open_labels
+from zoe_ros.datasets.open import open_datasets
+from zoe_ros.distill.label import check_bags, label_bags
+from zoe_ros.distill.recipe import DistillSettings
+from zoe_ros.distill.student import mean_error, student_config, train_settings
+from zoe_ros.distill.teacher import Teacher
+from zoe_ros.files import whole_file
+from zoe_ros.inference.engine import resolve_device
+from zoe_ros.model.config import ZoeConfig
+from zoe_ros.model.weights import load_model
+from zoe_ros.run_many import find_data
+from zoe_ros.settings import WorldSettings
+from zoe_ros.training.recipe import TrainSettings
+from zoe_ros.training.start import starting_model
+from zoe_ros.training.trainer import MODEL, train
+from zoe_ros.world.make import make_world
+
+SETTINGS, SUMMARY = 'distill.json', 'summary.json'
+# Figures of the summary.
+TEACHER, WORLD = 'REL to the teacher', 'REL on the world'
+_FREE = ('device', 'workers', 'output')     # settings that do not change the result
+# The world that is rendered if there is none: six minutes on two cores.
+_SCENES, _HELD_OUT, _FRAMES = 200, 20, 3
+
+
+class DistillError(ValueError):
+    """A distillation that cannot start; the text says why."""
+
+
+def distill(settings: DistillSettings) -> Path:
+    """
+    Label the bags, train the student, and return the folder with its model and ``SUMMARY``.
+
+    The same settings continue an interrupted run; a finished one is not done again.
+
+    :raises ValueError, OSError: bags, weights, labels or a setting cannot be used.
+    """
+    bags = find_data(settings.data)
+    output = Path(settings.output).expanduser()
+    mine = json.loads(json.dumps({**asdict(settings), 'data': list(map(str, bags))}))
+    _check_folder(output, mine)
+    if (output / SUMMARY).is_file():
+        return output
+    config = student_config(settings.start)
+    run = train_settings(settings, config, output / 'training')
+    check_bags(bags, settings)
+    teacher = Teacher(settings.teacher, settings.device, settings.precision)
+    _check_router(teacher, config)
+    output.mkdir(parents=True, exist_ok=True)
+    with whole_file(output / SETTINGS) as part:
+        part.write_text(json.dumps(mine, indent=1) + '\n', encoding='utf-8')
+    labels = Path(settings.labels or output / 'labels').expanduser()
+    # The order in which a mistake of the user is told earliest.
+    world = _find_world(settings, output)
+    folders = label_bags(bags, settings, labels, teacher)
+    del teacher         # its memory is needed
+    _train_and_measure(run, config, output, folders, world)
+    return output
+
+
+def _train_and_measure(run: TrainSettings, config: ZoeConfig, output: Path,
+                       folders: list[Path], world: list[str]) -> None:
+    """Train the student on labels and world; write its model, and its errors before and after."""
+    device = resolve_device(run.device)
+    held_out = open_labels(folders, 'test')
+    learnt = open_labels(folders, 'train')
+    tests: dict[str, Sequence[Dataset]] = {TEACHER: held_out}
+    if world:
+        tests[WORLD] = open_datasets(world, 'test')
+    before = starting_model(config, run).to(device)
+    figures = {'before': {name: mean_error(before, data) for name, data in tests.items()}}
+    del before
+    model = train(run, [*learnt, *open_datasets(world, 'train')], held_out, config)
+    after = load_model(config, model, device)
+    figures['after'] = {name: mean_error(after, data) for name, data in tests.items()}
+    with whole_file(output / MODEL) as part:
+        shutil.copyfile(model, part)
+    frames = {'learnt': sum(map(len, learnt)),
+              **{name: sum(map(len, data)) for name, data in tests.items()}}
+    with whole_file(output / SUMMARY) as part:
+        part.write_text(json.dumps({'frames': frames, **figures}, indent=1) + '\n')
+
+
+def report(folder: Path) -> str:
+    """Return the summary of a finished run as text."""
+    summary = json.loads((folder / SUMMARY).read_text())
+    frames = summary['frames']
+    lines = [f'learnt from {frames["learnt"]} frames', '',
+             f'{"held-out frames":20} before   after  images']
+    lines += [f'{name:20} {summary["before"][name]:6.3f}  {summary["after"][name]:6.3f} '
+              f'{frames[name]:7}' for name in summary['before']]
+    return '\n'.join(lines)
+
+
+def _check_folder(output: Path, mine: dict[str, Any]) -> None:
+    """
+    Compare the settings with those of a run in the folder.
+
+    :raises DistillError: the folder holds another run, or something else.
+    """
+    path = output / SETTINGS
+    if not path.is_file():
+        if output.exists() and any(item != path.with_name(f'{SETTINGS}.part')
+                                   for item in output.iterdir()):
+            raise DistillError(f'{output} holds something else than a run of zoe distill: choose '
+                               'another --output')
+        return
+    try:
+        theirs = dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError):
+        raise DistillError(f'{path} is damaged: choose another --output') from None
+    other = [{'data': 'bags', 'start': 'from'}.get(name, name) for name, value in mine.items()
+             if name not in _FREE and theirs.get(name) != value]
+    if other:
+        raise DistillError(f'{output} holds a run with another {" and ".join(other)}: choose '
+                           'another --output, or the same settings to continue it')
+
+
+def _check_router(teacher: Teacher, config: ZoeConfig) -> None:
+    """Raise a DistillError if nobody teaches the student's router."""
+    if config.router is not None and len(teacher.heads) == 1:
+        raise DistillError(f'the teacher {teacher.title} has no router, but the student '
+                           f'{config.title} has one to learn: take a teacher with both heads, '
+                           "like 'nk', or a student with one head")
+
+
+def _find_world(settings: DistillSettings, output: Path) -> list[str]:
+    """Return the folder of the world, rendered if there is none; nothing if the share is 0."""
+    if not settings.world_share:
+        return []
+    if settings.world:
+        open_datasets([settings.world], 'train')    # a mistake is told before hours of work
+        return [settings.world]
+    return [str(make_world(WorldSettings(
+        folder=str(output / 'world'), recipe='varied', scenes=_SCENES, held_out=_HELD_OUT,
+        frames=_FRAMES)))]
