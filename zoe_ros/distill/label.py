@@ -139,7 +139,7 @@ class _Labelling:
         opinion = self.teacher.look(image, camera)
         if opinion is None:
             return 'image and mirror image go to different heads', []
-        if anchor is not None:
+        if anchor is not None and anchor.anchor is not None:
             scale = anchor.anchor.measure(opinion.depth, opinion.head, header, camera, image)
             if math.isinf(scale.age):
                 return 'the anchor knows no scale', []

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from zoe_ros.anchor.correction import Correction
 from zoe_ros.camera import Camera
 from zoe_ros.files import file_sha256
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.model.config import VARIANTS
+from zoe_ros.model.config import PAIRS, VARIANTS
 
 # A pixel has no label where the depths of image and mirrored image differ by more than this
 # (difference of the logarithms), or where the relative deviation is more than so many times the
@@ -59,14 +58,13 @@ class Teacher:
         :param name: a variant or a weights file.
         :raises ValueError, OSError: the weights cannot be used.
         """
-        known = name in VARIANTS
+        known = name in VARIANTS or name in PAIRS
         self._estimator = DepthEstimator.load(name if known else '', None if known else name,
                                               device, precision)
         config = self._estimator.model.config
-        assert self._estimator.weights is not None
         self.title, self.heads = config.title, config.head_names
         self.identity = {'variant': config.variant,
-                         'sha256': file_sha256(Path(self._estimator.weights))}
+                         'sha256': ', '.join(map(file_sha256, self._estimator.weights))}
 
     def look(self, image: np.ndarray, camera: Camera | None) -> Opinion | None:
         """
