@@ -25,7 +25,7 @@ import torch
 from zoe_ros import DepthEstimator
 from zoe_ros.benchmark import IMAGE, made_up_image, made_up_model
 from zoe_ros.hugging_face import transformers_model
-from zoe_ros.inference.engine import DTYPES
+from zoe_ros.inference.choices import DTYPES
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.model.config import VARIANTS
 

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from zoe_ros.inference.engine import DTYPES
+from zoe_ros.inference.choices import DTYPES
 from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.inference.runner import by_heads, PositionBiases
 from zoe_ros.model.config import VARIANTS, ZoeConfig

@@ -17,7 +17,7 @@ LAYERS = [
     ['model.', 'anchor.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
-    ['inference.preprocess', 'inference.graphs', 'refine', 'sky', 'cloud',
+    ['inference.preprocess', 'inference.graphs', 'inference.choices', 'refine', 'sky', 'cloud',
      'temporal_metrics'],
     ['inference.runner', 'training_camera'],
     ['inference.pair_runner'],

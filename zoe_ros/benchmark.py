@@ -15,14 +15,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoe_ros.hugging_face import transformers_model
+from zoe_ros.inference.choices import DTYPES, find_config, find_precision, resolve_device
 from zoe_ros.inference.defaults import describe
-from zoe_ros.inference.engine import (
-    DepthEstimator,
-    DTYPES,
-    find_config,
-    find_precision,
-    resolve_device,
-)
+from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.inference.runner import Choose, ModelRunner
 from zoe_ros.inference.transfer import to_device, to_host

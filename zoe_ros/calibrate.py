@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.datasets.open import open_datasets
-from zoe_ros.inference.engine import DepthEstimator, two_models
+from zoe_ros.inference.choices import two_models
+from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.calibration import Calibration, save_calibration
 from zoe_ros.model.pair import ModelPair
 from zoe_ros.settings import CalibrateSettings

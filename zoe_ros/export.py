@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from zoe_ros import __version__
 from zoe_ros.files import file_sha256, whole_folder
+from zoe_ros.inference.choices import find_config
 from zoe_ros.inference.defaults import Hardware
-from zoe_ros.inference.engine import find_config
 from zoe_ros.inference.routing import known_choice
 from zoe_ros.inference.runner import by_heads
 from zoe_ros.model.config import HeadConfig, PyramidConfig, ZoeConfig

@@ -7,8 +7,8 @@ import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.benchmark import made_up_model
+from zoe_ros.inference.choices import DTYPES, find_config, resolve_device
 from zoe_ros.inference.defaults import default_precision, describe, Hardware
-from zoe_ros.inference.engine import DTYPES, find_config, resolve_device
 from zoe_ros.model.config import PAIRS, VARIANTS
 from zoe_ros.model.weights import WeightsError
 

@@ -15,8 +15,8 @@ from zoe_ros import DepthEstimator
 from zoe_ros.calibrate import run_calibration
 from zoe_ros.export import export
 from zoe_ros.files import file_sha256
+from zoe_ros.inference.choices import find_config
 from zoe_ros.inference.defaults import Hardware
-from zoe_ros.inference.engine import find_config
 from zoe_ros.inference.routing import HeadChoice
 from zoe_ros.model import releases
 from zoe_ros.model.config import VARIANTS

@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import save_file
 import torch
 
+from zoe_ros.inference.choices import find_config
 from zoe_ros.inference.defaults import Hardware
-from zoe_ros.inference.engine import find_config
 from zoe_ros.model.config import RELEASED, VARIANTS
 from zoe_ros.model.layouts import DEPTH_ANYTHING, OFFICIAL
 from zoe_ros.model.weights import load_model

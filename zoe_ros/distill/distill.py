@@ -16,7 +16,7 @@ from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.student import mean_error, student_config, train_settings
 from zoe_ros.distill.teacher import Teacher
 from zoe_ros.files import whole_file
-from zoe_ros.inference.engine import resolve_device
+from zoe_ros.inference.choices import resolve_device
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.weights import load_model
 from zoe_ros.run_many import find_data

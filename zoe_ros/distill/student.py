@@ -9,8 +9,9 @@ import numpy as np
 from zoe_ros.datasets import Dataset
 from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.evaluate import evaluate
+from zoe_ros.inference.choices import find_precision, resolve_device
 from zoe_ros.inference.defaults import describe
-from zoe_ros.inference.engine import DepthEstimator, find_precision, resolve_device
+from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.config import RELEASED, VARIANTS, ZoeConfig
 from zoe_ros.model.hub import SHIPPED_LIMITS
 from zoe_ros.model.weights import open_checkpoint, WeightsError

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from zoe_ros.camera import Camera
-from zoe_ros.inference.defaults import default_precision, default_variant, describe, Hardware
+from zoe_ros.inference.choices import DTYPES, find_config, find_precision, resolve_device
+from zoe_ros.inference.defaults import describe
 from zoe_ros.inference.malloc import trim_freed_memory
 from zoe_ros.inference.pair_runner import PairRunner
 from zoe_ros.inference.preprocess import plan_sizes, SizePlan, to_depth, to_pixels
@@ -27,17 +28,15 @@ from zoe_ros.inference.routing import (
 from zoe_ros.inference.runner import ModelRunner
 from zoe_ros.inference.threads import ThreadBudget
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
-from zoe_ros.model.config import PAIRS, VARIANTS, ZoeConfig
+from zoe_ros.model.config import PAIRS
 from zoe_ros.model.hub import find_weights, licence_of, SHIPPED, SHIPPED_LIMITS
 from zoe_ros.model.pair import load_pair, ModelPair
-from zoe_ros.model.weights import load_model, open_checkpoint, weights_file, WeightsError
+from zoe_ros.model.weights import load_model, weights_file
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import ASPECTS, check_choice, PRECISIONS, ROUTERS
 from zoe_ros.training_camera import focal_factor
 
 log = logging.getLogger(__name__)
-
-DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,75 +381,6 @@ def _average_mirrored(values: torch.Tensor) -> torch.Tensor:
     """Average the first half of a batch with the mirrored second half."""
     straight, mirrored = values.chunk(2)
     return (straight + mirrored.flip(-1)) / 2
-
-
-def find_config(variant: str, weights: str | Path | None, hardware: Hardware) -> ZoeConfig:
-    """
-    Return the description of the model that ``variant`` names.
-
-    An empty name means the model in the ``weights`` file or, without a file, the default of the
-    hardware, which is logged.
-
-    :raises ValueError: the name is neither a known variant nor the model in the file.
-    """
-    if weights:
-        checkpoint = open_checkpoint(weights)
-        own = checkpoint.config
-        checkpoint.require_metric()
-        if not variant:
-            released = checkpoint.released_variants()
-            if own is None and len(released) != 1:
-                choice = f' {" or ".join(released)}' if released else ''
-                raise WeightsError(f'{weights} does not tell which model it holds: name the '
-                                   f'variant{choice}')
-            return own or VARIANTS[released[0]]
-        if own is not None and own.variant != variant:
-            raise WeightsError(f"{weights} holds {own.title}: ask for variant '{own.variant}', "
-                               f"not '{variant}'")
-        if own is not None:
-            return own
-    if not variant:
-        variant, reason = default_variant(hardware)
-        log.info("variant '%s': %s", variant, reason)
-    if variant in PAIRS:
-        raise ValueError(two_models(variant))
-    check_choice('variant', variant, (*VARIANTS, *PAIRS))
-    return VARIANTS[variant]
-
-
-def two_models(variant: str) -> str:
-    """Return why a pair of models is refused where one model is needed."""
-    return f"'{variant}' is two models: name one of them, {' or '.join(map(repr, PAIRS[variant]))}"
-
-
-def find_precision(name: str, hardware: Hardware) -> str:
-    """Return the precision of that name; the choice for 'auto' is logged."""
-    if name != 'auto':
-        return name
-    precision, reason = default_precision(hardware)
-    log.info('precision %s: %s', precision, reason)
-    return precision
-
-
-def resolve_device(name: str) -> torch.device:
-    """
-    Return the torch device of that name; 'auto' is a CUDA device if there is one, else the CPU.
-
-    :raises ValueError: there is no such device on this machine.
-    """
-    if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ('cpu', 'cuda'):
-        raise ValueError(f"no device '{name}': use 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    count = torch.cuda.device_count() if device.type == 'cuda' else 1
-    if (device.index or 0) >= count:
-        found = f'{count} CUDA device(s)' if count else 'no CUDA device'
-        raise ValueError(f"no device '{name}': torch finds {found} here; use 'auto' or 'cpu'")
-    return device
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -22,7 +22,8 @@ from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluate import evaluate
 from zoe_ros.files import whole_file
-from zoe_ros.inference.engine import DepthEstimator, resolve_device
+from zoe_ros.inference.choices import resolve_device
+from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
