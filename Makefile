@@ -55,5 +55,5 @@ $(READY): setup.py setup.cfg pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { echo 'this Python cannot make environments: on Debian and' \
 		'Ubuntu, apt install python3-venv'; rm -rf $(VENV); exit 2; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[ros,train,export,fleet,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[ros,train,export,fleet,lerobot,test,dev]'
 	@touch $@

@@ -70,6 +70,8 @@ setup(
         'export': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
         # Further requirements of zoe fleet, of bags on other machines, and of tables as Parquet.
         'fleet': ['fsspec[http]>=2024.2', 'pyarrow>=15', 'ray>=2.40', 'universal_pathlib>=0.2.6'],
+        # Further requirements of zoe run --format lerobot.
+        'lerobot': ['av>=14', 'pyarrow>=15'],
         # colcon test looks for pytest in an extra of this name.
         'test': ['pytest>=7.0', 'pytest-timeout>=2.1', 'hypothesis>=6.0',
                  'opencv-python-headless<5', 'colcon-common-extensions'],

@@ -33,7 +33,7 @@ LAYERS = [
     ['picture', 'bag_writer', 'bag_anchor'],
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
-    ['hugging_face'],
+    ['hugging_face', 'lerobot.'],
     ['run', 'evaluate', 'temporal', 'calibrate', 'benchmark', 'export'],
     ['run_many'],
     ['fleet', 'training.'],
@@ -60,7 +60,8 @@ MODEL_LAYERS = [
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'timm': ['model.pyramid'], 'cv2': ['anchor.stereo', 'anchor.tracks'],
          'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
-         'onnxscript': ['export'], 'pyarrow': ['run_table'], 'ray': ['fleet'],
+         'onnxscript': ['export'], 'pyarrow': ['run_table', 'lerobot.dataset', 'lerobot.metadata'],
+         'av': ['lerobot.video'], 'ray': ['fleet'],
          'upath': ['storage.remote'], 'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',

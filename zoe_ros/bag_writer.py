@@ -14,6 +14,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from zoe_ros.bag import BAG_TYPES, TYPESTORE
 from zoe_ros.camera import Camera
+from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS, SCALE
+from zoe_ros.pipeline import Frame
 
 
 class BagWriter:
@@ -23,7 +25,11 @@ class BagWriter:
     The folder takes its name when the bag is finished, until then ``.part`` is behind the name.
     However the context is left, what was written so far is a complete, readable bag; unless the
     disk is full, which an OSError tells.
+
+    :ivar outputs: of a frame that belong into a bag.
     """
+
+    outputs = (DEPTH, CAMERA_INFO, POINTS, SCALE)
 
     def __init__(self, path: Path) -> None:
         """
@@ -51,7 +57,7 @@ class BagWriter:
 
     def __exit__(self, *error: object) -> None:
         """Finish the bag, also after an error: rosbags' own context manager would abandon it."""
-        with _uninterrupted():
+        with uninterrupted():
             if self._failed:    # what follows half of a record could not be read
                 with suppress(OSError):
                     self._writer.abort()
@@ -65,11 +71,16 @@ class BagWriter:
         """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
         kind = message.__msgtype__
         data = TYPESTORE.serialize_cdr(message, kind)
-        with _uninterrupted(), self._named_errors():
+        with uninterrupted(), self._named_errors():
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(
                     topic, kind, typestore=TYPESTORE)
             self._writer.write(self._connections[topic], recorded, data)
+
+    def write_frame(self, frame: Frame, recorded: int) -> None:
+        """Write all outputs of a frame, with the time of recording of its image [ns]."""
+        for name, message in frame.messages.items():
+            self.write(f'/{name}', message, recorded)
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -82,7 +93,7 @@ class BagWriter:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Let Ctrl-C wait for the end of a record: half of one would spoil the bag."""
     if current_thread() is not main_thread():
         yield

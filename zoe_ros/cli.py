@@ -19,6 +19,7 @@ from zoe_ros.settings import (
     CalibrateSettings,
     EvalSettings,
     ExportSettings,
+    LEROBOT,
     RunSettings,
     WorldSettings,
 )
@@ -72,6 +73,8 @@ def _run(**options: object) -> Iterator[str]:
         yield f'  look at {folder / "overview.png"}'
     if (folder / 'bag').is_dir():
         yield f'  open {folder / "bag"} in Foxglove or rerun, or: ros2 bag play {folder / "bag"}'
+    if (folder / LEROBOT).is_dir():
+        yield f"  read it with LeRobotDataset('zoe/depth', root='{folder / LEROBOT}')"
 
 
 def _fleet(**options: object) -> Iterator[str]:

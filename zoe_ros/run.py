@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 import io
+from itertools import islice
 import json
 import logging
 from pathlib import Path
@@ -15,25 +16,27 @@ import numpy as np
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.bag import BAG_TYPES, BagReader, is_bag
+from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag
 from zoe_ros.bag_anchor import BagAnchor
 from zoe_ros.bag_writer import BagWriter
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer, is_rectified
+from zoe_ros.lerobot.dataset import DatasetWriter, require_packages
+from zoe_ros.lerobot.timeline import Timeline
+from zoe_ros.messages import CameraInfoBuffer, is_rectified, nanoseconds
 from zoe_ros.model.config import ZoeConfig
-from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS, SCALE
 from zoe_ros.photos import find_photos, photo_camera, read_photo
 from zoe_ros.picture import RunPicture, View
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.remarks import only_for_training_cameras
 from zoe_ros.results import link_latest, new_folder, Statistics, table
-from zoe_ros.settings import RunSettings
+from zoe_ros.settings import LEROBOT, RunSettings
 from zoe_ros.storage.remote import is_remote, is_there, to_path
 
-OUTPUTS = (DEPTH, CAMERA_INFO, POINTS, SCALE)
+# The median of their steps is the frame rate of a LeRobot data set.
+_IMAGES_FOR_RATE = 100
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ def run(settings: RunSettings, estimator: DepthEstimator | None = None) -> Path:
                                 'rosbag2 (its folder, an .mcap or a .db3 file)')
     if is_bag(data):
         return _run_bag(data, settings, estimator)
+    if settings.file_format == LEROBOT:
+        raise ValueError(f'{data} is no bag: a LeRobot data set needs images with stamps')
     if is_remote(settings.data):
         raise ValueError(f'{data} is no bag: images are read from this machine only')
     return _run_photos(data, settings, estimator)
@@ -67,6 +72,7 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
                  else _without_info(bag.info_topics))
         for note in bag.notes:
             log.warning('%s', note)
+        timeline = _timeline(bag) if settings.file_format == LEROBOT else None
         rectified = is_rectified(bag.topic)
         anchor = BagAnchor(bag, settings) if settings.follows_robot() else None
         estimator = estimator or load_estimator(settings)
@@ -80,18 +86,17 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
         folder = new_folder(Path(settings.output))
         found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
         with _reporting(folder, settings, found, bag.count, anchor) as report, \
-                BagWriter(folder / 'bag') as out:
+                _writer(folder, timeline) as out:
             for image in report.progress(bag):
                 start = perf_counter()
                 try:
                     if anchor is not None:
                         anchor.hear_until(image.recorded)
-                    frame = pipeline.process(image.message, OUTPUTS)
+                    frame = pipeline.process(image.message, out.outputs)
                 except MessageError as error:
                     report.drop(error.cause, f'an image of {bag.topic} is dropped: {error}')
                     continue
-                for name, message in frame.messages.items():
-                    out.write(f'/{name}', message, image.recorded)
+                out.write_frame(frame, image.recorded)
                 seconds = perf_counter() - start
                 report.add(View(frame.image, frame.depth, frame.camera), frame.head, seconds,
                            None if truth is None else truth.at(image))
@@ -105,6 +110,26 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
+
+
+def _timeline(bag: BagReader) -> Timeline:
+    """
+    Return the timeline of a LeRobot data set, by the stamps of the first images of a bag.
+
+    :raises ValueError: there is no frame rate, or a package is not installed.
+    """
+    require_packages()
+    stamps: list[int] = []
+    with suppress(BagError):    # the user is told after the last image
+        for _, header in islice(bag.headers(bag.topic), _IMAGES_FOR_RATE):
+            stamps.append(nanoseconds(header.stamp))
+    return Timeline(stamps)
+
+
+def _writer(folder: Path, timeline: Timeline | None) -> BagWriter | DatasetWriter:
+    if timeline is None:
+        return BagWriter(folder / 'bag')
+    return DatasetWriter(folder / LEROBOT, timeline)
 
 
 def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | None) -> Path:

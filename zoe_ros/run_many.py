@@ -170,6 +170,8 @@ def _require_same(folder: Path, settings: RunSettings) -> None:
     open_ = [name for name in ('variant', 'precision', 'topic')
              if getattr(settings, name) in ('', 'auto')]
     now = yaml.safe_load(yaml.safe_dump(asdict(settings)))      # YAML has no tuples
+    # Results of earlier versions do not name the format.
+    then.setdefault('file_format', RunSettings.file_format)
     other = [name for name, value in now.items()
              if name not in ('output', *open_) and then.get(name) != value]
     if other:

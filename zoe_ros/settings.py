@@ -12,6 +12,7 @@ from typing import Any
 PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
 ASPECTS = ('stretch', 'keep')
 ROUTERS = ('auto', 'indoor', 'outdoor')
+LEROBOT = 'lerobot'     # beside bags, a format of the results of zoe run
 # Sensors that the scale of depth is taken from -> topic that the node subscribes.
 SENSORS = {'scan': 'scan', 'points': 'sparse_points', 'depth': 'sparse_depth',
            'stereo': 'right/image_raw'}
@@ -264,6 +265,10 @@ class RunSettings(FrameSettings, ModelSettings, AnchorSettings):
 
     data: str = ''
     output: str = setting('results', 'Parent folder of the results folder.')
+    file_format: str = setting(
+        'bag', "Format of the results of a bag. 'bag': a rosbag2. 'lerobot': a LeRobot data set "
+               'of images and depth, for training; see docs/fleets.md.',
+        choices=('bag', LEROBOT), flag='--format')
     topic: str = setting('', 'Image topic of a bag; needed if the bag has several.')
     anchor_topic: tuple[str, ...] = setting(
         (), 'Topics of the anchors in a bag; needed if the bag has several of a type.',

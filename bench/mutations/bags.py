@@ -72,9 +72,9 @@ MUTATIONS = (
              'if nanoseconds(item.message.header.stamp) == stamp:', 'if stamp:',
              ('test/core/test_datasets_bags.py',)),
     # --- results ----------------------------------------------------------------------------
-    Mutation('zoe run: results are recorded at the stamp', _RUN,
-             "out.write(f'/{name}', message, image.recorded)",
-             "out.write(f'/{name}', message, message.header.stamp.sec * 10**9 "
+    Mutation('zoe run: results are recorded at the stamp', 'zoe_ros/bag_writer.py',
+             "self.write(f'/{name}', message, recorded)",
+             "self.write(f'/{name}', message, message.header.stamp.sec * 10**9 "
              '+ message.header.stamp.nanosec)',
              ('test/core/test_run_bags.py::test_bags_made_on_the_spot',)),
     Mutation('zoe run: kitchen.jpg and kitchen.png share a result', _RUN,

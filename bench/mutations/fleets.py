@@ -6,11 +6,13 @@ _REMOTE = 'zoe_ros/storage/remote.py'
 _MCAP = 'zoe_ros/storage/mcap.py'
 _INDEX = 'zoe_ros/storage/mcap_index.py'
 _MANY = 'zoe_ros/run_many.py'
+_LEROBOT = 'zoe_ros/lerobot'
 _KILLED = ('test/core/test_fleet.py::test_killed_workers_lose_only_their_bags',)
 _CTRL_C = ('test/core/test_fleet.py::test_ctrl_c_keeps_what_is_finished',)
 _WORKER = ('test/core/test_fleet.py', '-m not slow')
 _OF_REMOTE = ('test/core/test_remote.py',)
 _OF_MANY = ('test/core/test_run_many.py',)
+_OF_LEROBOT = ('test/core/test_lerobot.py',)
 
 MUTATIONS = (
     Mutation('fleet: a killed worker loses its bag for good', _FLEET,
@@ -40,4 +42,11 @@ MUTATIONS = (
     Mutation('remote: errors of libraries are no sentence', _REMOTE,
              '    except Exception as error:\n        raise OSError',
              '    except OSError as error:\n        raise OSError', _OF_REMOTE),
+    Mutation('lerobot: a pixel without depth has a code of depth', f'{_LEROBOT}/codes.py',
+             'NO_DEPTH = 0', 'NO_DEPTH = 1', _OF_LEROBOT),
+    Mutation('lerobot: stamps that tremble lose images', f'{_LEROBOT}/timeline.py',
+             '_SLACK = 0.75', '_SLACK = 0.5', _OF_LEROBOT),
+    Mutation('lerobot: a full disk leaves half of a data set', f'{_LEROBOT}/dataset.py',
+             'shutil.rmtree(self._part, ignore_errors=True)\n\n    def write_frame',
+             'pass\n\n    def write_frame', _OF_LEROBOT),
 )

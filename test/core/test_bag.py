@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag, SeveralTopicsError
-from zoe_ros.bag_writer import _uninterrupted, BagWriter
+from zoe_ros.bag_writer import BagWriter, uninterrupted
 from zoe_ros.images import decode_image
 
 STORAGES = ['mcap', 'sqlite3']
@@ -300,7 +300,7 @@ def ctrl_c():
 @pytest.mark.usefixtures('ctrl_c')
 def test_ctrl_c_waits_for_the_end_of_a_record_and_is_not_lost():
     done = []
-    with pytest.raises(KeyboardInterrupt), _uninterrupted():
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
         signal.raise_signal(signal.SIGINT)
         done.append('record')
     assert done == ['record']

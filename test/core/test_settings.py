@@ -254,7 +254,7 @@ def test_every_setting_is_an_option_with_its_text(capsys, monkeypatch):
     assert caught.value.code == 0
     text = ' '.join(capsys.readouterr().out.split())
     for name, item in RUN.items():
-        flag = '--' + name.replace('_', '-')
+        flag = item.metadata['flag'] or '--' + name.replace('_', '-')
         start = re.search(rf'(?<=\s){flag}(?=[ ,]).*', text[text.index('options:'):])
         assert start, f'no option {flag}'
         assert item.metadata['text'] in start[0], name
@@ -277,7 +277,8 @@ def test_no_option_is_without_a_setting(capsys, monkeypatch):
     text = capsys.readouterr().out
     options = set(re.findall(r'^ +(--[a-z-]+)', text, re.MULTILINE))
     # A shard belongs to one call, not to the settings of the results.
-    assert options == {'--' + name.replace('_', '-') for name in RUN} | {'--shard'}
+    assert options == {item.metadata['flag'] or '--' + name.replace('_', '-')
+                       for name, item in RUN.items()} | {'--shard'}
 
 
 # --- the effect of each ---------------------------------------------------------------------
