@@ -54,7 +54,7 @@ class Video:
         self._format, self._count = codec.array, 0
         path.parent.mkdir(parents=True, exist_ok=True)
         with _os_errors():
-            self._file = av.open(str(path), 'w')
+            self._file: Any = av.open(str(path), 'w')
         self._stream: Any = self._file.add_stream(codec.encoder, rate=rate, options={
             'g': f'{KEY_FRAMES}', **codec.options})
         self._stream.height, self._stream.width = size
