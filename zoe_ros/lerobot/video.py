@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,12 @@ class Video:
         :param rate: frames in a second; :param size: height and width [px].
         :raises OSError: it cannot be written.
         """
-        import av
-
+        av: Any = import_module('av')       # an extra
         self._frame: Any = av.VideoFrame
         self._format, self._count = codec.array, 0
         path.parent.mkdir(parents=True, exist_ok=True)
         with _os_errors():
-            self._file: Any = av.open(str(path), 'w')
+            self._file = av.open(str(path), 'w')
         self._stream: Any = self._file.add_stream(codec.encoder, rate=rate, options={
             'g': f'{KEY_FRAMES}', **codec.options})
         self._stream.height, self._stream.width = size
@@ -86,8 +86,7 @@ def pixel_format(codec: Codec, size: tuple[int, int]) -> str:
 @contextmanager
 def _os_errors() -> Iterator[None]:
     """Turn the errors of encoders, which are of PyAV's own class, into OSError."""
-    import av
-
+    av: Any = import_module('av')
     try:
         yield
     except av.error.FFmpegError as error:
