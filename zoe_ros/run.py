@@ -34,6 +34,8 @@ from zoe_ros.settings import RunSettings
 from zoe_ros.storage.remote import is_remote, is_there, to_path
 
 OUTPUTS = (DEPTH, CAMERA_INFO, POINTS, SCALE)
+# Files in the folder of the results.
+CONFIG, SUMMARY = 'config.yaml', 'summary.json'
 
 log = logging.getLogger(__name__)
 
@@ -258,7 +260,7 @@ class _Report:
             summary['complete'] = False
             raise
         finally:
-            with whole_file(self._folder / 'summary.json') as part:
+            with whole_file(self._folder / SUMMARY) as part:
                 part.write_text(json.dumps(summary, indent=2) + '\n')
             log.info('%s', table(summary))
 
@@ -268,7 +270,7 @@ def _reporting(folder: Path, settings: RunSettings, found: dict[str, Any],
                total: int, anchor: BagAnchor | None = None) -> Iterator[_Report]:
     """Write the configuration before and the report after a run, however it ends."""
     config = {**asdict(settings), **found}
-    with whole_file(folder / 'config.yaml') as part:
+    with whole_file(folder / CONFIG) as part:
         part.write_text(yaml.safe_dump(config, sort_keys=False))
     report = _Report(folder, total, anchor)
     try:
