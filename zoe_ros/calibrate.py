@@ -13,6 +13,7 @@ from zoe_ros.datasets.open import open_datasets
 from zoe_ros.inference.choices import two_models
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.calibration import Calibration, save_calibration
+from zoe_ros.model.config import PAIRS
 from zoe_ros.model.pair import ModelPair
 from zoe_ros.settings import CalibrateSettings
 
@@ -42,12 +43,13 @@ def run_calibration(settings: CalibrateSettings) -> str:
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
+    if settings.variant in PAIRS:
+        raise ValueError(two_models(settings.variant))
     datasets = open_datasets(settings.data, 'test', settings)
     estimator = DepthEstimator.load(settings.variant, settings.weights or None, settings.device,
                                     settings.precision, settings.aspect)
     model = estimator.model
-    if isinstance(model, ModelPair):
-        raise ValueError(two_models(settings.variant))
+    assert not isinstance(model, ModelPair)
     weights, = estimator.weights
     model.calibrations = {}
     found = measure(estimator, datasets)

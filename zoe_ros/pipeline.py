@@ -12,7 +12,7 @@ import torch
 
 from zoe_ros.anchor.anchor import Scale
 from zoe_ros.anchor.correction import Correction
-from zoe_ros.anchor.steady import SteadyScale
+from zoe_ros.anchor.steady import SteadyScale, UNKNOWN_MOTION
 from zoe_ros.camera import Camera
 from zoe_ros.camera_depth import CameraDepth, for_anchor, for_steadying, to_camera
 from zoe_ros.camera_tables import CameraTables
@@ -180,7 +180,9 @@ class Pipeline:
             tables, no_cloud = self._find_tables(info, image)
             factor = self._focal_factor(
                 prepared, net, None if tables is None else tables.camera)
-            remarks = self._remarks.about(header, info, no_cloud, factor, settings, self._config)
+            remarks = self._remarks.about(
+                header, info, no_cloud, factor, settings, self._config,
+                0 if self._steady is None else self._steady.counts[UNKNOWN_MOTION])
             scale = self._scale(factor, settings)
             steadying = self._steady_factor(prepared, net, scale, tables)
             # Before the anchor, whose filter then sees a steady scale and brings it to metres.

@@ -106,8 +106,11 @@ class RangeAnchor:
         with self._lock:
             self._camera_frame = frame_name(header)
             self._anchor.configure(camera)
-            if seen is not None:
-                self._anchor.observe(seen, stamp, ODOMETRY)
+            if self._tracker is not None and seen is not None:
+                if any(self._tracker.reason):
+                    self._anchor.miss(ODOMETRY, stamp, *self._tracker.reason)
+                else:
+                    self._anchor.observe(seen, stamp, ODOMETRY)
             if isinstance(paired, PairError):
                 self._anchor.miss(STEREO, stamp, paired.cause, str(paired))
             elif paired is not None:

@@ -72,6 +72,8 @@ def add_odometry(frames: Frames, message: Any) -> int:
     parent, child = (name.removeprefix('/')
                      for name in (message.header.frame_id, message.child_frame_id))
     p, q = message.pose.pose.position, message.pose.pose.orientation
+    if not child:
+        return 1        # nobody knows what the pose is of
     try:
         frames.move(child, parent, [p.x, p.y, p.z, q.x, q.y, q.z, q.w],
                     nanoseconds(message.header.stamp) / 1e9, by_tf=False)

@@ -10,6 +10,8 @@ from zoe_ros.settings import FrameSettings
 
 # Focal lengths that differ by less than this share are as good as equal.
 _FOCAL_TOLERANCE = 0.1
+# So many frames cannot be steadied before it is said: TF may come a little later than images.
+_UNSTEADY = 10
 
 
 class Remarks:
@@ -20,7 +22,7 @@ class Remarks:
         self._said: set[str] = set()
 
     def about(self, header: Any, info: Any | None, no_camera: str, focal_factor: float,
-              settings: FrameSettings, config: ZoeConfig) -> tuple[str, ...]:
+              settings: FrameSettings, config: ZoeConfig, unsteady: int = 0) -> tuple[str, ...]:
         """
         Return what is to be said for the first time.
 
@@ -28,8 +30,14 @@ class Remarks:
         :param info: the CameraInfo that is used for it, or None.
         :param no_camera: why the image has no usable CameraInfo, or empty.
         :param focal_factor: see :func:`.training_camera.focal_factor`; 1 without a camera.
+        :param unsteady: number of frames whose depth could not be steadied, because the motion
+            of the camera is not known.
         """
         found = dict(_all_about(header, info, no_camera, focal_factor, settings, config))
+        if unsteady >= _UNSTEADY:
+            found['unsteady'] = ('scale_time_constant has no effect while the camera moves: '
+                                 + (no_camera or 'neither TF nor odometry tells where it was at '
+                                                 'the stamps of the images'))
         new = [kind for kind in found if kind not in self._said]
         self._said.update(new)
         return tuple(found[kind] for kind in new)

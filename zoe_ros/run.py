@@ -37,6 +37,8 @@ from zoe_ros.storage.remote import is_remote, is_there, to_path
 
 # The median of their steps is the frame rate of a LeRobot data set.
 _IMAGES_FOR_RATE = 100
+# Files in the folder of the results.
+CONFIG, SUMMARY = 'config.yaml', 'summary.json'
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +285,7 @@ class _Report:
             summary['complete'] = False
             raise
         finally:
-            with whole_file(self._folder / 'summary.json') as part:
+            with whole_file(self._folder / SUMMARY) as part:
                 part.write_text(json.dumps(summary, indent=2) + '\n')
             log.info('%s', table(summary))
 
@@ -293,7 +295,7 @@ def _reporting(folder: Path, settings: RunSettings, found: dict[str, Any],
                total: int, anchor: BagAnchor | None = None) -> Iterator[_Report]:
     """Write the configuration before and the report after a run, however it ends."""
     config = {**asdict(settings), **found}
-    with whole_file(folder / 'config.yaml') as part:
+    with whole_file(folder / CONFIG) as part:
         part.write_text(yaml.safe_dump(config, sort_keys=False))
     report = _Report(folder, total, anchor)
     try:

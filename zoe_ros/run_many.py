@@ -15,7 +15,7 @@ import yaml
 
 from zoe_ros.errors import first_line
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.run import load_estimator, run
+from zoe_ros.run import CONFIG, load_estimator, run, SUMMARY
 from zoe_ros.run_table import DONE, EARLIER, FAILED, FIGURES, Outcome, Table
 from zoe_ros.settings import RunSettings
 from zoe_ros.storage.recording import is_storage_name
@@ -165,7 +165,10 @@ def _require_same(folder: Path, settings: RunSettings) -> None:
 
     :raises ValueError: they differ.
     """
-    then = yaml.safe_load((folder / 'config.yaml').read_text(encoding='utf-8'))
+    try:
+        then = dict(yaml.safe_load((folder / CONFIG).read_text(encoding='utf-8')))
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise _damaged(folder / CONFIG, error) from None
     # The settings of the results have the choices that were made for these.
     open_ = [name for name in ('variant', 'precision', 'topic')
              if getattr(settings, name) in ('', 'auto')]
@@ -180,8 +183,16 @@ def _require_same(folder: Path, settings: RunSettings) -> None:
 
 
 def _figures(folder: Path) -> dict[str, Any]:
-    summary = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))
-    return {name: summary[name] for name in FIGURES}
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding='utf-8'))
+        return {name: summary[name] for name in FIGURES}
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(folder / SUMMARY, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f'{path} is damaged ({type(error).__name__}): remove {path.parent} to run '
+                      'over the bag again')
 
 
 def _one_line(problem: BaseException) -> str:

@@ -321,8 +321,14 @@ class EvalSettings(DataSettings, ModelSettings):
     output: str = setting('results', 'Parent folder of the results folder.')
 
     def __post_init__(self) -> None:
-        """Check each field, then that a time constant is used."""
+        """Check each field, then that none is without effect."""
         super().__post_init__()
+        unused = {'--against': self.against, '--domain': self.domain,
+                  '--no-intrinsics': not self.intrinsics}
+        if self.temporal and any(unused.values()):
+            names = ' and '.join(name for name, given in unused.items() if given)
+            raise ValueError(f'{names} cannot be given with --temporal, which compares frames of '
+                             'one video')
         if self.scale_time_constant and not self.temporal:
             raise ValueError("parameter 'scale_time_constant' needs --temporal: it concerns "
                              'videos')

@@ -117,7 +117,8 @@ def evaluate_video(path: Path, settings: EvalSettings, estimator: DepthEstimator
         before = seen
     if not any(TAE in frame[NETWORK] for frame in frames):
         raise BagError(f'{path}: the motion of the camera is not known between any two images: '
-                       'record /tf with its pose, and CameraInfo')
+                       'record its pose on /tf, or on one topic of nav_msgs/Odometry, and '
+                       'CameraInfo')
     return Video(path.stem, {way: video_figures(frames, way) for way in _ways(settings)}, frames)
 
 

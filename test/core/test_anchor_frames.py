@@ -103,6 +103,23 @@ def test_an_exact_motion_has_no_pose_that_holds():
     assert frames.motion('camera', 4.9, 5.1, exact=True) is not None
 
 
+def test_between_the_poses_on_both_sides_of_a_gap_no_motion_is_exact():
+    frames = Frames()
+    frames.fix('camera', 'base', STILL)
+    for stamp in (0.0, 0.1, 0.2, 3.0, 3.1, 3.2):
+        frames.move('base', 'odom', turned(stamp, 0, 0), stamp)
+    for start, stop, known in ((0.1, 0.15, True), (0.0, 3.2, True), (0.2, 3.0, True),
+                               (0.1, 0.25, False), (1.0, 3.0, False), (3.0, 3.05, True)):
+        assert (frames.motion('camera', start, stop, exact=True) is not None) is known
+        assert frames.motion('camera', start, stop) is not None
+
+
+@pytest.mark.parametrize('numbers', [[1e10, 0, 0, 0, 0, 0, 1], [0, -1e300, 0, 0, 0, 0, 1]])
+def test_a_place_that_is_beyond_all_sense(numbers):
+    with pytest.raises(ValueError, match=r'the translation .* is not within 1e\+09 m'):
+        Frames().move('base', 'odom', numbers, 0.0)
+
+
 def test_frames_that_are_not_connected():
     frames = robot()
     with pytest.raises(LookupError, match="TF does not connect 'radar' and 'camera'"):

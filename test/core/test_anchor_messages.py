@@ -1,19 +1,31 @@
 """The anchor from messages: 10,000 damaged ones of each kind, and what holds for the good ones."""
+from importlib.util import find_spec
 import math
 from types import SimpleNamespace
 
 import bags
 import numpy as np
 import pytest
-from robot_messages import CAMERA, cloud_of, header, room, scan_of, sparse_of, transform_of
+from robot_messages import (
+    CAMERA,
+    cloud_of,
+    header,
+    odometry_of,
+    room,
+    scan_of,
+    sparse_of,
+    transform_of,
+)
+import stereo
 
 from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.steady import samples, SteadyScale
 from zoe_ros.range_anchor import RangeAnchor
-from zoe_ros.range_messages import add_transforms
+from zoe_ros.range_messages import add_odometry, add_transforms
 from zoe_ros.settings import AnchorSettings
 
 NAN, INF = math.nan, math.inf
-NUMBERS = [NAN, INF, -INF, 0.0, -1.0, 1e300, 1e-300, 65535.0]
+NUMBERS = [NAN, INF, -INF, 0.0, -1.0, 1e300, 1e150, 1e10, 1e-300, 65535.0]
 IMAGE = np.zeros((120, 160, 3), np.uint8)
 
 
@@ -78,6 +90,7 @@ def test_ten_thousand_damaged_messages(recwarn):
         frame, parent = rng.choice(['a', 'b', 'c', 'tool', ''], 2)
         transform = transform_of(str(parent), str(frame), list(rng.choice([*NUMBERS, 1.0], 7)))
         add_transforms(frames, transform, bool(rng.integers(2)))
+        add_odometry(frames, odometry_of(at, rng.choice([*NUMBERS, 1.0], 7)))
         if k % 5 == 0:
             scale = measure(anchor, predicted, at)
             assert scale.value == 1 or abs(scale.value / 1.25 - 1) < 0.03
@@ -88,6 +101,58 @@ def test_ten_thousand_damaged_messages(recwarn):
     for cause in ('points: data', 'scan: nan', 'scan: infinite', 'scan: angles', 'depth: encoding',
                   'depth: frame', 'scan: time went back'):
         assert counts[cause] > 0, (cause, counts)
+
+
+@pytest.mark.skipif(find_spec('cv2') is None, reason='features are tracked by OpenCV')
+def test_ten_thousand_damaged_poses(recwarn):
+    # A camera goes to the right and back. Of 22 poses of an image, 20 are damaged.
+    rng = np.random.default_rng(3)
+    depth = np.minimum(3, 220 / np.maximum(np.arange(240) - 80, 1))[:, None] * np.ones((1, 320))
+    depth, left = depth.astype(np.float32), stereo.texture()
+    places = [0.03 * k for k in range(8)]
+    images = [stereo.right_view(left, depth, x) if x else left for x in places]
+    frames = Frames()
+    anchor = RangeAnchor(AnchorSettings(anchor='odometry'), frames)
+    steady = SteadyScale(2, frames)
+    rows, columns, _ = samples(*depth.shape)
+    network = depth / np.float32(1.25)
+    damaged = measured = steadied = 0
+    for k in range(500):
+        index, at = (*range(8), *range(6, 0, -1))[k % 14], 1 + 0.1 * k
+        good = [places[index], 0, 0, 0, 0, 0, 1]
+        assert add_odometry(frames, odometry_of(at, good)) == 0
+        for _ in range(20):
+            damaged += add_odometry(frames, spoiled_pose(rng, at, good))
+        assert add_odometry(frames, odometry_of(at, good)) == 0     # a stamp has gone back
+        scale = anchor.measure(network, 'indoor', header(at, 'cam'), stereo.CAMERA, images[index])
+        assert scale.value == 1 or abs(scale.value / 1.25 - 1) < 0.15
+        measured += scale.reason == ''
+        jitter = np.float32(1 + 0.1 * (-1) ** k)
+        factor = steady.factor(jitter * network[rows[:, None], columns], images[index],
+                               stereo.CAMERA, 'indoor', at, 'cam')
+        assert 0.8 < factor < 1.25
+        steadied += factor != 1
+    assert measured > 30 and steadied > 100 and 5000 < damaged < 10_000
+    assert not recwarn.list
+    assert anchor.counts['odometry: motion unknown'] > 0
+
+
+def spoiled_pose(rng, at, good):
+    """Return odometry with damaged numbers, stamp or frames."""
+    numbers, frame, child = list(good), 'odom', 'cam'
+    kind = rng.integers(5)
+    if kind == 0:
+        numbers[rng.integers(7)] = rng.choice([NAN, INF, -INF, 1e300, 1e150, 1e30])
+    elif kind == 1:
+        numbers[3:] = rng.choice([0.0, 0.5, 3.0]) * rng.normal(size=4)
+    elif kind == 2:
+        at = float(rng.choice([0, -2.0 ** 31, 2.0 ** 31 - 1, at - 5, at + 1000]))
+        numbers[3] = NAN if rng.random() < 0.98 else 0
+    elif kind == 3:
+        frame = str(rng.choice(['cam', '/cam']))
+    else:
+        child = str(rng.choice(['', '/', 'odom']))
+    return odometry_of(at, numbers, frame, child)
 
 
 def test_frames_without_an_end_do_not_fill_memory():

@@ -113,6 +113,22 @@ def test_large_images_are_tracked_small_and_cuts_start_again(drives):
         tracker.points(images[k], drive.camera, k * robot.PERIOD, drive.motion)
     for stamp in (0.1, 60.0):   # time that goes back, and a gap
         assert len(tracker.points(images[7], drive.camera, stamp, drive.motion).z) == 0
+        assert tracker.reason[0] == 'no features'
+
+
+def test_the_reason_for_no_points_is_told(drives):
+    drive, images = drives[0]
+    causes = []
+    for motion in (lambda start, stop: None, lambda start, stop: IDENTITY, drive.motion):
+        tracker = FeatureTracker()
+        for k in range(IMAGES):
+            found = tracker.points(images[k], drive.camera, k * robot.PERIOD, motion)
+            assert bool(len(found.z)) is (tracker.reason == ('', ''))
+            causes.append(tracker.reason[0])
+    first, second, third = (causes[k * IMAGES:(k + 1) * IMAGES] for k in range(3))
+    assert first == ['no features'] + ['motion unknown'] * (IMAGES - 1)
+    assert second == ['no features'] + ['no way'] * (IMAGES - 1)
+    assert third[:2] == ['no features', 'no parallax'] and third[-1] == ''
 
 
 @pytest.mark.parametrize('image', [

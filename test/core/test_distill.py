@@ -4,6 +4,7 @@ from importlib.util import find_spec
 import json
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,8 +157,9 @@ def refused(capsys):
     def said(command):
         capsys.readouterr()
         assert main(command) == 2
-        line = capsys.readouterr().err
-        assert line.startswith('zoe: ') and line.count('\n') == 1
+        err = capsys.readouterr().err
+        line = err.splitlines()[-1]     # behind the progress of training
+        assert line.startswith('zoe: ') and err.endswith(f'{line}\n') and 'Traceback' not in err
         return line
 
     return said
@@ -181,6 +183,34 @@ def test_bags_that_cannot_be_used(world, tiny, tmp_path, refused):
     one = bags.write_bag(tmp_path / 'one', bags.camera_messages(1))
     line = refused(arguments(one, world, tiny, tmp_path / 'out'))
     assert 'has no frame that is held out: label more or longer bags' in line
+
+
+def test_missing_weights_are_told_before_anything_is_labelled(bag, tmp_path, refused):
+    line = refused(arguments(bag, '', 'nano', tmp_path / 'out', **{
+        'world-share': 0, 'encoder-weights': '/nowhere.pth'}))
+    assert '/nowhere.pth' in line
+    assert not (tmp_path / 'out').exists()
+    line = refused(arguments(tmp_path / 'no.mcap', '', 'nano', tmp_path / 'out'))
+    assert line == f'zoe: nothing at {tmp_path / "no.mcap"}'
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_damaged_labels_are_told_in_one_line(bag, tmp_path, refused, workers):
+    output = tmp_path / 'out'
+    short = {'steps': 4, 'batch': 2, 'difference': 0.8, 'world-share': 0, 'workers': workers}
+    command = arguments(bag, '', 'nano', output, **short)
+    assert main(command) == 0
+    # The run is finished, but its model and its summary are lost.
+    (output / MODEL).unlink()
+    assert main(command) == 0
+    assert (output / MODEL).is_file()
+    (output / 'summary.json').write_text('{}')
+    assert 'summary.json is damaged: remove it, and the same command' in refused(command)
+    (output / 'summary.json').unlink()
+    shutil.rmtree(output / 'training')
+    file, *_ = sorted((output / 'labels').rglob('*.npy'))
+    file.write_bytes(file.read_bytes()[:500])
+    assert f'{file} cannot be read (' in refused(command)
 
 
 def test_a_folder_of_another_run(bag, world, tiny, tmp_path, refused):

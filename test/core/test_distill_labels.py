@@ -1,5 +1,6 @@
 """Labels of ``zoe distill``: which frames, which pixels, at which scale, and never twice."""
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import pairwise
 import json
 
@@ -7,6 +8,7 @@ import bags
 import made_up
 import numpy as np
 import pytest
+import stereo
 
 from zoe_ros import DepthEstimator
 from zoe_ros.anchor.correction import Correction
@@ -21,6 +23,7 @@ from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.teacher import MOST_DISAGREEMENT, Opinion, Teacher, trusted
 from zoe_ros.evaluate import evaluate
 from zoe_ros.messages import cloud_message
+from zoe_ros.run_many import results_folder
 
 SETTINGS = DistillSettings(difference=0.0, device='cpu', precision='fp32')
 IMAGE = '/camera/image_raw'
@@ -179,6 +182,27 @@ def test_labels_come_to_the_scale_of_a_lidar(teacher, tmp_path):
         check_bags([tmp_path / 'a'], anchored)
 
 
+@pytest.mark.skipif(find_spec('cv2') is None, reason='features are matched by OpenCV')
+def test_a_pair_whose_left_images_are_not_rectified_gives_no_scale(teacher, tmp_path):
+    def camera(prefix, pixels, **changes):
+        info = stereo.info(baseline=stereo.BASELINE * (prefix == 'right'))
+        vars(info).update(changes)
+        return [(f'/{prefix}/camera_info', info, bags.START),
+                (f'/{prefix}/image_raw', bags.ROSBAGS.photo(pixels), bags.START + 1)]
+
+    image = stereo.texture()
+    depth = teacher.look(image, stereo.CAMERA).depth
+    right = camera('right', stereo.right_view(image, 1.3 * depth))
+    settings = replace(SETTINGS, anchor='stereo', topic='/left/image_raw')
+    for distortion, reasons in ((0.0, {}), (-0.2, {'the anchor knows no scale': 1})):
+        left = camera('left', image, d=np.array([distortion, 0, 0, 0, 0]))
+        path = bags.write_bag(tmp_path / f'bag{distortion}', [*left, *right])
+        # Both bags; the one without a label alone would end the command.
+        label_bags([path, tmp_path / 'bag0.0'], settings, tmp_path / 'l', teacher)
+        folder = results_folder(tmp_path / 'l', path)
+        assert json.loads((folder / 'labels.json').read_text())['left_out'] == reasons
+
+
 # --- the folder -----------------------------------------------------------------------------
 
 
@@ -267,6 +291,13 @@ def test_a_damaged_label_is_told(teacher, two, tmp_path):
     data = open_datasets([str(folder)], 'train')[0]
     with pytest.raises(DatasetError, match=r'\.label\.npy cannot be read .* label the bag again'):
         data[0]
+    about = json.loads((folder / 'labels.json').read_text())
+    first = about['frames'][0]
+    for frame in ({}, 'x', {**first, 'camera': [1.0]}, {**first, 'probabilities': {}},
+                  {**first, 'probabilities': 1}, {**first, 'name': 7}):
+        (folder / 'labels.json').write_text(json.dumps({**about, 'frames': [first, frame]}))
+        with pytest.raises(DatasetError, match=r'labels\.json cannot be read'):
+            open_datasets([str(folder)], 'train')
     (folder / 'labels.json').write_text('{}')
     with pytest.raises(DatasetError, match=r'labels\.json cannot be read'):
         open_datasets([str(folder)], 'train')

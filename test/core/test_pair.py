@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from zoe_ros import DepthEstimator
 from zoe_ros.calibrate import run_calibration
+from zoe_ros.distill.student import student_config
 from zoe_ros.export import export
 from zoe_ros.files import file_sha256
 from zoe_ros.inference.choices import find_config
@@ -24,6 +25,7 @@ from zoe_ros.model.hub import find_weights
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.settings import CalibrateSettings, ExportSettings
+from zoe_ros.training.start import begin_with
 
 PARTS = {'indoor': 'da-n', 'outdoor': 'da-k'}
 # A cup on a table, and a man in a meadow.
@@ -167,8 +169,11 @@ def test_commands_for_one_model_refuse_a_pair(folder, tmp_path):
     for refused in (
             lambda: find_config('da-nk', None, Hardware('cpu')),
             lambda: export(ExportSettings(folder=str(tmp_path / 'out'), variant='da-nk')),
+            # Before gigabytes of weights are fetched.
             lambda: run_calibration(CalibrateSettings(
-                data=(str(scenes),), variant='da-nk', weights=str(folder), device='cpu'))):
+                data=(str(scenes),), variant='da-nk', device='cpu')),
+            lambda: student_config('da-nk'),
+            lambda: begin_with(made_up.tiny_model(), 'da-nk')):
         with pytest.raises(ValueError) as error:
             refused()
         assert str(error.value) == (

@@ -124,6 +124,22 @@ def test_results_of_other_settings_are_no_results(zoe, four, tmp_path):
         many)[four[0]]['error']
 
 
+@pytest.mark.parametrize('name, text', [
+    ('config.yaml', ''), ('config.yaml', 'output: ['), ('config.yaml', '\0'),
+    ('summary.json', ''), ('summary.json', '{}'), ('summary.json', '[]')])
+def test_damaged_results_are_told(zoe, four, tmp_path, name, text):
+    many = tmp_path / 'many'
+    zoe(*four[:2], to=many)
+    folder = results_folder(many, four[0])
+    (folder / name).write_text(text)
+    ran = zoe(*four[:2], to=many)
+    assert ran.code == 2
+    assert states(many) == {four[0]: 'failed', four[1]: 'done earlier'}
+    error = table(many)[four[0]]['error']
+    assert error.startswith(f'{folder / name} is damaged (')
+    assert error.endswith(f'): remove {folder} to run over the bag again')
+
+
 def test_shards_share_the_work(zoe, four, tmp_path):
     many = tmp_path / 'many'
     for shard in ('1/3', '2/3', '3/3'):

@@ -78,6 +78,21 @@ def test_the_motion_of_the_robot_is_read_from_the_bag(zoe, tmp_path):
     assert not np.allclose(scales(ran.bag), scales(still.bag), rtol=1e-4)
 
 
+@pytest.mark.parametrize('info, reason', [
+    ('/camera/camera_info', 'neither TF nor odometry tells where it was'),
+    (None, 'there is no CameraInfo')])
+def test_a_camera_whose_motion_is_not_known_is_told_once(zoe, tmp_path, info, reason):
+    messages = bags.camera_messages(14, size=SIZE, info=info)
+    images = [message for topic, message, _ in messages if topic == '/camera/image_raw']
+    for index, message in enumerate(images):
+        pixels = np.roll(np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8), index, 1)
+        message.data = pixels.ravel()
+    ran = zoe(bags.write_bag(tmp_path / 'bag', messages), '--scale-time-constant', '2')
+    assert ran.summary['steady']['started_again'] == {'motion unknown': 13}
+    told = f'scale_time_constant has no effect while the camera moves: {reason}'
+    assert ran.out.count(told) == 1
+
+
 def test_a_pipeline_steadies_as_a_run_does(tiny_estimator, zoe, path):
     ran = zoe(path, '--scale-time-constant', '2')
     infos = CameraInfoBuffer()

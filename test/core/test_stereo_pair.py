@@ -223,13 +223,13 @@ def test_right_images_wait_for_their_left_ones():
     assert pair.is_behind()
 
 
-def test_two_thousand_malformed_pairs():
+def test_ten_thousand_malformed_pairs(recwarn):
     # Stamps that go back, numbers that are none, sizes, encodings: no exception, no wrong scale.
     rng = np.random.default_rng(7)
     anchor, good = paired(), stereo.info(baseline=stereo.BASELINE)
     numbers = [math.nan, math.inf, -math.inf, 0.0, -1.0, 1e300, 1e-300]
     measured = 0
-    for k in range(2000):
+    for k in range(10_000):
         at = int(rng.choice([k, k, k, k - 1500, 10 ** 6])) * 10 * MILLISECOND
         image = right_image(at)
         spoil = rng.integers(4)
@@ -249,11 +249,11 @@ def test_two_thousand_malformed_pairs():
         info.header = image.header
         anchor.pair.hear_info(info, bool(rng.random() < 0.5))
         anchor.pair.hear(image)
-        if k % 2 == 0:
+        if k % 10 == 0:
             scale = measure(anchor, k * 10 * MILLISECOND)
             assert scale.value == 1 or abs(scale.value / 1.25 - 1) < 0.02
             measured += scale.reason == ''
-    assert measured > 30
+    assert measured > 30 and not recwarn.list
     causes = {cause for cause in anchor.counts if cause.startswith('stereo')}
     assert causes >= {'stereo: no pair', 'stereo: data', 'stereo: encoding', 'stereo: size',
                       'stereo: not rectified', 'stereo: not calibrated', 'stereo: baseline'}

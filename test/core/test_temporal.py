@@ -166,3 +166,11 @@ def test_what_is_no_video_is_refused(zoe_eval, tmp_path, capsys):
     assert main(['eval', str(tmp_path), '--scale-time-constant', '1']) == 2
     assert 'needs --temporal' in capsys.readouterr().err
     assert not (tmp_path / 'results').exists()
+
+
+@pytest.mark.parametrize('options, names', [
+    (('--against', 'evaluation.json'), '--against'),
+    (('--domain', 'indoor', '--no-intrinsics'), '--domain and --no-intrinsics')])
+def test_options_without_effect_are_refused(tmp_path, capsys, options, names):
+    assert main(['eval', str(tmp_path), '--temporal', *options]) == 2
+    assert capsys.readouterr().err.startswith(f'zoe: {names} cannot be given with --temporal')

@@ -1,5 +1,8 @@
 """Several cameras on one model, over DDS."""
+from importlib.util import find_spec
+
 import numpy as np
+import pytest
 from ros_support import bag_frames, Client, NodeProcess, of_camera, ROOT, running_node
 
 from zoe_ros.images import decode_image
@@ -66,6 +69,21 @@ def test_a_fast_camera_does_not_starve_a_slow_one(tiny_weights):
             answered = len(slow.depth)
         assert answered == 8
         assert node.end() == 0, node.output
+
+
+@pytest.mark.skipif(find_spec('cv2') is None, reason='features are matched by OpenCV')
+def test_what_concerns_one_camera_is_said_with_its_name(tiny_weights):
+    image, _ = bag_frames(SAMPLE)[0]
+    with running_node('-p', "cameras:=['front', 'rear']", variant='tiny', anchor='stereo',
+                      weights=str(tiny_weights), device='cpu',
+                      image_transport='compressed') as node, \
+            Client(of_camera(node, 'rear')) as rear:
+        node.wait_for('waiting for images on')
+        rear.wait_for_match()
+        rear.images.publish(image)
+        node.wait_for('rear: no cloud: there is no CameraInfo')
+        node.wait_for('rear: the scale of depth is unknown: no camera: ')
+        assert 'front: ' not in node.output
 
 
 def test_names_that_cannot_begin_a_topic_are_refused(tiny_weights):

@@ -59,3 +59,18 @@ def transform_of(parent, child, numbers):
     return TYPES['tf2_msgs/msg/TFMessage'](transforms=[
         TYPES['geometry_msgs/msg/TransformStamped'](
             header=header(0, parent), child_frame_id=child, transform=transform)])
+
+
+def odometry_of(at, numbers, frame='odom', child='cam'):
+    """Return a pose of nav_msgs/Odometry at a time [s]."""
+    x, y, z, qx, qy, qz, qw = map(float, numbers)
+    zero = TYPES['geometry_msgs/msg/Vector3'](x=0.0, y=0.0, z=0.0)
+    pose = TYPES['geometry_msgs/msg/Pose'](
+        position=TYPES['geometry_msgs/msg/Point'](x=x, y=y, z=z),
+        orientation=TYPES['geometry_msgs/msg/Quaternion'](x=qx, y=qy, z=qz, w=qw))
+    return TYPES['nav_msgs/msg/Odometry'](
+        header=header(at, frame), child_frame_id=child,
+        pose=TYPES['geometry_msgs/msg/PoseWithCovariance'](pose=pose, covariance=np.zeros(36)),
+        twist=TYPES['geometry_msgs/msg/TwistWithCovariance'](
+            twist=TYPES['geometry_msgs/msg/Twist'](linear=zero, angular=zero),
+            covariance=np.zeros(36)))

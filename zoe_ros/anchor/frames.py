@@ -14,6 +14,7 @@ _ODOMETRY = 'odom'
 _KEPT = 10.0        # a moving frame is remembered for so long [s]
 # The last pose of a moving frame holds for so long [s]: odometry often comes later than images.
 _HOLD = 0.1
+_DENSE = 0.5        # between poses that are farther apart, nobody knows the way [s]
 _BACK = 1.0         # time that goes back by more than this is another recording [s]
 _stamp = itemgetter(0)
 
@@ -99,20 +100,28 @@ class Frames:
         """
         Return the transform of points of a frame at one time to it at another; or None.
 
-        :param exact: the last pose does not hold for a moment.
+        :param exact: the last pose does not hold for a moment, and poses on both sides of a gap
+            tell nothing of the time between.
         """
         with self._lock:
             steady = self._steady(frame)
             below = self._chain(frame)
             below = below[:below.index(steady)] if steady else below
-            if exact and any(self._moving[link][-1][0] < stop for link in below
-                             if link in self._moving):
+            if exact and not all(self._dense(link, stamp) for link in below
+                                 if link in self._moving for stamp in (start, stop)):
                 return None
             try:
                 return self._between(steady, frame, stop).after(
                     self._between(frame, steady, start)) if steady else None
             except LookupError:
                 return None
+
+    def _dense(self, frame: str, stamp: float) -> bool:
+        """Tell whether a moving frame has a pose at a stamp, or one soon before and after it."""
+        track = self._moving[frame]
+        after = bisect_left(track, stamp, key=_stamp)
+        return after < len(track) and (track[after][0] == stamp or (
+            after > 0 and track[after][0] - track[after - 1][0] < _DENSE))
 
     def _attach(self, child: str, parent: str) -> bool:
         """Set the parent of a frame; return whether it had another one."""

@@ -31,6 +31,7 @@ _OVERLAP = 0.1          # smallest share of the pixels of a frame that the next 
 # An image stands still if less than half of its textured pixels have moved by so much [px].
 _MOVED = 0.25
 _TEXTURE = 8.0          # difference of neighbouring pixels of a textured place [grey levels]
+UNKNOWN_MOTION = 'motion unknown'     # why the filter has started again
 _TEXTURED = 50          # fewest textured pixels that tell whether an image stands still
 
 
@@ -147,7 +148,7 @@ class SteadyScale:
         elif self._stood is not None and stands_still(self._stood, now.gray):
             expected, seen = past.depth.ravel(), now.depth.ravel()
         else:
-            raise LookupError('motion unknown')
+            raise LookupError(UNKNOWN_MOTION)
         with np.errstate(all='ignore'):
             ratio = np.log(expected / seen)
             known = np.isfinite(ratio) & (seen > 0)

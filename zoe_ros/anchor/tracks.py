@@ -56,7 +56,12 @@ class _Tracks:
 
 
 class FeatureTracker:
-    """Follows features from image to image and triangulates them."""
+    """
+    Follows features from image to image and triangulates them.
+
+    :ivar reason: why the last image has no points: a few words for counting, and details; empty
+        if it has points.
+    """
 
     def __init__(self) -> None:
         """
@@ -69,6 +74,7 @@ class FeatureTracker:
         except ImportError:
             raise ValueError("anchor 'odometry' needs OpenCV: install python3-opencv, or "
                              'opencv-python-headless by pip') from None
+        self.reason = '', ''
         self._gray: np.ndarray | None = None
         self._stamp = 0.0
         self._tracks = _nothing()
@@ -91,9 +97,11 @@ class FeatureTracker:
             self._tracks = _nothing()
         else:
             self._follow(before, gray, stamp)
-        usable = len(self._tracks.now) and _moves(motion, last, stamp)
-        tracks = self._tracks if usable else _nothing()
+        self.reason = _obstacle(len(self._tracks.now), motion, last, stamp)
+        tracks = _nothing() if any(self.reason) else self._tracks
         found = _triangulate(tracks, image.shape[:2], camera, stamp, motion, scale)
+        if len(tracks.now) and not len(found.z):
+            self.reason = 'no parallax', 'no feature is seen from two places far enough apart'
         if len(self._tracks.now) < _FEWER:
             self._find(gray, stamp)
         return found
@@ -127,11 +135,22 @@ class FeatureTracker:
             np.concatenate([self._tracks.since, np.full(len(new), stamp)]))
 
 
-def _moves(motion: ExactMotion, start: float, stop: float) -> bool:
-    """Tell whether the camera has moved from its place between two stamps [s], as far as known."""
+def _obstacle(features: int, motion: ExactMotion, start: float, stop: float) -> tuple[str, str]:
+    """
+    Return why nothing can be triangulated, as a cause and details, which are empty if it can.
+
+    :param features: number of those that are followed.
+    :param start, stop: stamps of the last image and of this one [s].
+    """
+    if not features:
+        return 'no features', 'no feature of the image before is found in this one'
     moved = motion(start, stop)
-    return moved is not None and bool(
-        np.linalg.norm(moved.translation) > _STANDING * (stop - start))
+    if moved is None:
+        return 'motion unknown', ('neither TF nor odometry tells where the camera was at the last '
+                                  'two images')
+    if np.linalg.norm(moved.translation) <= _STANDING * (stop - start):
+        return 'no way', 'the camera stands still or only turns'
+    return '', ''
 
 
 def _nothing() -> _Tracks:

@@ -9,6 +9,8 @@ import numpy as np
 
 # Quaternions that were rounded to three digits differ from unit length by less than this.
 _LENGTH = 0.01
+# No robot is farther from anything; larger numbers come from damaged messages [m].
+_FARTHEST = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +29,16 @@ class Transform:
         """
         Return the transform of x y z [m] and a quaternion qx qy qz qw, as TF states it.
 
-        :raises ValueError: these are not seven finite numbers, or the quaternion has no unit
-            length.
+        :raises ValueError: these are not seven finite numbers, the place is beyond all sense, or
+            the quaternion has no unit length.
         """
         numbers = np.asarray(values, np.float64)
         if numbers.shape != (7,) or not np.isfinite(numbers).all():
             raise ValueError('a transform is seven finite numbers, x y z qx qy qz qw, not '
                              + ' '.join(f'{v:g}' for v in numbers.ravel()))
+        if np.abs(numbers[:3]).max() > _FARTHEST:
+            raise ValueError('the translation ({:g} {:g} {:g}) of a transform is not within '
+                             '{:g} m'.format(*numbers[:3], _FARTHEST))
         length = math.hypot(*numbers[3:])
         if abs(length - 1) > _LENGTH:
             raise ValueError('the quaternion (qx qy qz qw) = ({:g} {:g} {:g} {:g}) of a transform '

@@ -85,13 +85,23 @@ def read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         about = dict(json.loads(path.read_text(encoding='utf-8')))
-        if about['version'] == VERSION and isinstance(about['frames'], list):
+        if about['version'] == VERSION:
+            for frame in about['frames']:
+                _check_frame(frame)
             return about
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f'{path} cannot be read ({first_line(error)}): remove the folder and '
                            'label the bag again') from None
     raise DatasetError(f'{path} is of another version of zoe distill: remove the folder and '
                        'label the bag again')
+
+
+def _check_frame(frame: dict[str, Any]) -> None:
+    """Raise an error of some kind if a frame of a description is not whole."""
+    _head(frame)
+    camera = frame['camera']
+    if not isinstance(frame['name'], str) or (camera is not None and len(camera) != 4):
+        raise ValueError('a frame is damaged')
 
 
 def find_labels(root: Path) -> list[Path]:

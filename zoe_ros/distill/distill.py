@@ -50,11 +50,12 @@ def distill(settings: DistillSettings) -> Path:
     output = Path(settings.output).expanduser()
     mine = json.loads(json.dumps({**asdict(settings), 'data': list(map(str, bags))}))
     _check_folder(output, mine)
-    if (output / SUMMARY).is_file():
+    if (output / SUMMARY).is_file() and (output / MODEL).is_file():
         return output
     config = student_config(settings.start)
     run = train_settings(settings, config, output / 'training')
     check_bags(bags, settings)
+    starting_model(config, run)     # its weights may be missing, which is told before the labels
     teacher = Teacher(settings.teacher, settings.device, settings.precision)
     _check_router(teacher, config)
     output.mkdir(parents=True, exist_ok=True)
@@ -93,13 +94,21 @@ def _train_and_measure(run: TrainSettings, config: ZoeConfig, output: Path,
 
 
 def report(folder: Path) -> str:
-    """Return the summary of a finished run as text."""
-    summary = json.loads((folder / SUMMARY).read_text())
-    frames = summary['frames']
-    lines = [f'learnt from {frames["learnt"]} frames', '',
-             f'{"held-out frames":20} before   after  images']
-    lines += [f'{name:20} {summary["before"][name]:6.3f}  {summary["after"][name]:6.3f} '
-              f'{frames[name]:7}' for name in summary['before']]
+    """
+    Return the summary of a finished run as text.
+
+    :raises DistillError: the file is damaged.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text())
+        frames = summary['frames']
+        lines = [f'learnt from {frames["learnt"]} frames', '',
+                 f'{"held-out frames":20} before   after  images']
+        lines += [f'{name:20} {summary["before"][name]:6.3f}  {summary["after"][name]:6.3f} '
+                  f'{frames[name]:7}' for name in summary['before']]
+    except (ValueError, TypeError, KeyError):
+        raise DistillError(f'{folder / SUMMARY} is damaged: remove it, and the same command '
+                           'writes it again') from None
     return '\n'.join(lines)
 
 

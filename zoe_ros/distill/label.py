@@ -27,6 +27,8 @@ from zoe_ros.files import whole_folder
 from zoe_ros.images import decode_image, MessageError
 from zoe_ros.messages import camera_from_info, is_rectified, nanoseconds
 from zoe_ros.run_many import results_folder
+from zoe_ros.stereo_pair import flaw_of
+from zoe_ros.storage.remote import is_there
 
 # Enough for a crop of half the width at the size of a small model.
 _MOST_PIXELS = 288 * 384
@@ -44,6 +46,8 @@ def check_bags(bags: Sequence[Path], settings: DistillSettings) -> None:
     :raises BagError: a bag cannot be read, has no images or not the sensors of the anchor.
     """
     for path in bags:
+        if not is_there(path):
+            raise BagError(f'nothing at {path}')
         if not is_bag(path):
             raise BagError(f'{path} is no bag: give the folder of a rosbag2, an .mcap or a .db3 '
                            'file')
@@ -134,13 +138,15 @@ class _Labelling:
     def _label(self, bag: BagReader, item: BagImage, image: np.ndarray,
                anchor: BagAnchor | None) -> tuple[str, list[dict[str, Any]]]:
         """Label a frame; return why it is left out, or '' and the frame of the description."""
-        header = item.message.header
-        camera = _camera(bag, header, image.shape[:2])
+        header, rectified = item.message.header, is_rectified(bag.topic)
+        info = bag.infos.find(header)
+        camera = _camera(info, image.shape[:2], rectified)
         opinion = self.teacher.look(image, camera)
         if opinion is None:
             return 'image and mirror image go to different heads', []
         if anchor is not None and anchor.anchor is not None:
-            scale = anchor.anchor.measure(opinion.depth, opinion.head, header, camera, image)
+            scale = anchor.anchor.measure(opinion.depth, opinion.head, header, camera, image,
+                                          flaw_of(info, rectified))
             if math.isinf(scale.age):
                 return 'the anchor knows no scale', []
             opinion = opinion.corrected(scale.correction)
@@ -184,10 +190,9 @@ def _readable(bag: BagReader) -> Iterator[BagImage]:
         log.warning('%s', error)
 
 
-def _camera(bag: BagReader, header: Any, size: tuple[int, ...]) -> Camera | None:
-    """Return the camera of an image, None if the bag does not tell it."""
-    info = bag.infos.find(header)
+def _camera(info: Any | None, size: tuple[int, ...], rectified: bool) -> Camera | None:
+    """Return the camera of an image, None if its CameraInfo does not tell it."""
     try:
-        return info and camera_from_info(info, (size[0], size[1]), is_rectified(bag.topic))
+        return info and camera_from_info(info, (size[0], size[1]), rectified)
     except ValueError:
         return None

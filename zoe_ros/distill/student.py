@@ -9,10 +9,10 @@ import numpy as np
 from zoe_ros.datasets import Dataset
 from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.evaluate import evaluate
-from zoe_ros.inference.choices import find_precision, resolve_device
+from zoe_ros.inference.choices import find_precision, resolve_device, two_models
 from zoe_ros.inference.defaults import describe
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.model.config import RELEASED, VARIANTS, ZoeConfig
+from zoe_ros.model.config import PAIRS, RELEASED, VARIANTS, ZoeConfig
 from zoe_ros.model.hub import SHIPPED_LIMITS
 from zoe_ros.model.weights import open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -31,6 +31,8 @@ def student_config(start: str) -> ZoeConfig:
     """
     if start in VARIANTS:
         return VARIANTS[start]
+    if start in PAIRS:
+        raise WeightsError(two_models(start))
     config = open_checkpoint(start).config
     if config is None:
         raise WeightsError(f'{start} does not tell which model it holds: give a file that zoe '

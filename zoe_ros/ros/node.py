@@ -276,12 +276,13 @@ class DepthNode(LifecycleNode):
         begin = perf_counter()
         stream.publish(frame)
         publishing = perf_counter() - begin
+        of = f'{stream.name}: ' if stream.name else ''
         for remark in frame.remarks:
-            self._say_once(remark)
+            self._say_once(of + remark)
         if frame.no_cloud:
-            self._say_once(f'no cloud: {frame.no_cloud}')
+            self._say_once(f'{of}no cloud: {frame.no_cloud}')
         if frame.scale_news:
-            self._tell_scale(frame)
+            self._tell_scale(frame, of)
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]
         now = self.get_clock().now().nanoseconds
         age = (now - nanoseconds(prepared.header.stamp)) / 1e9 if now else None
@@ -313,11 +314,11 @@ class DepthNode(LifecycleNode):
             return True
         return False
 
-    def _tell_scale(self, frame: Frame) -> None:
+    def _tell_scale(self, frame: Frame, of: str) -> None:
         if frame.scale is not None and frame.scale.reason:
-            self._say_once(frame.scale_news)
+            self._say_once(of + frame.scale_news)
         else:
-            self.get_logger().info(frame.scale_news)
+            self.get_logger().info(of + frame.scale_news)
 
     def _say_once(self, text: str) -> None:
         if text not in self._said and len(self._said) < _SENTENCES:

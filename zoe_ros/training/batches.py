@@ -152,7 +152,27 @@ def _order(seed: int, turn: int, epoch: int, count: int) -> np.ndarray:
 
 
 def load(batches: Batches, first: int, last: int, workers: int) -> Iterator[Batch]:
-    """Yield the batches of steps ``first`` to ``last`` - 1, read ahead by other processes."""
+    """
+    Yield the batches of steps ``first`` to ``last`` - 1, read ahead by other processes.
+
+    :raises DatasetError: a file is damaged.
+    """
     loader = DataLoader(
-        batches, batch_size=None, sampler=range(first, last), num_workers=workers)
-    yield from loader
+        _Told(batches), batch_size=None, sampler=range(first, last), num_workers=workers)
+    for batch in loader:
+        if isinstance(batch, DatasetError):
+            raise batch
+        yield batch
+
+
+class _Told(TorchDataset):
+    """Batches whose errors are values: torch would put the traceback of a process into them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> Batch | DatasetError:
+        try:
+            return self._batches[step]
+        except DatasetError as error:
+            return error

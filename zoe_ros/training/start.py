@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.inference.choices import two_models
+from zoe_ros.model.config import PAIRS, VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights
 from zoe_ros.model.weights import open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -46,6 +47,8 @@ def begin_with(model: ZoeDepth, start: str) -> None:
         the name of a variant, whose weights are in the package or downloaded.
     :raises WeightsError, FileNotFoundError: the file cannot be used.
     """
+    if start in PAIRS:
+        raise WeightsError(two_models(start))
     path = find_weights(start) if start in VARIANTS else Path(start)
     checkpoint = open_checkpoint(path)
     own = model.state_dict()
