@@ -36,7 +36,7 @@ MUTATIONS = (
              'stamp > last + 1e9', _OF_FRAMES),
     Mutation('frames: memory grows', _FRAMES, '> 2 * _KEPT', '> 1e9 * _KEPT', _OF_FRAMES),
     Mutation('frames: an old pose serves where an exact one is asked', _FRAMES,
-             'if exact and any(', 'if False and any(', _OF_FRAMES),
+             'if exact and not all(', 'if False and not all(', _OF_FRAMES),
     Mutation('anchor: old points are used', _ANCHOR,
              'abs(nearest.stamp - stamp) > self._tolerance', 'abs(nearest.stamp - stamp) > 1e9',
              _CORE),
