@@ -37,7 +37,9 @@ def start(arguments):
         started.append(subprocess.Popen(
             [sys.executable, '-m', 'zoe_ros.cli', 'fleet', *map(str, data), *arguments,
              '--workers', '2'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True, cwd=ROOT))
+            start_new_session=True, cwd=ROOT,
+            # A shell that runs pytest in its background has SIGINT ignored, which is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)))
         return started[-1]
 
     yield begun
