@@ -12,6 +12,8 @@ import time
 import traceback
 from typing import Any, NamedTuple
 
+import torch
+
 LIMIT = 120.0
 MEMORY = 2 ** 30
 FORK = get_context('fork')
@@ -83,6 +85,9 @@ def _quiet(log: Path | None, function: Callable[..., Any], arguments: tuple[Any,
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(target, stream.fileno())
+    # This renews a thread pool of torch that the fork has copied. Threads of autograd, which would
+    # do it at the same time, sometimes find none and end the process.
+    torch.set_num_threads(torch.get_num_threads())
     try:
         return function(*arguments)
     finally:
