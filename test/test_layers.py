@@ -58,7 +58,7 @@ MODEL_LAYERS = [
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
-         'timm': ['model.pyramid'], 'cv2': ['anchor.stereo', 'anchor.tracks'],
+         'timm': ['model.pyramid'], 'cv2': ['anchor.opencv'],
          'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
          'onnxscript': ['export'], 'pyarrow': ['run_table', 'lerobot.dataset', 'lerobot.metadata'],
          'av': ['lerobot.video'], 'ray': ['fleet'],

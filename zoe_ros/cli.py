@@ -96,10 +96,12 @@ def _bench(**options: object) -> Iterator[str]:
 
 def _eval(**options: object) -> Iterator[str]:
     settings = EvalSettings(**options)  # type: ignore[arg-type]
-    from zoe_ros.evaluate import run_evaluation
-    from zoe_ros.temporal import run_temporal
+    if settings.temporal:
+        from zoe_ros.temporal import run_temporal as evaluate
+    else:
+        from zoe_ros.evaluate import run_evaluation as evaluate
 
-    folder = (run_temporal if settings.temporal else run_evaluation)(settings)
+    folder = evaluate(settings)
     yield (folder / 'table.txt').read_text()
     yield f'metrics of each image and pictures in {folder}'
 

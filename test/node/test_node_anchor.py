@@ -7,17 +7,7 @@ from geometry_msgs.msg import TransformStamped
 import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
-from ros_support import (
-    Client,
-    good_image,
-    good_info,
-    read_values,
-    READY,
-    running_node,
-    stamp,
-    tiny,
-    USUAL,
-)
+from ros_support import Client, good_image, good_info, READY, running_node, stamp, tiny, USUAL
 from sensor_msgs.msg import Image, LaserScan, PointCloud2
 
 from zoe_ros.cli import main
@@ -75,17 +65,6 @@ def info(at):
     return good_info(at, k=K)
 
 
-def report_while_images_come(client, at, message):
-    """Return the values of the next report with a message; meanwhile images come."""
-    seen = len(client.reports)
-
-    def told():
-        return [status for status in client.reports[seen:] if message in status.message]
-
-    client.ask_until(good_image(at), told, info(at), what=message)
-    return read_values(told()[0])
-
-
 @pytest.mark.parametrize('kind', SENSORS)
 def test_depth_comes_to_the_scale_of_the_sensor(tiny_weights, kind):
     message_type, topic, make, mount = SENSORS[kind]
@@ -102,7 +81,7 @@ def test_depth_comes_to_the_scale_of_the_sensor(tiny_weights, kind):
         unknown = client.received['depth/scale'][-1]
         assert unknown.pose.pose.position.x == 1 and unknown.pose.covariance[0] > 0.05
         node.wait_for(f'the scale of depth is unknown: silent: nothing from {kind} within 0.1 s')
-        values = report_while_images_come(client, 1, 'the anchor does not work')
+        values = client.report_while(good_image(1), info(1), 'the anchor does not work')
         assert values['level'] == DiagnosticStatus.WARN
         assert values['message'].endswith(f'silent: nothing from {kind} within 0.1 s of the image')
 
@@ -123,7 +102,7 @@ def test_depth_comes_to_the_scale_of_the_sensor(tiny_weights, kind):
         assert scale.header == client.depth[-1].header
         points = bags.cloud_points(client.points[-1])
         assert np.allclose(points[..., 2], depth[::4, ::4], equal_nan=True)
-        values = report_while_images_come(client, now, 'working')
+        values = client.report_while(good_image(now), info(now), 'working')
         assert values['scale sources'] == kind
         assert float(values['scale']) == pytest.approx(FACTOR, rel=0.02)
         assert float(values['scale age [s]']) == 0
@@ -132,7 +111,7 @@ def test_depth_comes_to_the_scale_of_the_sensor(tiny_weights, kind):
         # The sensor is lost: the scale stays.
         depth = bags.depth_of(client.ask(good_image(9), info(9), OUTPUTS))
         assert np.allclose(depth, FACTOR * plain, rtol=0.02)
-        values = report_while_images_come(client, 9, 'the anchor does not work')
+        values = client.report_while(good_image(9), info(9), 'the anchor does not work')
         assert float(values['scale age [s]']) > 6
         assert node.end() == 0, node.output
         assert 'Traceback' not in node.output

@@ -6,17 +6,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 import pytest
 from rclpy.duration import Duration
-from ros_support import (
-    Client,
-    KEEP_ALL,
-    PATIENCE,
-    read_values,
-    READY,
-    running_node,
-    stamp,
-    tiny,
-    USUAL,
-)
+from ros_support import Client, KEEP_ALL, PATIENCE, READY, running_node, stamp, tiny, USUAL
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 import stereo
 
@@ -59,13 +49,7 @@ class Right:
 
 def report(client, at, text):
     """Return the values of the next report with a text; meanwhile left images come."""
-    seen = len(client.reports)
-
-    def told():
-        return [status for status in client.reports[seen:] if text in status.message]
-
-    client.ask_until(image(at), told, info(at), what=text)
-    return read_values(told()[0])
+    return client.report_while(image(at), info(at), text)
 
 
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])

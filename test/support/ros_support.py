@@ -321,6 +321,16 @@ class Client:
         self.wait_until(look, what='a report')
         return found[0]
 
+    def report_while(self, image, info, text):
+        """Return the values of the next report with a text; meanwhile an image comes again."""
+        seen = len(self.reports)
+
+        def told():
+            return [status for status in self.reports[seen:] if text in status.message]
+
+        self.ask_until(image, told, info, what=text)
+        return read_values(told()[0])
+
     # --- waiting ----------------------------------------------------------------------------
 
     def wait_until(self, condition, patience=PATIENCE, what='that'):

@@ -6,11 +6,9 @@ farther left by the disparity, which is focal length * baseline / depth.
 """
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
 import numpy as np
 
+from zoe_ros.anchor.opencv import load_opencv
 from zoe_ros.anchor.points import ImagePoints
 from zoe_ros.camera import Camera
 
@@ -59,11 +57,7 @@ class StereoMatcher:
 
         :raises ValueError: it is not installed.
         """
-        try:
-            self._cv: Any = import_module('cv2')    # here, because only this anchor needs it
-        except ImportError:
-            raise ValueError("anchor 'stereo' needs OpenCV: install python3-opencv, or "
-                             'opencv-python-headless by pip') from None
+        self._cv = load_opencv('stereo')
 
     def points(self, left: np.ndarray, right: np.ndarray, camera: Camera,
                baseline: float) -> ImagePoints:

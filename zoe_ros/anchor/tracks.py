@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 
+from zoe_ros.anchor.opencv import load_opencv
 from zoe_ros.anchor.points import ImagePoints
 from zoe_ros.anchor.transform import Transform
 from zoe_ros.camera import Camera
@@ -69,11 +68,7 @@ class FeatureTracker:
 
         :raises ValueError: OpenCV is not installed.
         """
-        try:
-            self._cv: Any = import_module('cv2')    # here, because only this anchor needs it
-        except ImportError:
-            raise ValueError("anchor 'odometry' needs OpenCV: install python3-opencv, or "
-                             'opencv-python-headless by pip') from None
+        self._cv = load_opencv('odometry')
         self.reason = '', ''
         self._gray: np.ndarray | None = None
         self._stamp = 0.0
