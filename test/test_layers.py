@@ -13,7 +13,7 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # end stands for a package, whose modules may import each other.
 LAYERS = [
     ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics',
-     'depth_png'],
+     'depth_codec'],
     ['model.', 'anchor.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],

@@ -13,7 +13,7 @@ from typing import Any
 from rosbags.typesys import get_typestore, Stores
 
 from zoe_ros.errors import first_line
-from zoe_ros.images import decode_image, DEPTH_ENCODINGS, is_depth, MessageError
+from zoe_ros.images import decode_image, is_depth, is_readable_depth, MessageError
 from zoe_ros.messages import (
     CameraInfoBuffer,
     frame_name,
@@ -184,7 +184,7 @@ class BagReader:
     def other_cameras(self) -> dict[str, str]:
         """Return the image topics of other cameras -> the topics of CameraInfo beside them."""
         images = {topic for topic, kind in self._topics.items() if kind in IMAGE_TYPES}
-        beside = {topic: self._info_beside(topic) for topic in images - set(self.depth_topics())}
+        beside = {topic: self._info_beside(topic) for topic in images if not self._is_depth(topic)}
         return {topic: info for topic, info in sorted(beside.items())
                 if info and info != self.info_topic and topic != self.topic}
 
@@ -217,14 +217,17 @@ class BagReader:
         return self.infos.find(header)
 
     def depth_topics(self) -> dict[str, Any]:
-        """Return the first message of each topic of raw depth images."""
-        found = {}
-        for name, kind in self._topics.items():
-            if kind == IMAGE_TYPES[0]:
-                first = self._first(name)
-                if first is not None and first.encoding in DEPTH_ENCODINGS:
-                    found[name] = first
-        return found
+        """
+        Return the first message of each topic of depth images.
+
+        Compressed depth is left out if the bag has the same depth raw.
+        """
+        first = {name: self._first(name) for name, kind in self._topics.items()
+                 if kind in IMAGE_TYPES}
+        found = {name: message for name, message in first.items()
+                 if message is not None and is_readable_depth(message)}
+        return {name: message for name, message in found.items()
+                if self._topics[name] == IMAGE_TYPES[0] or name.rpartition('/')[0] not in found}
 
     def _messages(self, topic: str, start: int = 0, stop: int = EVER) -> Iterator[BagImage]:
         for kind, recorded, data in self._recording.messages(

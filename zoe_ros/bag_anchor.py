@@ -19,7 +19,8 @@ from zoe_ros.range_messages import add_odometry, add_transforms
 from zoe_ros.settings import ODOMETRY, REGISTERED, RunSettings, STEREO
 
 _TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
-          'depth': 'sensor_msgs/msg/Image', 'stereo': 'sensor_msgs/msg/Image with CameraInfo'}
+          'depth': 'sensor_msgs/msg/Image with depth',
+          'stereo': 'sensor_msgs/msg/Image with CameraInfo'}
 _RIGHT_INFO = 'CameraInfo of the right camera'
 _TF_TYPE, _TF, _TF_STATIC = 'tf2_msgs/msg/TFMessage', '/tf', '/tf_static'
 _ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
@@ -175,7 +176,8 @@ def _due(entry: tuple[str, BagImage]) -> int:
 
 
 def _messages(bag: BagReader, kind: str, topic: str) -> Iterator[BagImage]:
-    return bag.images(topic) if kind == STEREO else bag.messages(topic, _TYPES[kind])
+    return (bag.images(topic) if kind in (REGISTERED, STEREO)
+            else bag.messages(topic, _TYPES[kind]))
 
 
 def _named(kind: str, messages: Iterator[BagImage]) -> Iterator[tuple[str, BagImage]]:

@@ -20,6 +20,7 @@ from zoe_ros.color_spaces import (
     SEMIPLANAR_YUV,
     semiplanar_yuv_to_rgb,
 )
+from zoe_ros.depth_codec import decode_compressed_depth, decode_png, DEPTH_HEADER
 from zoe_ros.errors import first_line
 
 # encoding: bytes of a sample, channels, and the channels that are red, green and blue.
@@ -36,7 +37,6 @@ _MOSAICS = {f'{pattern}{8 * size}': (size, pattern) for pattern in BAYER for siz
 IMAGE_ENCODINGS = (*_COLORS, *_MOSAICS, *PACKED_YUV, *SEMIPLANAR_YUV)
 # encoding of a depth image: kind of a sample, and metres of its unit (REP-118)
 _DEPTHS = {'32FC1': ('f4', 1.0), '16UC1': ('u2', 1e-3), '64FC1': ('f8', 1.0)}
-DEPTH_ENCODINGS = tuple(_DEPTHS)
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 
 
@@ -71,29 +71,72 @@ def is_depth(message: Any) -> bool:
     return message.encoding in _DEPTHS
 
 
+def is_readable_depth(message: Any) -> bool:
+    """Tell whether :func:`decode_depth` knows the encoding of an Image or CompressedImage."""
+    if hasattr(message, 'format'):
+        return _depth_picture(message.format) is not None
+    return message.encoding in _DEPTHS
+
+
 def decode_depth(message: Any) -> np.ndarray:
     """
     Return the depth in a sensor_msgs/Image of 32FC1 [m] or 16UC1 [mm] (REP-118).
+
+    Or in a CompressedImage: image_transport's compressedDepth (PNG or RVL), or a PNG of 16UC1.
 
     :return: (height, width) float32 [m]; NaN for 0, for REP 117's infinities, and for 65535 mm,
         which stands for all that is farther.
     :raises MessageError: it is damaged, or no such image.
     """
-    if hasattr(message, 'format'):
-        raise MessageError('encoding', f"format '{message.format}' is not raw depth: let "
-                                       'image_transport republish it')
+    values, unit = (_unpacked_depth(message) if hasattr(message, 'format')
+                    else _raw_depth(message))
+    depth = values.astype(np.float32) * np.float32(unit)
+    far = 65.535 if values.dtype.kind == 'u' else np.inf
+    with np.errstate(invalid='ignore'):
+        depth[~((depth > 0) & (depth < np.float32(far)))] = np.nan
+    return depth
+
+
+def _raw_depth(message: Any) -> tuple[np.ndarray, float]:
+    """Return the samples of a depth image (h, w), and their unit [m]."""
     data = _message_bytes(message)
     if message.encoding not in _DEPTHS:
         raise MessageError('encoding', f"encoding '{message.encoding}' of a depth image is not "
                                        f'one of {", ".join(_DEPTHS)}')
     kind, unit = _DEPTHS[message.encoding]
     sample = np.dtype(('>' if message.is_bigendian else '<') + kind)
-    rows = np.ascontiguousarray(_pixel_rows(message, data, sample.itemsize)).view(sample)
-    depth = rows.astype(np.float32) * np.float32(unit)
-    far = 65.535 if kind == 'u2' else np.inf
-    with np.errstate(invalid='ignore'):
-        depth[~((depth > 0) & (depth < np.float32(far)))] = np.nan
-    return depth
+    return np.ascontiguousarray(_pixel_rows(message, data, sample.itemsize)).view(sample), unit
+
+
+def _unpacked_depth(message: Any) -> tuple[np.ndarray, float]:
+    """Return the samples of a compressed depth image (h, w), and their unit [m]."""
+    kind = _depth_picture(message.format)
+    if kind is None:
+        raise MessageError('encoding', f"format '{message.format}' is no depth that is read: "
+                                       '16UC1 or 32FC1 as compressedDepth, or 16UC1 as PNG')
+    encoding = _split_format(message.format)[0]
+    data = bytes(message.data)
+    # The plugin of color images has no header before its PNG.
+    plain = encoding == '16UC1' and data.startswith(_PNG_MAGIC)
+    try:
+        _check_png(data if plain else data[DEPTH_HEADER:])
+        values = decode_png(data) if plain else decode_compressed_depth(data, encoding, kind)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MessageError('corrupt', f'a damaged {message.format} image: '
+                                      f'{first_line(error)}') from None
+    return values, _DEPTHS[encoding][1]
+
+
+def _depth_picture(text: str) -> str | None:
+    """Return 'png' or 'rvl', if the format of a CompressedImage is depth that can be read."""
+    encoding, _, rest = (part.strip() for part in text.partition(';'))
+    if encoding not in ('16UC1', '32FC1'):
+        return None
+    # Versions without RVL name no picture. As JPEG, a depth image has lost its depth.
+    if rest in ('', 'compressedDepth', 'compressedDepth png') or (
+            encoding == '16UC1' and rest.startswith('png compressed')):
+        return 'png'
+    return 'rvl' if rest == 'compressedDepth rvl' else None
 
 
 # --- raw ------------------------------------------------------------------------------------

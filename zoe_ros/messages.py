@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoe_ros.camera import Camera
-from zoe_ros.depth_png import encode_depth, FORMAT
+from zoe_ros.depth_codec import encode_depth, FORMAT
 
 _recorded = itemgetter(0)
 _FLOAT32 = 7  # sensor_msgs/PointField.FLOAT32
@@ -298,7 +298,7 @@ def millimetre_message(types: MessageTypes, header: Any, depth: np.ndarray) -> A
 
 
 def compressed_depth_message(types: MessageTypes, header: Any, depth: np.ndarray) -> Any:
-    """Return depth (height, width) float32 [m] as a CompressedImage, see :mod:`.depth_png`."""
+    """Return depth (height, width) float32 [m] as a CompressedImage, see :mod:`.depth_codec`."""
     data = np.frombuffer(encode_depth(depth), np.uint8)
     return types.compressed_image(header=header, format=FORMAT, data=types.pack(data))
 

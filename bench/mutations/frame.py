@@ -11,6 +11,7 @@ _SKY = ('test/core/test_sky.py',)
 _CALIBRATED = ('test/core/test_calibration.py',)
 _VIEW = ('test/core/test_audit_view.py',)
 _FRAME = ('test/core/test_pipeline.py',)
+_CODEC = ('test/core/test_depth_codec.py',)
 _FRAME_DEPTH = ('test/core/test_pipeline_depth.py',)
 _VIDEO = ('test/core/test_pipeline_video.py',)
 _RAYS = ('test/core/test_camera.py',)
@@ -141,9 +142,32 @@ MUTATIONS = (
     Mutation('decimation: CameraInfo by the ratio of the sizes', _OUTPUTS,
              "(1 / stride, 1 / stride) if settings.output_size == 'camera' else None", 'None',
              _FRAME_DEPTH),
-    Mutation('compressedDepth: what is too far comes near', 'zoe_ros/depth_png.py',
+    Mutation('compressedDepth: what is too far comes near', 'zoe_ros/depth_codec.py',
              'known = (millimetres > 0) & (millimetres <= _MOST)', 'known = millimetres > 0',
-             ('test/core/test_depth_png.py',)),
+             _CODEC),
+    Mutation('compressedDepth: RVL counts groups of three bits from the other end',
+             'zoe_ros/depth_codec.py', '<< (3 * place)', '<< (3 * place[::-1])', _CODEC),
+    Mutation('compressedDepth: differences of RVL start again after zeros',
+             'zoe_ros/depth_codec.py', 'np.cumsum((folded >> 1) ^ -(folded & 1))',
+             '((folded >> 1) ^ -(folded & 1))', _CODEC),
+    Mutation('compressedDepth: the quantisation is not undone', 'zoe_ros/depth_codec.py',
+             'np.float32(scale) / (values.astype(np.float32) - np.float32(offset))',
+             'values.astype(np.float32)', _CODEC),
+    Mutation('compressedDepth: no value is far away', 'zoe_ros/depth_codec.py',
+             'depth[values == 0] = np.nan', '', _CODEC),
+    Mutation('depth in a PNG without the header of the plugin', 'zoe_ros/images.py',
+             "plain = encoding == '16UC1' and data.startswith(_PNG_MAGIC)", 'plain = False',
+             ('test/core/test_field_images.py',)),
+    Mutation('bags: raw and compressed depth of one camera are two sensors', 'zoe_ros/bag.py',
+             " or name.rpartition('/')[0] not in found", ' or True',
+             ('test/core/test_datasets_bags.py',)),
+    Mutation('anchor: compressed depth of a bag is not heard', 'zoe_ros/bag_anchor.py',
+             'bag.images(topic) if kind in (REGISTERED, STEREO)',
+             'bag.images(topic) if kind == STEREO',
+             ('test/core/test_run_anchor.py',)),
+    Mutation('anchor: compressed depth is not subscribed to', 'zoe_ros/ros/image_input.py',
+             "self.suffix += 'Depth'", 'pass', ('test/node/test_node_anchor.py::'
+             'test_depth_comes_to_the_scale_of_the_sensor',)),
     Mutation('decimation: uncertainty has another size than depth', _OUTPUTS,
              'found.deviation[grid]', 'found.deviation', _FRAME_DEPTH),
 )

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from zoe_ros.bag import BagError, SeveralTopicsError
+from zoe_ros.bag import BAG_TYPES, BagError, SeveralTopicsError
 from zoe_ros.cli import main
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.images import decode_depth, MessageError
+from zoe_ros.messages import compressed_depth_message
 from zoe_ros.settings import DataSettings
 
 RAW, INFO, DEPTH = '/camera/image_raw', '/camera/camera_info', '/depth/image_raw'
@@ -41,7 +42,11 @@ def depth_image(depth, encoding='32FC1', big_endian=0, **header):
 
 def rgbd_bag(path, count=4, *, late=3 * MS, encoding='32FC1', compressed=False, info=True,
              scale=1.0, depth_frame=bags.FRAME, depth_topics=(DEPTH,)):
-    """Write a bag whose depth is ``late`` [ns] behind its images, and return its path."""
+    """
+    Write a bag whose depth is ``late`` [ns] behind its images, and return its path.
+
+    On topics that end in compressedDepth it is compressed.
+    """
     messages = []
     for index in range(count):
         stamp = bags.START + index * EVERY
@@ -53,8 +58,11 @@ def rgbd_bag(path, count=4, *, late=3 * MS, encoding='32FC1', compressed=False, 
         messages.append((RAW, image, stamp))
         for topic in depth_topics:
             frame = bags.FRAME if topic != DEPTH else depth_frame
-            messages.append((topic, depth_image(scale * metres(index), encoding,
-                                                stamp=stamp + late, frame=frame), stamp + late))
+            depth, about = scale * metres(index), {'stamp': stamp + late, 'frame': frame}
+            message = (compressed_depth_message(BAG_TYPES, bags.ROSBAGS.header(**about), depth)
+                       if topic.endswith('compressedDepth')
+                       else depth_image(depth, encoding, **about))
+            messages.append((topic, message, stamp + late))
     return bags.write_bag(path, messages, 'mcap')
 
 
@@ -80,7 +88,8 @@ def test_what_is_no_depth_is_nan():
 
 @pytest.mark.parametrize('message, cause', [
     (bags.ROSBAGS.photo(bags.picture()), 'encoding'),
-    (bags.ROSBAGS.compressed(b'x', '16UC1; compressedDepth png'), 'encoding'),
+    (bags.ROSBAGS.compressed(b'x', '16UC1; compressedDepth png'), 'corrupt'),
+    (bags.ROSBAGS.compressed(b'x', 'jpeg'), 'encoding'),
     (bags.ROSBAGS.image(b'', 0, 0, 0, '32FC1'), 'size'),
     (bags.ROSBAGS.image(bytes(15), 2, 2, 8, '32FC1'), 'data'),
     (bags.ROSBAGS.image(bytes(16), 2, 2, 7, '32FC1'), 'data')])
@@ -179,6 +188,20 @@ def test_the_depth_topic_is_that_of_the_same_frame(tmp_path):
     assert RgbdBag(path, 'indoor', RAW, DEPTH)._depth_topic == DEPTH
     lone = rgbd_bag(tmp_path / 'lone', depth_frame='depth_frame')
     assert RgbdBag(lone, 'indoor')._depth_topic == DEPTH
+
+
+def test_compressed_depth_is_read_where_there_is_no_raw_depth(tmp_path):
+    packed = f'{DEPTH}/compressedDepth'
+    lone = RgbdBag(rgbd_bag(tmp_path / 'lone', depth_topics=(packed,)), 'indoor')
+    assert lone._depth_topic == packed
+    assert lone[1].depth == pytest.approx(metres(1), abs=6e-4, nan_ok=True)
+    both = RgbdBag(rgbd_bag(tmp_path / 'both', depth_topics=(packed, DEPTH)), 'indoor')
+    assert both._depth_topic == DEPTH
+    assert np.array_equal(both[1].depth, metres(1), equal_nan=True)
+    # Of another sensor: both are depth, and one must be chosen.
+    other = '/other/image_raw'
+    with pytest.raises(BagError, match='several depth topics'):
+        RgbdBag(rgbd_bag(tmp_path / 'two', depth_topics=(packed, other)), 'indoor')
 
 
 def test_a_user_names_a_bag(tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 import pytest
 
 from zoe_ros.color_spaces import BAYER, demosaic, PACKED_YUV, SEMIPLANAR_YUV
-from zoe_ros.images import decode_image, is_depth, MessageError
+from zoe_ros.images import decode_depth, decode_image, is_depth, MessageError
 
 # What OpenCV 4.14 makes of these bytes, as cv_bridge calls it:
 # cvtColor(np.arange(16, dtype=np.uint8).reshape(4, 4) * 10, COLOR_BayerBG2RGB).
@@ -204,6 +204,24 @@ def test_16_bit_colours_are_scaled(family, encoding, order, big_endian, padding)
 def test_a_picture_of_depth_is_no_photograph(family, text):
     message = family.compressed(bags.encoded(np.full((8, 8), 1500, np.uint16)), text)
     assert is_depth(message) and refusal(message) == 'encoding'
+
+
+@pytest.mark.parametrize('text', [
+    '16UC1; png compressed ', '16UC1; png compressed', '16UC1;png compressed 16UC1', '16UC1'])
+def test_depth_in_a_png_of_the_plugin_for_photographs(family, text):
+    values = np.array([[0, 1, 1500, 65534, 65535]], np.uint16)
+    depth = decode_depth(family.compressed(bags.encoded(values), text))
+    assert depth == pytest.approx(np.array([[np.nan, 0.001, 1.5, 65.534, np.nan]]), nan_ok=True)
+
+
+@pytest.mark.parametrize('text', [
+    '16UC1; jpeg compressed ', '32FC1; jpeg compressed ', '32FC1; tiff compressed',
+    '32FC1; png compressed ', 'mono16; png compressed ', 'png', ''])
+def test_a_picture_that_has_lost_its_depth_is_refused(family, text):
+    message = family.compressed(bags.encoded(np.full((8, 8), 1500, np.uint16)), text)
+    with pytest.raises(MessageError, match='no depth that is read') as caught:
+        decode_depth(message)
+    assert caught.value.cause == 'encoding'
 
 
 @pytest.mark.parametrize('text', ['mono16; png compressed ', 'png', '', 'rgb8; png compressed'])

@@ -8,7 +8,7 @@ from runs import DEPTH, POINTS
 
 from zoe_ros.anchor.transform import Transform
 from zoe_ros.bag import BAG_TYPES
-from zoe_ros.messages import cloud_message
+from zoe_ros.messages import cloud_message, compressed_depth_message
 
 SIZE, COUNT = (48, 64), 6
 FX, FY, CX, CY = 58.0, 56.0, 31.0, 24.0
@@ -56,7 +56,14 @@ def sparse(index, depth):
                               stamp=bags.stamps(COUNT)[index], frame=bags.FRAME)
 
 
-MAKERS = {'points': cloud, 'scan': scan, 'depth': sparse}
+def packed(index, depth):
+    """Return the same as image_transport compresses it."""
+    values = np.full(SIZE, np.nan, np.float32)
+    values[::3, ::3] = depth[::3, ::3]
+    return compressed_depth_message(BAG_TYPES, header(index, bags.FRAME), values)
+
+
+MAKERS = {'points': cloud, 'scan': scan, 'depth': sparse, 'depth/compressedDepth': packed}
 
 
 def static(numbers, parent, child):
@@ -99,10 +106,11 @@ def recorded_robot(path, predicted, kind, extra=()):
 
 @pytest.mark.parametrize('kind', MAKERS)
 def test_depth_and_clouds_come_to_the_scale_of_the_sensor(zoe, tmp_path, predicted, kind):
-    mount = {'scan': (MOUNT,), 'points': ('0 0 0 0 0 0 1',), 'depth': ()}[kind]
+    mount = {'scan': (MOUNT,), 'points': ('0 0 0 0 0 0 1',)}.get(kind, ())
     path = recorded_robot(tmp_path / 'bag', predicted, kind,
                           [static(numbers, bags.FRAME, 'lidar') for numbers in mount])
-    ran = zoe(path, '--anchor', kind, '--anchor-topic', f'/robot/{kind}')
+    name = kind.partition('/')[0]
+    ran = zoe(path, '--anchor', name, '--anchor-topic', f'/robot/{kind}')
     assert (ran.code, ran.err) == (0, '')
     for (_, plain), (_, depth) in zip(predicted[DEPTH], ran.bag[DEPTH], strict=True):
         assert np.allclose(bags.depth_of(depth), FACTOR * bags.depth_of(plain), rtol=0.02)
@@ -112,8 +120,8 @@ def test_depth_and_clouds_come_to_the_scale_of_the_sensor(zoe, tmp_path, predict
     found = ran.summary['anchor']
     assert found['topics'] == [f'/robot/{kind}'] and found['frames_measured'] == COUNT
     assert found['scale_p50'] == pytest.approx(FACTOR, rel=0.02)
-    assert f' by {kind} (' in ran.out
-    again = zoe(path, '--anchor', kind, '--anchor-topic', f'/robot/{kind}', to=tmp_path / 'b')
+    assert f' by {name} (' in ran.out
+    again = zoe(path, '--anchor', name, '--anchor-topic', f'/robot/{kind}', to=tmp_path / 'b')
     assert [bags.ROSBAGS.to_bytes(m) for _, m in again.bag[DEPTH]] == [
         bags.ROSBAGS.to_bytes(m) for _, m in ran.bag[DEPTH]]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
 from ros_support import Client, good_image, good_info, READY, running_node, stamp, tiny, USUAL
-from sensor_msgs.msg import Image, LaserScan, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2
 
 from zoe_ros.cli import main
-from zoe_ros.messages import CameraInfoBuffer, cloud_message
+from zoe_ros.messages import CameraInfoBuffer, cloud_message, compressed_depth_message
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.camera_stream import ROS_TYPES
 from zoe_ros.settings import FrameSettings
@@ -55,9 +55,17 @@ def sparse(depth, at):
     return stamp(message, at)
 
 
+def packed(depth, at):
+    """Return depth at every third pixel, as image_transport compresses it."""
+    message = sparse(depth, at)
+    metres = np.frombuffer(message.data, '<u2').reshape(SIZE) / np.float32(1000)
+    return compressed_depth_message(ROS_TYPES, message.header, metres)
+
+
 SENSORS = {'scan': (LaserScan, 'scan', scan, MOUNT),
            'points': (PointCloud2, 'sparse_points', cloud, '0 0 0 0 0 0 1'),
-           'depth': (Image, 'sparse_depth', sparse, '')}
+           'depth': (Image, 'sparse_depth', sparse, ''),
+           'depth compressed': (CompressedImage, 'sparse_depth/compressedDepth', packed, '')}
 
 
 def info(at):
@@ -68,11 +76,12 @@ def info(at):
 @pytest.mark.parametrize('kind', SENSORS)
 def test_depth_comes_to_the_scale_of_the_sensor(tiny_weights, kind):
     message_type, topic, make, mount = SENSORS[kind]
+    kind = kind.partition(' ')[0]
     with running_node(**tiny(tiny_weights, anchor=kind, anchor_transform=mount,
                              diagnostics_period=0.2)) as node, \
             Client(node, compressed=False, outputs=OUTPUTS) as client:
         node.wait_for(READY)
-        node.wait_for(f'depth gets its scale from {node.namespace}/{topic}')
+        node.wait_for(f'depth gets its scale from {node.namespace}/{topic.partition("/")[0]}')
         sensor = client.node.create_publisher(message_type, topic, 5)
         client.wait_for_match()
         client.wait_until_heard(sensor)

@@ -27,7 +27,7 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import String
 
-from zoe_ros.images import DEPTH_ENCODINGS
+from zoe_ros.images import is_depth
 
 ROS = bags.rclpy_family()
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +87,7 @@ def bag_frames(path):
             if connection.msgtype in kinds:
                 kind, collected = kinds[connection.msgtype]
                 message = deserialize_message(data, kind)
-                if getattr(message, 'encoding', '') not in DEPTH_ENCODINGS:
+                if isinstance(message, CameraInfo) or not is_depth(message):
                     collected.append(message)
     return list(zip(images, infos))
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
-from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.messages import is_rectified
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.range_messages import add_odometry, add_transforms
-from zoe_ros.ros.image_input import ImageInput
+from zoe_ros.ros.image_input import DepthInput, ImageInput
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
 from zoe_ros.settings import ODOMETRY, REGISTERED, SENSORS, STEREO
@@ -28,7 +28,7 @@ try:
 except ImportError:     # without a ROS distribution; TF takes its place
     Odometry = None
 
-_TYPES = {'scan': LaserScan, 'points': PointCloud2, 'depth': Image}
+_TYPES = {'scan': LaserScan, 'points': PointCloud2}
 _HISTORY = 5
 # That of tf2.
 _TF = QoSProfile(depth=100)
@@ -48,20 +48,19 @@ class AnchorInputs:
         """
         self._right = None if anchor.pair is None else RightInput(
             node, prefix, anchor.pair, parameters, gate is not None)
-        self._subscriptions = []
-        for kind in parameters.sensors():
-            if kind == STEREO:
-                continue
-            # The sensors of a robot serve all of its cameras, unless registered to one.
-            topic = (prefix if kind == REGISTERED else '') + SENSORS[kind]
-            self._subscriptions.append(MatchedSubscription(
-                node, _TYPES[kind], topic, partial(anchor.hear, kind), _HISTORY, gate))
+        self._depth = None if REGISTERED not in parameters.sensors() else DepthInput(
+            node, prefix + SENSORS[REGISTERED], partial(anchor.hear, REGISTERED), gate)
+        # The other sensors of a robot serve all of its cameras.
+        self._subscriptions = [
+            MatchedSubscription(node, _TYPES[kind], SENSORS[kind], partial(anchor.hear, kind),
+                                _HISTORY, gate)
+            for kind in parameters.sensors() if kind in _TYPES]
 
     @property
     def topics(self) -> list[str]:
         """Return the subscribed topics."""
         own = [subscription.topic for subscription in self._subscriptions]
-        return own if self._right is None else [*own, ' or '.join(self._right.topics.values())]
+        return own + [' or '.join(source.topics.values()) for source in self._cameras()]
 
     def follow(self) -> None:
         """Adapt to the publishers; call this periodically."""
@@ -74,7 +73,10 @@ class AnchorInputs:
             source.destroy()
 
     def _sources(self) -> list[Any]:
-        return [*self._subscriptions, *([] if self._right is None else [self._right])]
+        return [*self._subscriptions, *self._cameras()]
+
+    def _cameras(self) -> list[ImageInput]:
+        return [source for source in (self._depth, self._right) if source is not None]
 
 
 class RightInput(ImageInput):

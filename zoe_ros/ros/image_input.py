@@ -1,4 +1,4 @@
-"""Subscribes to the images of one camera, raw or compressed."""
+"""Subscribes to the images or the depth of one camera, raw or compressed."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from zoe_ros.ros.subscription import Gate, MatchedSubscription
 
 # In order of preference for 'auto'.
 KINDS = {'raw': Image, 'compressed': CompressedImage}
-_SUFFIX = '/compressed'
+_HISTORY = 2
 
 
 class ImageInput:
@@ -21,14 +21,17 @@ class ImageInput:
     'auto' uses raw images if they are published, else compressed ones, and follows changes of
     the publishers. Raw images need no decoding, and the driver need not compress them.
 
+    :ivar suffix: of the topic of compressed images.
     :ivar base: the resolved topic of raw images.
     """
 
+    suffix = '/compressed'
+
     def __init__(self, node: Node, topic: str, transport: str,
                  callback: Callable[[Any], None], gate: Gate | None) -> None:
-        """Subscribe to ``topic``, which may end in /compressed."""
+        """Subscribe to ``topic``, which may end in the suffix."""
         self._node, self._callback, self._gate = node, callback, gate
-        self.base, transport = image_source(node, topic, transport)
+        self.base, transport = image_source(node, topic, transport, self.suffix)
         self._chooses = transport == 'auto'
         self._open = {name: self._subscribe(name) for name in KINDS
                       if transport in (name, 'auto')}
@@ -64,7 +67,7 @@ class ImageInput:
         self._node.get_logger().info(f'taking {chosen} images from {self._topic(chosen)}')
 
     def _topic(self, name: str) -> str:
-        return self.base if name == 'raw' else self.base + _SUFFIX
+        return self.base if name == 'raw' else self.base + self.suffix
 
     def _subscribe(self, name: str) -> MatchedSubscription:
         def receive(message: Any) -> None:
@@ -75,12 +78,24 @@ class ImageInput:
                 self._callback(message)
 
         return MatchedSubscription(
-            self._node, KINDS[name], self._topic(name), receive, 2, self._gate)
+            self._node, KINDS[name], self._topic(name), receive, _HISTORY, self._gate)
 
 
-def image_source(node: Node, topic: str, transport: str) -> tuple[str, str]:
+class DepthInput(ImageInput):
+    """Subscribes to depth images, raw or as image_transport compresses them."""
+
+    def __init__(self, node: Node, topic: str, callback: Callable[[Any], None],
+                 gate: Gate | None) -> None:
+        """Subscribe to ``topic``, which may end in /compressedDepth or, for PNG, /compressed."""
+        if not node.resolve_topic_name(topic).endswith(self.suffix):
+            self.suffix += 'Depth'
+        super().__init__(node, topic, 'auto', callback, gate)
+
+
+def image_source(node: Node, topic: str, transport: str,
+                 suffix: str = ImageInput.suffix) -> tuple[str, str]:
     """Return the resolved topic of raw images, and the transport given by the topic's name."""
     resolved = node.resolve_topic_name(topic)
-    if transport == 'raw' or not resolved.endswith(_SUFFIX):
+    if transport == 'raw' or not resolved.endswith(suffix):
         return resolved, transport
-    return resolved.removesuffix(_SUFFIX), 'compressed'
+    return resolved.removesuffix(suffix), 'compressed'
