@@ -166,8 +166,8 @@ MUTATIONS = (
              'bag.images(topic) if kind == STEREO',
              ('test/core/test_run_anchor.py',)),
     Mutation('anchor: compressed depth is not subscribed to', 'zoe_ros/ros/image_input.py',
-             "self.suffix += 'Depth'", 'pass', ('test/node/test_node_anchor.py::'
-             'test_depth_comes_to_the_scale_of_the_sensor',)),
+             "self.suffix += 'Depth'", 'pass',
+             ('test/node/test_node_anchor.py::test_depth_comes_to_the_scale_of_the_sensor',)),
     Mutation('decimation: uncertainty has another size than depth', _OUTPUTS,
              'found.deviation[grid]', 'found.deviation', _FRAME_DEPTH),
 )

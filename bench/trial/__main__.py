@@ -44,6 +44,7 @@ STEPS = {
     'shapes': Step(network, 80, model=True),
     'bench': Step(product, 90, model=True),
     'node': Step(product, 60, model=True),
+    'anything': Step(network, 110),
     'micro': Step(card, 40),
     'sanitizer': Step(card, 60, cuda=True),
 }

@@ -27,12 +27,13 @@ PHOTOS = ('nk_astronaut', 'nk_camera')
 PRECISIONS = ('fp32', 'bf16', 'fp16')
 
 
-def weights_file(trial: Trial) -> Path:
-    """Return the path of the made-up weights in the layout of the package."""
+def weights_file(trial: Trial, full: str = 'nk') -> Path:
+    """Return the path of the made-up weights of a variant in the layout of the package."""
     memory = Path('/dev/shm')
     folder = memory if os.access(memory, os.W_OK) else Path(gettempdir())
     rule = zlib.crc32(Path(made_up.__file__).read_bytes())
-    return folder / f'zoe_trial_{os.getuid()}_{variant(trial)}_{rule:08x}.safetensors'
+    name = f'tiny_{full}' if trial.tiny else full
+    return folder / f'zoe_trial_{os.getuid()}_{name}_{rule:08x}.safetensors'
 
 
 def variant(trial: Trial) -> str:
@@ -42,43 +43,57 @@ def variant(trial: Trial) -> str:
 
 def weights(trial: Trial) -> None:
     """Write the weights; a step. Those of the full model stay for the next command."""
-    path = weights_file(trial)
+    _write(trial, 'nk')
+
+
+def depth_anything(trial: Trial) -> Path:
+    """Write the made-up weights of da-n, unless they are there; return their path."""
+    _write(trial, 'da-n')
+    return weights_file(trial, 'da-n')
+
+
+def _write(trial: Trial, full: str) -> None:
+    path = weights_file(trial, full)
     start = time.perf_counter()
     if trial.tiny:
-        made_up.write_tiny(path)
+        save_model(made_up.tiny_model() if full == 'nk' else made_up.tiny_depth_anything(), path)
     elif not path.exists():
         official, part = (path.with_suffix(f'.{os.getpid()}{end}') for end in ('.pt', ''))
-        made_up.write_official('nk', official)
-        save_model(load_model(VARIANTS['nk'], official), part)
+        made_up.write_official(full, official)
+        save_model(load_model(VARIANTS[full], official), part)
         official.unlink()
         part.rename(path)
-    trial.fact('weights', mb=path.stat().st_size >> 20,
+    trial.fact('weights', of=full, mb=path.stat().st_size >> 20,
                written_in_s=round(time.perf_counter() - start, 1))
 
 
-def estimator(trial: Trial, precision: str, **options: Any) -> DepthEstimator:
-    """Load the model; ``options`` are those of :meth:`DepthEstimator.load`."""
-    return DepthEstimator.load('', weights_file(trial), device=str(trial.device),
+def estimator(trial: Trial, precision: str, path: Path | None = None,
+              **options: Any) -> DepthEstimator:
+    """
+    Load a model; ``options`` are those of :meth:`DepthEstimator.load`.
+
+    :param path: of its weights; by default those of the step that writes them.
+    """
+    return DepthEstimator.load('', path or weights_file(trial), device=str(trial.device),
                                precision=precision, **options)
 
 
 def photo(name: str = PHOTOS[0]) -> np.ndarray:
-    """Return an image, (h, w, 3) uint8 RGB."""
-    return made_up.photo(name)
+    """Return the image of a golden file, (h, w, 3) uint8 RGB."""
+    return made_up.golden_fields(name)['image']
 
 
-def reference(trial: Trial, name: str) -> np.ndarray:
+def reference(trial: Trial, name: str, path: Path | None = None) -> np.ndarray:
     """
     Return the depth of every second pixel of a photo, resized with aspect 'keep' [m].
 
     That of the official code; for the tiny model, ours on a CPU in float32.
     """
     if trial.tiny:
-        host = DepthEstimator.load('', weights_file(trial), device='cpu', aspect='keep',
+        host = DepthEstimator.load('', path or weights_file(trial), device='cpu', aspect='keep',
                                    precision='fp32')
         return host.predict(photo(name)).depth[::2, ::2]
-    with np.load(made_up.GOLDEN / f'{name}.npz') as golden:
-        return golden['infer_plain']
+    return made_up.golden_fields(name)['infer_plain']
 
 
 # What follows knows how the estimator works inside. When that changes, change it here.

@@ -44,15 +44,7 @@ def parity(trial: Trial) -> None:
         with trial.attempt(f'golden {precision}'):
             est = models.estimator(trial, precision, aspect='keep')
             for name in models.PHOTOS:
-                want = models.reference(trial, name)
-                found = est.predict(models.photo(name)).depth[::2, ::2]
-                known = np.isfinite(found) & (want > 1e-3)
-                off = np.abs(found - want)[known]
-                trial.fact(f'golden {precision}', photo=name, graphs=models.graphs(est),
-                           l2=_short(np.linalg.norm(off) / np.linalg.norm(want[known])),
-                           median_off=_short(np.median(off / want[known])),
-                           over_1e4=_short((off / want[known] > 1e-4).mean()),
-                           unknown=_short(1 - known.mean()))
+                _compare(trial, f'golden {precision}', est, name, models.reference(trial, name))
             if trial.cuda:
                 trial.fact(f'memory {precision}', **trial.memory())
             del est
@@ -70,6 +62,32 @@ def parity(trial: Trial) -> None:
                            l2=_short((a - b).norm() / b.norm()),
                            worst=_short((a - b).abs().max() / b.mean()))
             del est
+
+
+def anything(trial: Trial) -> None:
+    """Compare Depth Anything's indoor model with its official code, and time it."""
+    path = models.depth_anything(trial)
+    for precision in models.PRECISIONS:
+        with trial.attempt(f'da-n {precision}'):
+            est = models.estimator(trial, precision, path, aspect='keep')
+            _compare(trial, f'da-n {precision}', est, 'da-n_coffee',
+                     models.reference(trial, 'da-n_coffee', path))
+            image = models.photo()
+            trial.fact(f'da-n predict {precision}', **trial.memory(),
+                       **trial.timed(lambda est=est, image=image: est.predict(image)))
+            del est
+
+
+def _compare(trial: Trial, title: str, est: DepthEstimator, name: str, want: np.ndarray) -> None:
+    """Compare the depth of a photo with that of the official code."""
+    found = est.predict(models.photo(name)).depth[::2, ::2]
+    known = np.isfinite(found) & (want > 1e-3)
+    off = np.abs(found - want)[known]
+    trial.fact(title, photo=name, graphs=models.graphs(est),
+               l2=_short(np.linalg.norm(off) / np.linalg.norm(want[known])),
+               median_off=_short(np.median(off / want[known])),
+               over_1e4=_short((off / want[known] > 1e-4).mean()),
+               unknown=_short(1 - known.mean()))
 
 
 @torch.inference_mode()
