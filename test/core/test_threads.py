@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 import subprocess
 import sys
-from time import perf_counter, sleep
+from threading import active_count
+from time import perf_counter, process_time, sleep
 
 import made_up
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.inference import threads
-from zoe_ros.inference.threads import quota, ThreadBudget, Usage
+from zoe_ros.inference.threads import Crowd, crowd_of_a_training, quota, ThreadBudget, Usage
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = 4     # threads that torch would take
@@ -30,6 +31,14 @@ def budget(monkeypatch):
     torch.set_num_threads(DEFAULT)
     yield ThreadBudget()
     torch.set_num_threads(before)
+
+
+def until(condition):
+    """Wait until a condition holds."""
+    end = perf_counter() + 60
+    while not condition():
+        assert perf_counter() < end
+        sleep(0.01)
 
 
 def used(budget):
@@ -96,6 +105,113 @@ def test_a_thread_that_begins_within_the_frame_of_another_gets_its_own(budget):
         budget._follow(4.0)
         budget._follow(4.0)
         assert pool.submit(used, budget).result() == DEFAULT
+
+
+def long_frame(budget, network=True):
+    """Let a frame take long enough for threads that sleep."""
+    with budget.frame(network=network):
+        begin = process_time()
+        while process_time() - begin < 0.6:
+            pass
+
+
+def test_a_long_frame_keeps_its_threads_and_they_sleep(budget, caplog):
+    crowds = active_count()
+    with caplog.at_level('INFO', 'zoe_ros'):
+        budget._follow(1.0)
+        assert used(budget) == 1        # nobody knows yet how long a frame is
+        long_frame(budget)
+        for _ in range(3):
+            budget._follow(1.0)
+        assert used(budget) == DEFAULT and active_count() == crowds + 1
+        budget._follow(4.0)
+        assert used(budget) == DEFAULT and active_count() == crowds + 1
+        budget._follow(4.0)
+    assert used(budget) == DEFAULT
+    until(lambda: active_count() == crowds)
+    assert [record.getMessage().partition(',')[0] for record in caplog.records] == [
+        '1 of 4 threads', '4 threads that sleep while they wait']
+
+
+def test_the_network_decides_whether_a_frame_is_long(budget):
+    long_frame(budget, network=False)
+    budget._follow(1.0)
+    assert used(budget) == 1
+    long_frame(budget)
+    with budget.frame(network=True):
+        pass                            # the first one had to wait for something else
+    budget._follow(1.0)
+    assert used(budget) == 1
+
+
+def test_a_crowd_ends_with_its_budget(budget):
+    crowds, own = active_count(), ThreadBudget()
+    long_frame(own)
+    own._follow(1.0)
+    assert active_count() == crowds + 1
+    del own
+    until(lambda: active_count() == crowds)
+
+
+def test_a_training_has_a_crowd_unless_the_user_has_chosen(budget, monkeypatch):
+    assert (crowd_of_a_training() is not None) == Crowd.helps()
+    monkeypatch.setenv('OMP_WAIT_POLICY', 'active')
+    assert crowd_of_a_training() is None
+
+
+@pytest.mark.parametrize('text, helps', [
+    ('7f0 r-xp /x/torch.libs/libgomp-1a2b.so.1\n', True), ('/x/libc.so.6\n', False),
+    ('/x/libgomp.so.1\n/x/libiomp5.so\n', False), ('/x/libgomp.so.1\n/x/libomp.so.5\n', False)])
+def test_only_the_openmp_of_gnu_counts_threads(budget, monkeypatch, tmp_path, text, helps):
+    (tmp_path / 'maps').write_text(text)
+    monkeypatch.setattr(threads, '_LIBRARIES', tmp_path / 'maps')
+    assert Crowd.helps() == helps
+    own = ThreadBudget()
+    long_frame(own)
+    own._follow(1.0)
+    own._follow(1.0)
+    assert used(own) == (DEFAULT if helps else 1)
+    monkeypatch.setattr(threads, '_LIBRARIES', tmp_path / 'none')
+    assert not Crowd.helps()
+
+
+SPIN = """
+import os
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+from time import process_time, sleep
+import torch
+from zoe_ros.inference.threads import Crowd
+
+def burnt():
+    values, start = torch.zeros(1 << 17), process_time()
+    for _ in range(60):
+        values.add_(1)      # two threads
+        sleep(0.01)         # the second one waits for more
+    return process_time() - start
+
+torch.set_num_threads(2)
+burnt()
+before = burnt()
+crowd = Crowd(2)
+assert torch.get_num_threads() == 2
+within = burnt()
+del crowd
+sleep(0.1)
+after, had = burnt(), len(os.listdir('/proc/self/task'))
+crowd = Crowd(1)        # where torch takes half of the cores
+print(before, within, after, len(os.listdir('/proc/self/task')) - had)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason='threads need two cores')
+@pytest.mark.skipif(not Crowd.helps(), reason='torch has another OpenMP')
+def test_in_a_crowd_a_thread_that_waits_sleeps():
+    done = subprocess.run(
+        [sys.executable, '-c', SPIN], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    before, within, after, more = map(float, done.stdout.split())
+    assert within < 0.5 * min(before, after), (before, within, after)
+    assert more == 3        # with the one of torch more than two cores
 
 
 def test_a_measurement_sees_what_others_leave():

@@ -310,7 +310,7 @@ class DepthEstimator:
         results: dict[int, NetworkDepth] = {}
         for size in dict.fromkeys(plan.net for plan in plans):
             rows = [i for i, plan in enumerate(plans) if plan.net == size]
-            with self.threads.frame():
+            with self.threads.frame(network=True):
                 group = self._run([images[i] for i in rows], [plans[i] for i in rows],
                                   [choosers[i] for i in rows], deviation)
             results.update(zip(rows, group))

@@ -4,20 +4,24 @@ How many threads a frame on a CPU gets: as many as the machine has cores to spar
 The threads of a network wait for each other some hundred times a frame. Where other processes take
 the cores, each wait lasts until the scheduler brings the last thread back: on two busy cores two
 threads were measured to be forty times slower than one. So the cores that others leave are
-measured between frames, and no frame gets more threads than that: all of them, or a power of two,
-because 1, 2, 4 and 8 threads give the same depth to the bit. Other numbers round differently here
-and there.
+measured between frames, and a frame gets no more threads than that: all of them, or a power of
+two, because 1, 2, 4 and 8 threads give the same depth to the bit. Other numbers round differently
+here and there.
+
+Long frames wait less often for their length. On busy cores they keep all threads, but a thread
+that waits sleeps at once, and does not burn the core that another needs; see :class:`Crowd`.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 import logging
 import os
 from pathlib import Path
-from threading import local, Lock
+from threading import Event, local, Lock, Thread
 from time import monotonic, process_time
 from typing import NamedTuple
+import weakref
 
 import torch
 
@@ -34,6 +38,9 @@ _WINDOW = 0.2           # [s] shortest time to measure over: /proc/stat counts h
 _ENOUGH = 0.65
 # More threads only after so many measurements in a row that allow them; fewer at once.
 _PATIENCE = 2
+# A frame is long if it takes this time of all cores together [s].
+_LONG = 0.5
+_LIBRARIES = Path('/proc/self/maps')
 
 
 class Usage(NamedTuple):
@@ -103,6 +110,60 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class Crowd:
+    """
+    Threads that do nothing, so many that the process has more of them than cores.
+
+    GNU's OpenMP lets a thread that waits for others spin for some milliseconds, but hardly at all
+    while the process has more threads of OpenMP than cores. Its settings are read only once,
+    before anybody can know how long a frame takes; a crowd changes that at run time.
+    """
+
+    def __init__(self, threads: int) -> None:
+        """
+        Start them.
+
+        :param threads: of OpenMP that the process has without them.
+        """
+        self._leave, ready = Event(), Event()
+        count = len(os.sched_getaffinity(0)) - threads + 2
+        Thread(target=_start_and_stay, args=(max(2, count), ready, self._leave),
+               name='zoe_crowd', daemon=True).start()
+        ready.wait()
+        weakref.finalize(self, self._leave.set)
+
+    @staticmethod
+    def helps() -> bool:
+        """Tell whether GNU's OpenMP is the one of this process."""
+        try:
+            libraries = _LIBRARIES.read_text()
+        except OSError:
+            return False
+        return 'libgomp' in libraries and not any(
+            other in libraries for other in ('libiomp', 'libomp.'))
+
+
+def crowd_of_a_training() -> Crowd | None:
+    """
+    Return threads for as long as a training runs on the CPU, unless the user has chosen.
+
+    Its number of threads stays, because gradients depend on it. A step has hundreds of waits and
+    takes seconds, so that threads which spin gain little and lose much on busy cores.
+    """
+    chosen = any(name in os.environ for name in _CHOICES)
+    return None if chosen or _DEFAULT < 2 or not Crowd.helps() else Crowd(_DEFAULT)
+
+
+def _start_and_stay(count: int, ready: Event, leave: Event) -> None:
+    """Let OpenMP start its threads for this thread; they last as long as this one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    torch.zeros(count << 16).add_(1)        # torch gives no thread less than 1 << 15 elements
+    torch.set_num_threads(before)           # new threads of Python begin with the last number
+    ready.set()
+    leave.wait()
+
+
 class ThreadBudget:
     """
     Gives each frame as many threads as there are cores to spare, at most torch's own choice.
@@ -116,15 +177,23 @@ class ThreadBudget:
         self._threads = _DEFAULT
         self._before = _AT_IMPORT
         self._more = 0
-        self._told = False
+        self._told: set[str] = set()
+        self._shortest = 0.0
+        self._crowd: Crowd | None = None
+        self._may_crowd = Crowd.helps()
         self._lock = Lock()
         self._here = local()
         self._chosen = next((name for name in _CHOICES if name in os.environ), '')
         if self._chosen:
             log.info('%d threads, as %s says', _DEFAULT, self._chosen)
 
-    def frame(self) -> AbstractContextManager[None]:
-        """Return a context in which torch uses the threads for a frame."""
+    @contextmanager
+    def frame(self, network: bool = False) -> Iterator[None]:
+        """
+        Let torch use the threads for a frame within the block.
+
+        :param network: the block is the network, whose length decides how threads wait.
+        """
         if not hasattr(self._here, 'known'):
             self._here.known = True
             # A thread of Python begins with what torch uses then, perhaps for a frame of another.
@@ -132,7 +201,13 @@ class ThreadBudget:
                 torch.set_num_threads(_DEFAULT)
         given = torch.get_num_threads()
         adapts = not self._chosen and given == _DEFAULT > 1
-        return torch_threads(self._choose() if adapts else given)
+        with torch_threads(self._choose() if adapts else given):
+            start = process_time()
+            yield
+            taken = process_time() - start
+        # Other threads of the process and threads that spin only add to it.
+        if network:
+            self._shortest = min(taken, self._shortest or taken)
 
     def _choose(self) -> int:
         with self._lock:
@@ -143,16 +218,26 @@ class ThreadBudget:
                 usage = Usage.now()
                 self._follow(min(usage.free_cores(self._before), quota()))
                 self._before = usage
-            return self._threads
+            return _DEFAULT if self._crowd is not None else self._threads
 
     def _follow(self, free: float) -> None:
-        """Take as many threads as fit into the cores that are free."""
+        """Take as many threads as fit into the cores that are free, or all and a crowd."""
         cores = max(1, int(free + 1 - _ENOUGH))
         fit = _DEFAULT if cores >= _DEFAULT else 1 << (cores.bit_length() - 1)
         self._more = self._more + 1 if fit > self._threads else 0
-        if fit == self._threads or 0 < self._more < _PATIENCE:
-            return
-        log.log(logging.DEBUG if self._told else logging.INFO,
-                '%d of %d threads, because other processes leave %.1f cores; adapted between '
-                'frames', fit, _DEFAULT, free)
-        self._threads, self._more, self._told = fit, 0, True
+        if fit != self._threads and not 0 < self._more < _PATIENCE:
+            self._threads, self._more = fit, 0
+            self._tell('%d of %d threads, because other processes leave %.1f cores; adapted '
+                       'between frames', fit, _DEFAULT, free)
+        crowded = self._threads < _DEFAULT and self._may_crowd and self._shortest > _LONG
+        if crowded and self._crowd is None:
+            self._crowd = Crowd(_DEFAULT)
+            self._tell('%d threads that sleep while they wait, because other processes leave '
+                       '%.1f cores and a frame is long', _DEFAULT, free)
+        elif not crowded:
+            self._crowd = None
+
+    def _tell(self, text: str, *values: object) -> None:
+        """Log the first of each kind of choice, and later ones only for those who look closely."""
+        log.log(logging.DEBUG if text in self._told else logging.INFO, text, *values)
+        self._told.add(text)
