@@ -29,7 +29,7 @@ LAYERS = [
     ['outputs', 'photos', 'remarks', 'range_messages', 'stereo_pair'],
     ['range_anchor'],
     ['pipeline'],
-    ['bag', 'results', 'run_table', 'cloud_picture'],
+    ['bag', 'results', 'run_table', 'provenance', 'cloud_picture'],
     ['picture', 'bag_writer', 'bag_anchor'],
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
@@ -55,6 +55,7 @@ MODEL_LAYERS = [
     ['weights'],
     ['hub'],
     ['pair'],
+    ['identity'],
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
@@ -162,7 +163,8 @@ def test_layers_within_the_model(module):
     number, _ = layer_of(name, MODEL_LAYERS)
     for other in own(imports(MODULES[module])):
         if other == 'files' and module in (
-                'model.weights', 'model.calibration', 'model.hub', 'model.releases'):
+                'model.weights', 'model.calibration', 'model.hub', 'model.releases',
+                'model.identity'):
             continue    # the modules that write or check files
         assert other.startswith('model.')
         below, _ = layer_of(other.removeprefix('model.'), MODEL_LAYERS)

@@ -39,6 +39,8 @@ from zoe_ros.storage.remote import is_remote, is_there, to_path
 _IMAGES_FOR_RATE = 100
 # Files in the folder of the results.
 CONFIG, SUMMARY = 'config.yaml', 'summary.json'
+# Beside the settings in CONFIG.
+FOUND = ('topic', 'camera_info_topic', 'rectified')
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
                             None if anchor is None else anchor.anchor,
                             None if anchor is None else anchor.steady)
         folder = new_folder(Path(settings.output))
-        found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
+        found = dict(zip(FOUND, (bag.topic, bag.info_topic, rectified)))
         with _reporting(folder, settings, found, bag.count, anchor) as report, \
                 _writer(folder, timeline) as out:
             for image in report.progress(bag):
