@@ -75,7 +75,8 @@ def _head(frame: dict[str, Any]) -> str:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """
-    Return what the folder of a bag says: 'version', 'made_with', 'left_out' and 'frames'.
+    Return what the folder of a bag says: 'version', 'made_with', 'inputs' (of which earlier
+    versions do not tell), 'left_out' and 'frames'.
 
     Each frame has 'name', 'probabilities' of the heads, and 'camera': fx, fy, cx, cy [px] at the
     size of its files, or None.
@@ -85,6 +86,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         about = dict(json.loads(path.read_text(encoding='utf-8')))
+        about |= {name: dict(about.get(name, {})) for name in ('made_with', 'inputs')}
         if about['version'] == VERSION:
             for frame in about['frames']:
                 _check_frame(frame)

@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import json
 from pathlib import Path
 import shutil
-from typing import Any
 
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.labels import open_labels
@@ -18,15 +17,19 @@ from zoe_ros.distill.teacher import Teacher
 from zoe_ros.files import whole_file
 from zoe_ros.inference.choices import resolve_device
 from zoe_ros.model.config import ZoeConfig
+from zoe_ros.model.identity import weights_by_name, weights_identity
 from zoe_ros.model.weights import load_model
+from zoe_ros.provenance import changed_inputs, data_digest, other_settings
 from zoe_ros.run_many import find_data
 from zoe_ros.settings import WorldSettings
+from zoe_ros.storage.remote import to_path
 from zoe_ros.training.recipe import TrainSettings
-from zoe_ros.training.start import starting_model
+from zoe_ros.training.start import start_identity, starting_model
 from zoe_ros.training.trainer import MODEL, train
 from zoe_ros.world.make import make_world
 
 SETTINGS, SUMMARY = 'distill.json', 'summary.json'
+_INPUTS = 'inputs'      # beside the settings: name -> hash
 # Figures of the summary.
 TEACHER, WORLD = 'REL to the teacher', 'REL on the world'
 _FREE = ('device', 'workers', 'output')     # settings that do not change the result
@@ -48,8 +51,9 @@ def distill(settings: DistillSettings) -> Path:
     """
     bags = find_data(settings.data)
     output = Path(settings.output).expanduser()
-    mine = json.loads(json.dumps({**asdict(settings), 'data': list(map(str, bags))}))
-    _check_folder(output, mine)
+    named = replace(settings, data=tuple(map(str, bags)))
+    inputs = _inputs(named)
+    _check_folder(output, named, inputs)
     if (output / SUMMARY).is_file() and (output / MODEL).is_file():
         return output
     config = student_config(settings.start)
@@ -60,7 +64,8 @@ def distill(settings: DistillSettings) -> Path:
     _check_router(teacher, config)
     output.mkdir(parents=True, exist_ok=True)
     with whole_file(output / SETTINGS) as part:
-        part.write_text(json.dumps(mine, indent=1) + '\n', encoding='utf-8')
+        part.write_text(json.dumps({**asdict(named), _INPUTS: inputs}, indent=1) + '\n',
+                        encoding='utf-8')
     labels = Path(settings.labels or output / 'labels').expanduser()
     # The order in which a mistake of the user is told earliest.
     world = _find_world(settings, output)
@@ -112,9 +117,20 @@ def report(folder: Path) -> str:
     return '\n'.join(lines)
 
 
-def _check_folder(output: Path, mine: dict[str, Any]) -> None:
+def _inputs(settings: DistillSettings) -> dict[str, str | None]:
+    """Return the hashes of bags, teacher and initial weights, by their names in sentences."""
+    teacher = weights_by_name(settings.teacher)
+    return {**{bag: data_digest(to_path(bag)) for bag in settings.data},
+            f'the teacher {settings.teacher}':
+                ', '.join(weights_identity(teacher).values()) if teacher else None,
+            f'the student {settings.start}':
+                start_identity(settings.start, settings.encoder_weights)}
+
+
+def _check_folder(output: Path, settings: DistillSettings,
+                  inputs: dict[str, str | None]) -> None:
     """
-    Compare the settings with those of a run in the folder.
+    Compare settings and inputs with those of a run in the folder.
 
     :raises DistillError: the folder holds another run, or something else.
     """
@@ -127,10 +143,15 @@ def _check_folder(output: Path, mine: dict[str, Any]) -> None:
         return
     try:
         theirs = dict(json.loads(path.read_text(encoding='utf-8')))
+        then = dict(theirs.get(_INPUTS, {}))
     except (ValueError, TypeError):
         raise DistillError(f'{path} is damaged: choose another --output') from None
-    other = [{'data': 'bags', 'start': 'from'}.get(name, name) for name, value in mine.items()
-             if name not in _FREE and theirs.get(name) != value]
+    other = [{'data': 'bags', 'start': 'from'}.get(name, name)
+             for name in other_settings(output, settings, theirs, _FREE, (_INPUTS,))]
+    changed = changed_inputs(then, inputs)
+    if changed and not other:
+        raise DistillError(f'{" and ".join(changed)} changed since the run in {output} began: '
+                           'choose another --output')
     if other:
         raise DistillError(f'{output} holds a run with another {" and ".join(other)}: choose '
                            'another --output, or the same settings to continue it')

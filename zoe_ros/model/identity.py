@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoe_ros.files import file_sha256
 from zoe_ros.model.calibration import calibration_file
-from zoe_ros.model.config import PAIRS
+from zoe_ros.model.config import PAIRS, VARIANTS
 from zoe_ros.model.hub import cached_weights, SHIPPED
 from zoe_ros.model.pair import pair_file
 from zoe_ros.model.releases import RELEASES
@@ -27,6 +27,11 @@ def known_weights(variant: str, weights: str = '') -> tuple[Path, ...]:
         return ()
     found = [_without_download(part) for part in PAIRS.get(variant, (variant,))]
     return () if None in found else tuple(path for path in found if path)
+
+
+def weights_by_name(name: str) -> tuple[Path, ...]:
+    """Return the same for the name of a variant or of a weights file."""
+    return known_weights(name) if name in (*VARIANTS, *PAIRS) else known_weights('', name)
 
 
 def _without_download(variant: str) -> Path | None:
