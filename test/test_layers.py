@@ -35,9 +35,9 @@ LAYERS = [
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face', 'lerobot.'],
     ['run', 'evaluate', 'temporal', 'calibrate', 'benchmark', 'export'],
-    ['run_many'],
+    ['run_many', 'cluster'],
     ['fleet', 'training.'],
-    ['distill.'],
+    ['distill.', 'evaluate_fleet'],
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
@@ -62,7 +62,7 @@ ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'timm': ['model.pyramid'], 'cv2': ['anchor.opencv'],
          'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
          'onnxscript': ['export'], 'pyarrow': ['run_table', 'lerobot.dataset', 'lerobot.metadata'],
-         'av': ['lerobot.video'], 'ray': ['fleet'],
+         'av': ['lerobot.video'], 'ray': ['cluster'],
          'upath': ['storage.remote'], 'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',

@@ -129,7 +129,7 @@ def earlier(settings: RunSettings) -> Outcome | None:
         _require_unchanged(folder, settings)
         return Outcome(settings.data, str(folder), EARLIER, _figures(folder))
     except (ValueError, OSError) as problem:
-        return Outcome(settings.data, str(folder), FAILED, error=_one_line(problem))
+        return Outcome(settings.data, str(folder), FAILED, error=one_line(problem))
 
 
 def run_one(settings: RunSettings, estimator: DepthEstimator) -> Outcome:
@@ -146,7 +146,7 @@ def run_one(settings: RunSettings, estimator: DepthEstimator) -> Outcome:
         _run_into(folder, settings, estimator)
         return Outcome(settings.data, str(folder), DONE, _figures(folder))
     except (ValueError, OSError, RuntimeError) as problem:  # as for the command
-        return Outcome(settings.data, str(folder), FAILED, error=_one_line(problem))
+        return Outcome(settings.data, str(folder), FAILED, error=one_line(problem))
 
 
 def results_folder(output: Path, data: Path) -> Path:
@@ -233,7 +233,8 @@ def _damaged(path: Path, error: Exception) -> ValueError:
                       'over the bag again')
 
 
-def _one_line(problem: BaseException) -> str:
+def one_line(problem: BaseException) -> str:
+    """Return an error as one sentence, with the topics to choose from if there are several."""
     topics = getattr(problem, 'topics', ())
     return first_line(problem) + (f': name one with --topic: {", ".join(topics)}' if topics
                                   else '')

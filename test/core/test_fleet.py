@@ -1,5 +1,6 @@
 """``zoe fleet`` with a real Ray: the results of ``zoe run``, whatever happens to a worker."""
 import csv
+from functools import partial
 from importlib.util import find_spec
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from zoe_ros.cli import main
 from zoe_ros.fleet import RETRIES, team, Worker
+from zoe_ros.run import load_estimator
 from zoe_ros.run_many import results_folder
 from zoe_ros.settings import RunSettings
 
@@ -205,7 +207,7 @@ def test_size_of_a_team(nodes, workers, bags, expected):
 @pytest.mark.parametrize('chosen', [False, True])
 def test_only_threads_that_the_user_has_chosen_are_fixed(monkeypatch, tmp_path, chosen):
     monkeypatch.setenv('OMP_NUM_THREADS', '2')      # by Ray, or by the user
-    Worker(RunSettings(), str(tmp_path), chosen)
+    Worker(dict, str(tmp_path), chosen)
     assert ('OMP_NUM_THREADS' in os.environ) == chosen
 
 
@@ -215,7 +217,7 @@ def test_warnings_come_with_the_outcome(monkeypatch, tmp_path, tiny_weights):
     settings = RunSettings(data=str(path), output='out', variant='tiny', device='cpu',
                            weights=os.path.relpath(tiny_weights))
     monkeypatch.chdir('/')
-    outcome, remarks = Worker(settings, str(tmp_path), True).run(settings)
+    outcome, remarks = Worker(partial(load_estimator, settings), str(tmp_path), True).run(settings)
     assert (outcome.state, outcome.figures['frames']) == ('done', 2)
     assert (tmp_path / outcome.folder / 'bag').is_dir()
     assert [remark for remark in remarks if 'is dropped' in remark]
@@ -238,7 +240,7 @@ def refused(arguments, tmp_path, capsys):
 
 def test_without_ray(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)       # as if it were not installed
-    assert refused() == "zoe: zoe fleet needs ray: pip install 'zoe_ros[fleet]'"
+    assert refused() == "zoe: a fleet needs ray: pip install 'zoe_ros[fleet]'"
 
 
 @needs_ray
@@ -251,6 +253,6 @@ def test_what_cannot_be_used_is_one_sentence(refused, tmp_path):
     assert refused('--workers', '-1') == (
         'zoe: -1 workers: give a positive number, or 0 for one on each GPU')
     assert refused('--device', 'cuda:1') == (
-        "zoe: device 'cuda:1' names one GPU, and zoe fleet gives each worker another one: say "
+        "zoe: device 'cuda:1' names one GPU, and a fleet gives each worker another one: say "
         "'cuda' or 'auto'")
     assert refused('--weights', str(tmp_path / 'none.pt')).startswith('zoe: ')

@@ -11,10 +11,12 @@ from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.labels import open_labels
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.distill.label import check_bags, label_bags
+from zoe_ros.distill.label_fleet import label_in_fleet
 from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.student import mean_error, student_config, train_settings
 from zoe_ros.distill.teacher import Teacher
 from zoe_ros.files import whole_file
+from zoe_ros.fleet import Fleet
 from zoe_ros.inference.choices import resolve_device
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.identity import weights_by_name, weights_identity
@@ -41,12 +43,13 @@ class DistillError(ValueError):
     """A distillation that cannot start; the text says why."""
 
 
-def distill(settings: DistillSettings) -> Path:
+def distill(settings: DistillSettings, fleet: Fleet | None = None) -> Path:
     """
     Label the bags, train the student, and return the folder with its model and ``SUMMARY``.
 
     The same settings continue an interrupted run; a finished one is not done again.
 
+    :param fleet: that labels the bags; None for this process alone.
     :raises ValueError, OSError: bags, weights, labels or a setting cannot be used.
     """
     bags = find_data(settings.data)
@@ -60,7 +63,8 @@ def distill(settings: DistillSettings) -> Path:
     run = train_settings(settings, config, output / 'training')
     check_bags(bags, settings)
     starting_model(config, run)     # its weights may be missing, which is told before the labels
-    teacher = Teacher(settings.teacher, settings.device, settings.precision)
+    # The workers of a fleet need the memory of the GPUs.
+    teacher = Teacher(settings.teacher, 'cpu' if fleet else settings.device, settings.precision)
     _check_router(teacher, config)
     output.mkdir(parents=True, exist_ok=True)
     with whole_file(output / SETTINGS) as part:
@@ -69,7 +73,8 @@ def distill(settings: DistillSettings) -> Path:
     labels = Path(settings.labels or output / 'labels').expanduser()
     # The order in which a mistake of the user is told earliest.
     world = _find_world(settings, output)
-    folders = label_bags(bags, settings, labels, teacher)
+    folders = (label_in_fleet(bags, settings, labels, teacher, fleet) if fleet
+               else label_bags(bags, settings, labels, teacher))
     del teacher         # its memory is needed
     _train_and_measure(run, config, output, folders, world)
     return output
@@ -148,13 +153,14 @@ def _check_folder(output: Path, settings: DistillSettings,
         raise DistillError(f'{path} is damaged: choose another --output') from None
     other = [{'data': 'bags', 'start': 'from'}.get(name, name)
              for name in other_settings(output, settings, theirs, _FREE, (_INPUTS,))]
-    changed = changed_inputs(then, inputs)
-    if changed and not other:
-        raise DistillError(f'{" and ".join(changed)} changed since the run in {output} began: '
-                           'choose another --output')
     if other:
         raise DistillError(f'{output} holds a run with another {" and ".join(other)}: choose '
                            'another --output, or the same settings to continue it')
+    changed = changed_inputs(then, inputs)
+    if changed:
+        more = f' and {len(changed) - 1} more' if len(changed) > 1 else ''
+        raise DistillError(f'{changed[0]}{more} changed since the run in {output} began: choose '
+                           'another --output')
 
 
 def _check_router(teacher: Teacher, config: ZoeConfig) -> None:
