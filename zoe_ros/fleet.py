@@ -23,7 +23,7 @@ from zoe_ros.errors import first_line
 from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.run import load_estimator
 from zoe_ros.run_many import closing_texts, earlier, one_line, results_folder, run_one
-from zoe_ros.run_table import FAILED, Outcome, Table
+from zoe_ros.run_table import DONE, FAILED, Outcome, Table
 from zoe_ros.settings import RunSettings
 from zoe_ros.storage.remote import to_path
 
@@ -137,12 +137,8 @@ def work_on_bags(task: Task, bags: Sequence[Path], fleet: Fleet) -> Iterator[tup
         hired = _hire(ray, fleet.workers, len(bags), task.device, task.load)
         for number, (call, ended) in enumerate(_share(ray, hired, waiting), start=1):
             done = ended or Done(error=_DIED)
-            log.info('%d of %d: %s, %s', number, len(bags), 'failed' if done.error else 'done',
-                     call.item)
-            for remark in done.remarks:
-                log.warning('%s: %s', call.item, remark)
-            if done.error:
-                log.error('failed: %s', done.error)
+            _report(Outcome(str(call.item), '', FAILED if done.error else DONE, error=done.error),
+                    done.remarks, number, len(bags))
             yield call.item, done
 
 
@@ -242,7 +238,6 @@ def _share(ray: Any, hired: list[Any], waiting: list[_Call]) -> Iterator[tuple[_
     Give each worker a call whenever it is free; yield the calls in the order of their end.
 
     :return: each call with its result; None instead if the workers that tried it died.
-
     :raises ValueError: a model cannot be loaded.
     """
     left = deque(waiting)

@@ -49,7 +49,7 @@ MUTATIONS = (
     Mutation('many bags: an upgrade with a new setting refuses all results', _PROVENANCE,
              'then.get(name, default[name]) != value', 'then.get(name) != value', _STALE),
     Mutation('many bags: a server that changes the time of a file makes another bag', _REMOTE,
-             "_VERSIONS = ('md5Hash', 'Content-MD5', 'ETag', ", "_VERSIONS = (", _OF_REMOTE),
+             "_VERSIONS = ('md5Hash', 'Content-MD5', 'ETag', ", '_VERSIONS = (', _OF_REMOTE),
     Mutation('labels: those of a bag that was recorded again are taken',
              'zoe_ros/distill/label.py', '    if other or changed:', '    if other:',
              ('test/core/test_distill_labels.py', '-k', 'recorded_again')),

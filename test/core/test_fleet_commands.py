@@ -15,6 +15,7 @@ from test_temporal import video
 
 from zoe_ros.bag import BagReader
 from zoe_ros.cli import main
+from zoe_ros.datasets import DatasetError
 from zoe_ros.distill.label import label_bags
 from zoe_ros.distill.label_fleet import label_in_fleet
 from zoe_ros.distill.recipe import DistillSettings
@@ -118,6 +119,18 @@ def test_labels_by_a_fleet(start, one_head, tmp_path, monkeypatch):
     assert tree(labels) == tree(tmp_path / 'serial') and len(tree(labels)) > 2 * 166
     monkeypatch.setitem(sys.modules, 'ray', None)
     assert len(label_in_fleet(paths, settings, labels, teacher, Fleet())) == 5
+
+
+@needs_ray
+@pytest.mark.slow
+def test_workers_that_find_other_weights_under_the_path_are_told(one_head, tmp_path):
+    path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(3))
+    settings = DistillSettings(teacher=str(one_head), difference=0.0, device='cpu',
+                               precision='fp32')
+    teacher = Teacher(str(one_head), 'cpu', 'fp32')
+    save_model(made_up.fill(ZoeDepth(made_up.tiny_config(('indoor',))), 'other'), one_head)
+    with pytest.raises(DatasetError, match='labels that were made with another teacher'):
+        label_in_fleet([path], settings, tmp_path / 'labels', teacher, Fleet(1))
 
 
 # --- evaluation -----------------------------------------------------------------------------

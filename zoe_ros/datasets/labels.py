@@ -75,9 +75,9 @@ def _head(frame: dict[str, Any]) -> str:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """
-    Return what the folder of a bag says: 'version', 'made_with', 'inputs' (of which earlier
-    versions do not tell), 'left_out' and 'frames'.
+    Return what the folder of a bag says: 'version', 'made_with', 'left_out' and 'frames'.
 
+    Also 'inputs', the hashes of what the labels were made from; earlier versions have none.
     Each frame has 'name', 'probabilities' of the heads, and 'camera': fx, fy, cx, cy [px] at the
     size of its files, or None.
 
