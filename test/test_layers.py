@@ -30,14 +30,14 @@ LAYERS = [
     ['range_anchor'],
     ['pipeline'],
     ['bag', 'results', 'run_table', 'cloud_picture'],
-    ['picture', 'bag_writer', 'bag_anchor'],
+    ['picture', 'bag_writer', 'bag_anchor', 'cuts', 'part_files'],
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face', 'lerobot.'],
     ['run', 'evaluate', 'temporal', 'calibrate', 'benchmark', 'export'],
     ['run_many'],
-    ['fleet', 'training.'],
-    ['distill.'],
+    ['jobs', 'parts', 'training.'],
+    ['fleet', 'distill.'],
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [

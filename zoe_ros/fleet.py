@@ -3,7 +3,8 @@
 
 A worker is a process that has loaded the model once; Ray gives each a GPU of its own. It runs one
 bag after the other, by the same function as ``zoe run``. If it dies, Ray starts it again, and only
-its bag is run a second time.
+its bag is run a second time. A bag that would keep one worker busy when the others are done is cut
+into parts.
 """
 from __future__ import annotations
 
@@ -15,16 +16,19 @@ import logging
 import os
 from pathlib import Path
 import socket
+import sys
 from typing import Any
 
+from zoe_ros.cuts import Part, plan
 from zoe_ros.errors import first_line
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.inference.malloc import keep_freed_memory
+from zoe_ros.jobs import Job, Step
+from zoe_ros.parts import join_parts, run_part
 from zoe_ros.run import load_estimator
-from zoe_ros.run_many import closing_texts, earlier, results_folder, run_one
-from zoe_ros.run_table import FAILED, Outcome, Table
-from zoe_ros.settings import RunSettings
-from zoe_ros.storage.remote import to_path
+from zoe_ros.run_many import closing_texts, earlier, failure, PROBLEMS, run_one
+from zoe_ros.run_table import Outcome, Table
+from zoe_ros.settings import IMAGES_OF_A_PART, RunSettings
 
 # How often a bag is run again whose worker died: the bag itself may be what kills workers.
 RETRIES = 2
@@ -39,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
-              address: str = '') -> Iterator[str]:
+              address: str = '', least: int = IMAGES_OF_A_PART) -> Iterator[str]:
     """
     Run over each of the data; yield texts for the user.
 
@@ -49,6 +53,7 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
     :param workers: at most so many; 0 for one on each GPU or, without a GPU, one for every
         CPUS_OF_A_WORKER processors.
     :param address: of a cluster, 'auto' for the one of this machine; empty: start Ray here.
+    :param least: number of images that a part of a bag has at least; 0: no bag is cut.
     :raises ValueError: Ray or the model cannot be used, or some of the data failed.
     :raises OSError: the table cannot be written.
     """
@@ -57,6 +62,9 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
                          "worker another one: say 'cuda' or 'auto'")
     if workers < 0:
         raise ValueError(f'{workers} workers: give a positive number, or 0 for one on each GPU')
+    if least < 0:
+        raise ValueError(f'cut into parts of {least} images: give a positive number, or 0 to cut '
+                         'no bag')
     ray = _import_ray(alone=not address)
     with Table(Path(settings.output)) as table:
         waiting = []
@@ -69,8 +77,10 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
                 table.outcomes.append(outcome)
         if waiting:
             with _connected(ray, address):
-                hired = _hire(ray, workers, len(waiting), settings)
-                for outcome, remarks in _share(ray, hired, waiting):
+                nodes = _nodes(ray, settings)
+                most, _ = team(nodes, workers, sys.maxsize)
+                jobs = [Job(one, parts) for one, parts in zip(waiting, plan(waiting, most, least))]
+                for outcome, remarks in _share(ray, _hire(ray, nodes, workers, jobs), jobs):
                     table.outcomes.append(outcome)
                     _report(outcome, remarks, len(table.outcomes), len(data))
     yield from closing_texts(table)
@@ -119,6 +129,22 @@ class Worker:
         with _kept_warnings() as remarks:
             return run_one(settings, estimator), remarks
 
+    def run_part(self, settings: RunSettings, part: Part) -> tuple[Outcome | None, list[str]]:
+        """Run over a part of a bag; return the outcome of the bag if that fails, and warnings."""
+        estimator = self.load()
+        with _kept_warnings() as remarks:
+            try:
+                run_part(settings, part, estimator)
+                return None, remarks
+            except PROBLEMS as problem:
+                return failure(settings, problem), remarks
+
+    def join(self, settings: RunSettings, total: int) -> tuple[Outcome, list[str]]:
+        """Join all parts of a bag; return its outcome, and the warnings for the user."""
+        estimator = self.load()
+        with _kept_warnings() as remarks:
+            return join_parts(settings, total, estimator), remarks
+
 
 @contextmanager
 def _kept_warnings() -> Iterator[list[str]]:
@@ -142,42 +168,58 @@ def _report(outcome: Outcome, remarks: list[str], number: int, total: int) -> No
         log.error('failed: %s', outcome.error)
 
 
-def _share(ray: Any, hired: list[Any], waiting: list[RunSettings]
+def _share(ray: Any, hired: list[Any], jobs: list[Job]
            ) -> Iterator[tuple[Outcome, list[str]]]:
     """
-    Give each worker a bag whenever it is free; yield the outcomes in the order of their end.
+    Give each worker a bag, or a part, whenever it is free; yield the outcomes as bags end.
 
     :raises ValueError: a model cannot be loaded.
     """
-    left = deque(waiting)
+    # Bags that are cut come first: they are the longest.
+    left = deque(step for job in sorted(jobs, key=lambda job: not job.parts)
+                 for step in job.first_steps())
     # What each call to a worker is for; None while the worker prepares. Some may never start,
     # because others use the cluster: nobody waits for these.
-    calls: dict[Any, tuple[Any, RunSettings | None]] = {
+    calls: dict[Any, tuple[Any, Step | None]] = {
         worker.prepare.remote(): (worker, None) for worker in hired}
-    while left or any(settings for _, settings in calls.values()):
-        call = ray.wait(list(calls), num_returns=1)[0][0]
-        worker, settings = calls.pop(call)
-        try:
-            result = ray.get(call)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError as error:
-            if settings is None:
-                raise ValueError(f'a worker died while it loaded the model: {first_line(error)}'
-                                 ) from None
-            result = _lost(settings), []
-        if settings is not None:
-            yield result
-        if left:
-            following = left.popleft()
-            calls[worker.run.remote(following)] = worker, following
+    try:
+        while left or any(step for _, step in calls.values()):
+            call = ray.wait(list(calls), num_returns=1)[0][0]
+            worker, step = calls.pop(call)
+            result = _result(ray, call, step)
+            if step is not None:
+                job = step.job
+                left.extendleft(job.end(*result))
+                if job.outcome is not None:
+                    left = deque(other for other in left if other.job is not job)
+                    if not any(other and other.job is job for _, other in calls.values()):
+                        job.discard_parts()
+                        yield job.outcome, job.remarks
+            if left:
+                following = left.popleft()
+                calls[getattr(worker, following.method).remote(*following.arguments)] = (
+                    worker, following)
+    finally:
+        for job in jobs:
+            job.discard_parts()
 
 
-def _lost(settings: RunSettings) -> Outcome:
-    """Return the outcome of a bag whose workers died."""
-    folder = results_folder(Path(settings.output), to_path(settings.data))
-    return Outcome(settings.data, str(folder), FAILED, error=f'{RETRIES + 1} workers died while '
-                   'they ran this bag, perhaps for lack of memory')
+def _result(ray: Any, call: Any, step: Step | None) -> Any:
+    """
+    Return what a worker returned, or the outcome of a bag whose workers died.
+
+    :raises ValueError: a model cannot be loaded.
+    """
+    try:
+        return ray.get(call)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        if step is None:
+            raise ValueError(f'a worker died while it loaded the model: {first_line(error)}'
+                             ) from None
+        return failure(step.job.settings, f'{RETRIES + 1} workers died while they ran this bag, '
+                       'perhaps for lack of memory'), []
 
 
 def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, int]:
@@ -185,7 +227,8 @@ def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, in
     Return the number of workers, and how many processors each gets.
 
     :param nodes: the processors and the GPUs of each machine.
-    :param workers: see :func:`run_fleet`; :param bags: more workers than these are not needed.
+    :param workers: see :func:`run_fleet`.
+    :param bags: or parts of bags; more workers than these are not needed.
     """
     cpus, gpus = (sum(numbers) for numbers in zip(*nodes))
     if gpus:
@@ -199,9 +242,9 @@ def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, in
     return count, 1 << (max(1, share).bit_length() - 1)
 
 
-def _hire(ray: Any, workers: int, bags: int, settings: RunSettings) -> list[Any]:
+def _nodes(ray: Any, settings: RunSettings) -> list[tuple[int, int]]:
     """
-    Start the workers.
+    Return the processors and the GPUs of each machine.
 
     :raises ValueError: there is no GPU for a device 'cuda'.
     """
@@ -209,14 +252,21 @@ def _hire(ray: Any, workers: int, bags: int, settings: RunSettings) -> list[Any]
              for node in ray.nodes() if node['Alive']]
     if settings.device == 'cpu':
         nodes = [(cpus, 0) for cpus, _ in nodes]
-    on_gpu = any(gpus for _, gpus in nodes)
-    if settings.device == 'cuda' and not on_gpu:
+    if settings.device == 'cuda' and not any(gpus for _, gpus in nodes):
         raise ValueError("device 'cuda': Ray finds no GPU")
-    count, share = team(nodes, workers, bags)
+    return nodes
+
+
+def _hire(ray: Any, nodes: list[tuple[int, int]], workers: int, jobs: list[Job]) -> list[Any]:
+    """Start the workers."""
+    on_gpu = any(gpus for _, gpus in nodes)
+    count, share = team(nodes, workers, sum(max(1, len(job.parts)) for job in jobs))
     log.info('workers: %d%s, processors of each: %d', count, ' with a GPU each' * on_gpu, share)
     actor = ray.remote(Worker).options(
         num_gpus=int(on_gpu), num_cpus=share, max_restarts=-1,
         max_task_retries=RETRIES)
+    # The settings of a model are the same for all bags.
+    settings = jobs[0].settings
     return [actor.remote(settings, os.getcwd(), _THREADS in os.environ) for _ in range(count)]
 
 
