@@ -19,6 +19,7 @@ from zoe_ros.settings import (
     CalibrateSettings,
     EvalSettings,
     ExportSettings,
+    IMAGES_OF_A_PART,
     LEROBOT,
     RunSettings,
     WorldSettings,
@@ -78,13 +79,15 @@ def _run(**options: object) -> Iterator[str]:
 
 
 def _fleet(**options: object) -> Iterator[str]:
-    data, workers, address = (options.pop(name) for name in ('data', 'workers', 'address'))
+    data, workers, address, cut = (
+        options.pop(name) for name in ('data', 'workers', 'address', 'cut'))
     assert isinstance(data, list) and isinstance(workers, int) and isinstance(address, str)
+    assert isinstance(cut, int)
     settings = RunSettings(data=data[0], **options)  # type: ignore[arg-type]
     from zoe_ros.fleet import run_fleet
     from zoe_ros.run_many import find_data
 
-    yield from run_fleet(find_data(data), settings, workers, address)
+    yield from run_fleet(find_data(data), settings, workers, address, cut)
 
 
 def _bench(**options: object) -> Iterator[str]:
@@ -209,6 +212,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument('--address', metavar='TEXT', default='',
                          help="a running cluster of Ray: HOST:PORT, or 'auto' for that of this "
                               'machine (default: start Ray on this machine)')
+    command.add_argument('--cut', metavar='INTEGER', type=int, default=IMAGES_OF_A_PART,
+                         help='cut a bag that holds more images than the equal share of a worker '
+                              'into parts of at least so many images; depth stays the same. 0: '
+                              'cut no bag (default: %(default)s)')
     _add_settings(command, RunSettings)
 
     data: dict[str, Any] = {

@@ -9,8 +9,9 @@ from zoe_ros import evaluate, temporal
 from zoe_ros.bag import is_bag
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.open import open_datasets, require_domain
-from zoe_ros.fleet import Done, Fleet, Task, work_on_bags
+from zoe_ros.fleet import Fleet, Task, work_on_bags
 from zoe_ros.inference.engine import DepthEstimator
+from zoe_ros.jobs import Done
 from zoe_ros.run_many import find_data, is_many
 from zoe_ros.settings import EvalSettings
 

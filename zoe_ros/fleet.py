@@ -3,29 +3,32 @@
 
 A worker is a process that has loaded the model once; Ray gives each a GPU of its own. It runs one
 bag after the other, by the same function as ``zoe run``. If it dies, Ray starts it again, and only
-its bag is run a second time. The same workers label bags and evaluate models, see
-:func:`work_on_bags`.
+its bag is run a second time. A bag that would keep one worker busy when the others are done is cut
+into parts. The same workers label bags and evaluate models, see :func:`work_on_bags`.
 """
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 import logging
 import os
 from pathlib import Path
+import sys
 from typing import Any, NamedTuple
 
 from zoe_ros.cluster import connected, import_ray
+from zoe_ros.cuts import Part, plan
 from zoe_ros.errors import first_line
 from zoe_ros.inference.malloc import keep_freed_memory
+from zoe_ros.jobs import AnyJob, BagJob, Done, Job, Step
+from zoe_ros.parts import join_parts, run_part
 from zoe_ros.run import load_estimator
-from zoe_ros.run_many import closing_texts, earlier, one_line, results_folder, run_one
+from zoe_ros.run_many import closing_texts, earlier, failure, one_line, PROBLEMS, run_one
 from zoe_ros.run_table import DONE, FAILED, Outcome, Table
-from zoe_ros.settings import RunSettings
-from zoe_ros.storage.remote import to_path
+from zoe_ros.settings import IMAGES_OF_A_PART, RunSettings
 
 # How often a bag is run again whose worker died: the bag itself may be what kills workers.
 RETRIES = 2
@@ -65,34 +68,8 @@ class Task(NamedTuple):
     work: Callable[[Any, Path], Any]
 
 
-@dataclass(frozen=True)
-class Done:
-    """
-    How the work on a bag ended.
-
-    :param error: one sentence, if it failed; :param remarks: warnings for the user.
-    """
-
-    result: Any = None
-    error: str = ''
-    remarks: list[str] = field(default_factory=list)
-
-
-class _Call(NamedTuple):
-    """
-    A call to a worker.
-
-    :param item: that the work is for.
-    :param method: of :class:`Worker`; :param arguments: of the method.
-    """
-
-    item: Any
-    method: str
-    arguments: tuple[Any, ...]
-
-
 def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
-              address: str = '') -> Iterator[str]:
+              address: str = '', least: int = IMAGES_OF_A_PART) -> Iterator[str]:
     """
     Run over each of the data; yield texts for the user.
 
@@ -100,9 +77,13 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
 
     :param settings: of all runs, but for ``data``.
     :param workers, address: see :class:`Fleet`.
+    :param least: number of images that a part of a bag has at least; 0: no bag is cut.
     :raises ValueError: Ray or the model cannot be used, or some of the data failed.
     :raises OSError: the table cannot be written.
     """
+    if least < 0:
+        raise ValueError(f'cut into parts of {least} images: give a positive number, or 0 to cut '
+                         'no bag')
     ray = _ray_for(settings.device, Fleet(workers, address))
     with Table(Path(settings.output)) as table:
         waiting = []
@@ -115,11 +96,12 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
                 table.outcomes.append(outcome)
         if waiting:
             with connected(ray, address):
-                hired = _hire(ray, workers, len(waiting), settings.device,
-                              partial(load_estimator, settings))
-                for call, ended in _share(ray, hired, [
-                        _Call(one, 'run', (one,)) for one in waiting]):
-                    outcome, remarks = ended or (_lost(call.item), [])
+                nodes = _nodes(ray, settings.device)
+                most, _ = team(nodes, workers, sys.maxsize)
+                jobs = [Job(one, parts) for one, parts in zip(waiting, plan(waiting, most, least))]
+                hired = _hire(ray, nodes, workers, jobs, partial(load_estimator, settings))
+                for job in _share(ray, hired, jobs):
+                    outcome, remarks = job.outcome, job.remarks
                     table.outcomes.append(outcome)
                     _report(outcome, remarks, len(table.outcomes), len(data))
     yield from closing_texts(table)
@@ -132,14 +114,14 @@ def work_on_bags(task: Task, bags: Sequence[Path], fleet: Fleet) -> Iterator[tup
     :raises ValueError: Ray or the model cannot be used.
     """
     ray = _ray_for(task.device, fleet)
-    waiting = [_Call(bag, 'do', (task.work, bag)) for bag in bags]
+    jobs = [BagJob(task.work, bag) for bag in bags]
     with connected(ray, fleet.address):
-        hired = _hire(ray, fleet.workers, len(bags), task.device, task.load)
-        for number, (call, ended) in enumerate(_share(ray, hired, waiting), start=1):
-            done = ended or Done(error=_DIED)
-            _report(Outcome(str(call.item), '', FAILED if done.error else DONE, error=done.error),
-                    done.remarks, number, len(bags))
-            yield call.item, done
+        hired = _hire(ray, _nodes(ray, task.device), fleet.workers, jobs, task.load)
+        for number, job in enumerate(_share(ray, hired, jobs), start=1):
+            done = job.outcome
+            _report(Outcome(str(job.bag), '', FAILED if done.error else DONE, error=done.error),
+                    job.remarks, number, len(bags))
+            yield job.bag, done
 
 
 def _ray_for(device: str, fleet: Fleet) -> Any:
@@ -201,14 +183,30 @@ class Worker:
         with _kept_warnings() as remarks:
             return run_one(settings, estimator), remarks
 
-    def do(self, work: Callable[[Any, Path], Any], bag: Path) -> Done:
-        """Work on a bag, see :class:`Task`."""
+    def do(self, work: Callable[[Any, Path], Any], bag: Path) -> tuple[Done, list[str]]:
+        """Work on a bag, see :class:`Task`; return how that ended, and the warnings."""
         model = self.load()
         with _kept_warnings() as remarks:
             try:
-                return Done(work(model, bag), remarks=remarks)
-            except (ValueError, OSError, RuntimeError) as problem:      # as for the command
-                return Done(error=one_line(problem), remarks=remarks)
+                return Done(work(model, bag)), remarks
+            except PROBLEMS as problem:
+                return Done(error=one_line(problem)), remarks
+
+    def run_part(self, settings: RunSettings, part: Part) -> tuple[Outcome | None, list[str]]:
+        """Run over a part of a bag; return the outcome of the bag if that fails, and warnings."""
+        estimator = self.load()
+        with _kept_warnings() as remarks:
+            try:
+                run_part(settings, part, estimator)
+                return None, remarks
+            except PROBLEMS as problem:
+                return failure(settings, problem), remarks
+
+    def join(self, settings: RunSettings, total: int) -> tuple[Outcome, list[str]]:
+        """Join all parts of a bag; return its outcome, and the warnings for the user."""
+        estimator = self.load()
+        with _kept_warnings() as remarks:
+            return join_parts(settings, total, estimator), remarks
 
 
 @contextmanager
@@ -233,42 +231,56 @@ def _report(outcome: Outcome, remarks: list[str], number: int, total: int) -> No
         log.error('failed: %s', outcome.error)
 
 
-def _share(ray: Any, hired: list[Any], waiting: list[_Call]) -> Iterator[tuple[_Call, Any]]:
+def _share(ray: Any, hired: list[Any], jobs: Sequence[AnyJob]) -> Iterator[Any]:
     """
-    Give each worker a call whenever it is free; yield the calls in the order of their end.
+    Give each worker a bag, or a part, whenever it is free; yield the jobs as they end.
 
-    :return: each call with its result; None instead if the workers that tried it died.
     :raises ValueError: a model cannot be loaded.
     """
-    left = deque(waiting)
+    # Bags that are cut come first: they are the longest.
+    left = deque(step for job in sorted(jobs, key=lambda job: not job.parts)
+                 for step in job.first_steps())
     # What each call to a worker is for; None while the worker prepares. Some may never start,
     # because others use the cluster: nobody waits for these.
-    calls: dict[Any, tuple[Any, _Call | None]] = {
+    calls: dict[Any, tuple[Any, Step | None]] = {
         worker.prepare.remote(): (worker, None) for worker in hired}
-    while left or any(asked for _, asked in calls.values()):
-        ended = ray.wait(list(calls), num_returns=1)[0][0]
-        worker, asked = calls.pop(ended)
-        try:
-            result = ray.get(ended)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError as error:
-            if asked is None:
-                raise ValueError(f'a worker died while it loaded the model: {first_line(error)}'
-                                 ) from None
-            result = None
-        if asked is not None:
-            yield asked, result
-        if left:
-            following = left.popleft()
-            calls[getattr(worker, following.method).remote(*following.arguments)] = (
-                worker, following)
+    try:
+        while left or any(step for _, step in calls.values()):
+            call = ray.wait(list(calls), num_returns=1)[0][0]
+            worker, step = calls.pop(call)
+            result = _result(ray, call, step)
+            if step is not None:
+                job = step.job
+                left.extendleft(job.end(*result))
+                if job.outcome is not None:
+                    left = deque(other for other in left if other.job is not job)
+                    if not any(other and other.job is job for _, other in calls.values()):
+                        job.discard_parts()
+                        yield job
+            if left:
+                following = left.popleft()
+                calls[getattr(worker, following.method).remote(*following.arguments)] = (
+                    worker, following)
+    finally:
+        for job in jobs:
+            job.discard_parts()
 
 
-def _lost(settings: RunSettings) -> Outcome:
-    """Return the outcome of a bag whose workers died."""
-    folder = results_folder(Path(settings.output), to_path(settings.data))
-    return Outcome(settings.data, str(folder), FAILED, error=_DIED)
+def _result(ray: Any, call: Any, step: Step | None) -> Any:
+    """
+    Return what a worker returned, or the outcome of a bag whose workers died.
+
+    :raises ValueError: a model cannot be loaded.
+    """
+    try:
+        return ray.get(call)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        if step is None:
+            raise ValueError(f'a worker died while it loaded the model: {first_line(error)}'
+                             ) from None
+        return step.job.died(_DIED), []
 
 
 def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, int]:
@@ -276,7 +288,8 @@ def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, in
     Return the number of workers, and how many processors each gets.
 
     :param nodes: the processors and the GPUs of each machine.
-    :param workers: see :class:`Fleet`; :param bags: more workers than these are not needed.
+    :param workers: see :class:`Fleet`.
+    :param bags: or parts of bags; more workers than these are not needed.
     """
     cpus, gpus = (sum(numbers) for numbers in zip(*nodes))
     if gpus:
@@ -290,22 +303,31 @@ def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, in
     return count, 1 << (max(1, share).bit_length() - 1)
 
 
-def _hire(ray: Any, workers: int, bags: int, device: str,
-          load: Callable[[], Any]) -> list[Any]:
+def _nodes(ray: Any, device: str) -> list[tuple[int, int]]:
     """
-    Start the workers.
+    Return the processors and the GPUs of each machine.
 
-    :param device: setting of the command; :param load: returns the model.
+    :param device: setting of the command.
     :raises ValueError: there is no GPU for a device 'cuda'.
     """
     nodes = [(int(node['Resources'].get('CPU', 0)), int(node['Resources'].get('GPU', 0)))
              for node in ray.nodes() if node['Alive']]
     if device == 'cpu':
         nodes = [(cpus, 0) for cpus, _ in nodes]
-    on_gpu = any(gpus for _, gpus in nodes)
-    if device == 'cuda' and not on_gpu:
+    if device == 'cuda' and not any(gpus for _, gpus in nodes):
         raise ValueError("device 'cuda': Ray finds no GPU")
-    count, share = team(nodes, workers, bags)
+    return nodes
+
+
+def _hire(ray: Any, nodes: list[tuple[int, int]], workers: int, jobs: Sequence[AnyJob],
+          load: Callable[[], Any]) -> list[Any]:
+    """
+    Start the workers.
+
+    :param load: returns the model.
+    """
+    on_gpu = any(gpus for _, gpus in nodes)
+    count, share = team(nodes, workers, sum(max(1, len(job.parts)) for job in jobs))
     log.info('workers: %d%s, processors of each: %d', count, ' with a GPU each' * on_gpu, share)
     actor = ray.remote(Worker).options(
         num_gpus=int(on_gpu), num_cpus=share, max_restarts=-1,

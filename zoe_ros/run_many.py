@@ -1,7 +1,7 @@
 """``zoe run`` over many bags: a folder for each, finished ones skipped, failed ones reported."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 import glob
 import hashlib
@@ -28,6 +28,10 @@ from zoe_ros.storage.remote import is_remote, match, to_path
 LIST = '@'
 # Beside the results: name of an input -> SHA-256, see `inputs_of`.
 INPUTS = 'inputs.json'
+# By which a run over a bag fails, as for the command.
+PROBLEMS = (ValueError, OSError, RuntimeError)
+# Makes the results of a run, and returns their folder.
+Work = Callable[[RunSettings, DepthEstimator], Path]
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +136,7 @@ def earlier(settings: RunSettings) -> Outcome | None:
         return Outcome(settings.data, str(folder), FAILED, error=one_line(problem))
 
 
-def run_one(settings: RunSettings, estimator: DepthEstimator) -> Outcome:
+def run_one(settings: RunSettings, estimator: DepthEstimator, work: Work = run) -> Outcome:
     """
     Run over one of many data; a failure is an outcome, too.
 
@@ -140,13 +144,27 @@ def run_one(settings: RunSettings, estimator: DepthEstimator) -> Outcome:
     What a failed run wrote stays in ``...part`` until the next attempt.
 
     :param settings: of this run; ``output`` is the folder that has the results of all.
+    :param work: makes the results.
     """
     folder = results_folder(Path(settings.output), to_path(settings.data))
     try:
-        _run_into(folder, settings, estimator)
+        _run_into(folder, settings, estimator, work)
         return Outcome(settings.data, str(folder), DONE, _figures(folder))
-    except (ValueError, OSError, RuntimeError) as problem:  # as for the command
-        return Outcome(settings.data, str(folder), FAILED, error=one_line(problem))
+    except PROBLEMS as problem:
+        return failure(settings, problem)
+
+
+def failure(settings: RunSettings, problem: BaseException | str) -> Outcome:
+    """Return the outcome of a run that failed, for a reason in one sentence or by an error."""
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    return Outcome(settings.data, str(folder), FAILED, error=(
+        problem if isinstance(problem, str) else one_line(problem)))
+
+
+def cut_folder(settings: RunSettings) -> Path:
+    """Return the folder of the parts of a bag that several workers share."""
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    return folder.with_name(folder.name + '.cut')
 
 
 def results_folder(output: Path, data: Path) -> Path:
@@ -157,16 +175,18 @@ def results_folder(output: Path, data: Path) -> Path:
     return output / f'{data.stem if is_file else data.name}-{place}'
 
 
-def _run_into(folder: Path, settings: RunSettings, estimator: DepthEstimator) -> None:
+def _run_into(folder: Path, settings: RunSettings, estimator: DepthEstimator,
+              work: Work) -> None:
     """Run, and give the results their name when they are complete."""
     part = folder.with_name(folder.name + '.part')
     shutil.rmtree(part, ignore_errors=True)     # of a run that failed or was killed
     inputs = inputs_of(settings, estimator)     # data that changes during the run has changed
-    made = run(replace(settings, output=str(part)), estimator)
+    made = work(replace(settings, output=str(part)), estimator)
     with whole_file(made / INPUTS) as file:
         file.write_text(json.dumps(inputs, indent=1) + '\n', encoding='utf-8')
     made.replace(folder)
     shutil.rmtree(part)
+    shutil.rmtree(cut_folder(settings), ignore_errors=True)
 
 
 def inputs_of(settings: RunSettings, estimator: DepthEstimator) -> dict[str, str | None]:

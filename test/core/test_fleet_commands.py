@@ -20,7 +20,8 @@ from zoe_ros.distill.label import label_bags
 from zoe_ros.distill.label_fleet import label_in_fleet
 from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.teacher import Teacher
-from zoe_ros.fleet import Done, Fleet, Worker
+from zoe_ros.fleet import Fleet, Worker
+from zoe_ros.jobs import Done
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.run_many import results_folder
@@ -236,8 +237,8 @@ def test_errors_of_a_bag_are_told_and_others_are_not_hidden(tmp_path):
 
     worker = Worker(lambda: 'model', str(tmp_path), True)
     one = bags.write_bag(tmp_path / 'one', bags.camera_messages(3))
-    assert worker.do(work, one) == Done(('model', 3))
-    assert worker.do(work, several).error == (
+    assert worker.do(work, one) == (Done(('model', 3)), [])
+    assert worker.do(work, several)[0].error == (
         f'{several} has several image topics: name one with --topic: /camera/image_raw, /right')
     with pytest.raises(AssertionError):
         worker.do(work, Path('/elsewhere'))
