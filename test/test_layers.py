@@ -29,15 +29,16 @@ LAYERS = [
     ['outputs', 'photos', 'remarks', 'range_messages', 'stereo_pair'],
     ['range_anchor'],
     ['pipeline'],
-    ['bag', 'results', 'run_table', 'cloud_picture'],
-    ['picture', 'bag_writer', 'bag_anchor'],
+    ['bag', 'results', 'run_table', 'provenance', 'cloud_picture'],
+    ['picture', 'bag_writer', 'bag_anchor', 'cuts', 'part_files'],
     ['datasets.'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face', 'lerobot.'],
     ['run', 'evaluate', 'temporal', 'calibrate', 'benchmark', 'export'],
-    ['run_many'],
-    ['fleet', 'training.'],
-    ['distill.'],
+    ['run_many', 'cluster'],
+    ['jobs', 'parts', 'training.'],
+    ['fleet'],
+    ['distill.', 'evaluate_fleet'],
     ['cli', 'ros.'],
 ]
 MODEL_LAYERS = [
@@ -55,13 +56,14 @@ MODEL_LAYERS = [
     ['weights'],
     ['hub'],
     ['pair'],
+    ['identity'],
 ]
 # Packages that a module may import from; all others may not.
 ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'timm': ['model.pyramid'], 'cv2': ['anchor.opencv'],
          'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
          'onnxscript': ['export'], 'pyarrow': ['run_table', 'lerobot.dataset', 'lerobot.metadata'],
-         'av': ['lerobot.video'], 'ray': ['fleet'],
+         'av': ['lerobot.video'], 'ray': ['cluster'],
          'upath': ['storage.remote'], 'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
@@ -162,7 +164,8 @@ def test_layers_within_the_model(module):
     number, _ = layer_of(name, MODEL_LAYERS)
     for other in own(imports(MODULES[module])):
         if other == 'files' and module in (
-                'model.weights', 'model.calibration', 'model.hub', 'model.releases'):
+                'model.weights', 'model.calibration', 'model.hub', 'model.releases',
+                'model.identity'):
             continue    # the modules that write or check files
         assert other.startswith('model.')
         below, _ = layer_of(other.removeprefix('model.'), MODEL_LAYERS)

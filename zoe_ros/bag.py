@@ -155,10 +155,27 @@ class BagReader:
         :raises BagError: after the last one, if there should be more.
         """
         given = 0
-        for image in self._messages(self.topic):
+        for image in self.between():
             given += 1
+            yield image
+        self.require_whole(given)
+
+    def between(self, start: int = 0, stop: int = EVER) -> Iterator[BagImage]:
+        """
+        Give each image that can be read and was recorded at a time from ``start`` until ``stop``.
+
+        :param start, stop: [ns]; ``stop`` itself does not belong to it.
+        """
+        for image in self._messages(self.topic, start, stop):
             self.infos.now = image.recorded
             yield image
+
+    def require_whole(self, given: int) -> None:
+        """
+        Compare the number of images that could be read with what the bag says.
+
+        :raises BagError: there should be more, or damage is known.
+        """
         self._recording.verify()
         defects = self._recording.defects()
         if defects or given < self.count:

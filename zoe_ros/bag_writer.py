@@ -70,7 +70,14 @@ class BagWriter:
     def write(self, topic: str, message: Any, recorded: int) -> None:
         """Write a message of :data:`BAG_TYPES` with its time of recording [ns]."""
         kind = message.__msgtype__
-        data = TYPESTORE.serialize_cdr(message, kind)
+        self.write_bytes(topic, kind, TYPESTORE.serialize_cdr(message, kind), recorded)
+
+    def write_bytes(self, topic: str, kind: str, data: bytes | memoryview, recorded: int) -> None:
+        """
+        Write a message that is serialized already.
+
+        :param kind: its type; :param data: its CDR; :param recorded: time of recording [ns].
+        """
         with uninterrupted(), self._named_errors():
             if topic not in self._connections:
                 self._connections[topic] = self._writer.add_connection(

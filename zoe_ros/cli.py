@@ -19,6 +19,7 @@ from zoe_ros.settings import (
     CalibrateSettings,
     EvalSettings,
     ExportSettings,
+    IMAGES_OF_A_PART,
     LEROBOT,
     RunSettings,
     WorldSettings,
@@ -78,13 +79,15 @@ def _run(**options: object) -> Iterator[str]:
 
 
 def _fleet(**options: object) -> Iterator[str]:
-    data, workers, address = (options.pop(name) for name in ('data', 'workers', 'address'))
+    data, workers, address, cut = (
+        options.pop(name) for name in ('data', 'workers', 'address', 'cut'))
     assert isinstance(data, list) and isinstance(workers, int) and isinstance(address, str)
+    assert isinstance(cut, int)
     settings = RunSettings(data=data[0], **options)  # type: ignore[arg-type]
     from zoe_ros.fleet import run_fleet
     from zoe_ros.run_many import find_data
 
-    yield from run_fleet(find_data(data), settings, workers, address)
+    yield from run_fleet(find_data(data), settings, workers, address, cut)
 
 
 def _bench(**options: object) -> Iterator[str]:
@@ -95,15 +98,26 @@ def _bench(**options: object) -> Iterator[str]:
 
 
 def _eval(**options: object) -> Iterator[str]:
+    workers = _pop_fleet(options)
     settings = EvalSettings(**options)  # type: ignore[arg-type]
-    if settings.temporal:
-        from zoe_ros.temporal import run_temporal as evaluate
-    else:
-        from zoe_ros.evaluate import run_evaluation as evaluate
+    failed = ''
+    if workers is not None:
+        from zoe_ros.evaluate_fleet import evaluate_in_fleet
+        from zoe_ros.fleet import Fleet
 
-    folder = evaluate(settings)
+        folder, failed = evaluate_in_fleet(settings, Fleet(*workers))
+    elif settings.temporal:
+        from zoe_ros.temporal import run_temporal
+
+        folder = run_temporal(settings)
+    else:
+        from zoe_ros.evaluate import run_evaluation
+
+        folder = run_evaluation(settings)
     yield (folder / 'table.txt').read_text()
     yield f'metrics of each image and pictures in {folder}'
+    if failed:
+        raise ValueError(failed)
 
 
 def _export(**options: object) -> Iterator[str]:
@@ -129,13 +143,29 @@ def _train(**options: object) -> Iterator[str]:
 
 
 def _distill(**options: object) -> Iterator[str]:
+    workers = _pop_fleet(options)
     settings = DistillSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.distill.distill import distill, report
+    from zoe_ros.fleet import Fleet
     from zoe_ros.training.trainer import MODEL
 
-    folder = distill(settings)
+    folder = distill(settings, None if workers is None else Fleet(*workers))
     yield f'\n{report(folder)}'
     yield f'\nthe model is {folder / MODEL}'
+
+
+def _pop_fleet(options: dict[str, object]) -> tuple[int, str] | None:
+    """
+    Remove the options of :func:`_add_fleet`; return workers and address, None without --fleet.
+
+    :raises ValueError: one of the others is given without --fleet.
+    """
+    fleet, workers, address = (
+        options.pop(name) for name in ('fleet', 'fleet_workers', 'address'))
+    assert isinstance(workers, int) and isinstance(address, str)
+    if not fleet and (workers or address):
+        raise ValueError(f'{"--address" if address else "--fleet-workers"} needs --fleet')
+    return (workers, address) if fleet else None
 
 
 def _world(**options: object) -> Iterator[str]:
@@ -182,6 +212,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument('--address', metavar='TEXT', default='',
                          help="a running cluster of Ray: HOST:PORT, or 'auto' for that of this "
                               'machine (default: start Ray on this machine)')
+    command.add_argument('--cut', metavar='INTEGER', type=int, default=IMAGES_OF_A_PART,
+                         help='cut a bag that holds more images than the equal share of a worker '
+                              'into parts of at least so many images; depth stays the same. 0: '
+                              'cut no bag (default: %(default)s)')
     _add_settings(command, RunSettings)
 
     data: dict[str, Any] = {
@@ -197,6 +231,7 @@ def _parser() -> argparse.ArgumentParser:
                     '--temporal, how steady the depth of bags is from frame to frame.')
     command.set_defaults(command=_eval)
     command.add_argument('data', **data)
+    _add_fleet(command, 'share bags between')
     _add_settings(command, EvalSettings)
 
     command = commands.add_parser(
@@ -227,6 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument('data', metavar='BAG', nargs='+',
                          help='rosbag2 folder, .mcap or .db3; also a pattern in quotes, or @FILE '
                               'with one path or pattern a line')
+    _add_fleet(command, 'label bags by')
     _add_settings(command, DistillSettings)
 
     command = commands.add_parser(
@@ -252,6 +288,16 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_bench)
     _add_settings(command, BenchSettings)
     return parser
+
+
+def _add_fleet(command: argparse.ArgumentParser, purpose: str) -> None:
+    """Add the options of a command whose bags workers can share."""
+    command.add_argument('--fleet', action='store_true',
+                         help=f'{purpose} workers, as zoe fleet does; needs Ray')
+    command.add_argument('--fleet-workers', metavar='INTEGER', type=int, default=0,
+                         help='the number of these workers, see --workers of zoe fleet')
+    command.add_argument('--address', metavar='TEXT', default='',
+                         help='a running cluster of Ray for --fleet, see zoe fleet')
 
 
 def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class Evaluation:
     :param rows: the metrics of each image, with the name of the image.
     :param pictures: some images, spread over the dataset; the worst and the median image of an
         RGB-D folder.
+    :param drawing: the PNG of these images, see :func:`drawn`.
     :param group: of an RGB-D folder.
     :param baselines: name of a baseline -> its figures.
     """
@@ -62,6 +64,7 @@ class Evaluation:
     pictures: list[Row]
     group: str = ''
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    drawing: bytes = b''
 
 
 def run_evaluation(settings: EvalSettings) -> Path:
@@ -71,21 +74,39 @@ def run_evaluation(settings: EvalSettings) -> Path:
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
     datasets = open_datasets(settings.data, 'test', settings)
-    reference = Path(settings.against) if settings.against else None
-    estimator = DepthEstimator.load(
+    estimator = load_estimator(settings)
+    baselines = measure_baselines([data for data in datasets if isinstance(data, RgbdFolder)])
+    results = [replace(drawn(evaluate(estimator, dataset, progress=True,
+                                      intrinsics=settings.intrinsics)),
+                       baselines=baselines.get(dataset.name, {})) for dataset in datasets]
+    return write_evaluation(results, replace(
+        settings, variant=estimator.model.config.variant, precision=estimator.precision))
+
+
+def load_estimator(settings: EvalSettings) -> DepthEstimator:
+    """
+    Load the estimator of an evaluation.
+
+    :raises ValueError, OSError: the weights or a setting cannot be used.
+    """
+    return DepthEstimator.load(
         settings.variant, settings.weights or None, settings.device, settings.precision,
         settings.aspect, flip=settings.flip, router=settings.router)
-    baselines = measure_baselines([data for data in datasets if isinstance(data, RgbdFolder)])
-    results = [replace(evaluate(estimator, dataset, progress=True,
-                                intrinsics=settings.intrinsics),
-                       baselines=baselines.get(dataset.name, {})) for dataset in datasets]
-    text = table(results, reference)
-    if baselines:
+
+
+def write_evaluation(results: Sequence[Evaluation], settings: EvalSettings) -> Path:
+    """
+    Write tables, metrics and pictures into a new folder, and return the folder.
+
+    :param settings: with the choices that were made for the defaults.
+    :raises ValueError: ``against`` does not name metrics of these datasets.
+    :raises OSError: a file cannot be written.
+    """
+    text = table(results, Path(settings.against) if settings.against else None)
+    if any(result.group for result in results):
         text += '\n\n' + source_table(results)
     folder = new_folder(Path(settings.output))
-    taken = replace(settings, variant=estimator.model.config.variant,
-                    precision=estimator.precision)
-    write_results(results, asdict(taken), folder)
+    write_results(results, asdict(settings), folder)
     with whole_file(folder / 'table.txt') as part:
         part.write_text(text + '\n')
     link_latest(folder)
@@ -170,7 +191,16 @@ def write_results(results: Sequence[Evaluation], settings: dict[str, Any], folde
         part.write_text(json.dumps(content, indent=1) + '\n')
     for result in results:
         with whole_file(folder / f'{result.dataset.replace("/", "_")}.png') as part:
-            draw(result.pictures).save(part, 'PNG')
+            part.write_bytes(drawn(result).drawing)
+
+
+def drawn(result: Evaluation) -> Evaluation:
+    """Return an evaluation with its pictures as one PNG, which takes far less memory."""
+    if result.drawing:
+        return result
+    png = io.BytesIO()
+    draw(result.pictures).save(png, 'PNG')
+    return replace(result, pictures=[], drawing=png.getvalue())
 
 
 def table(results: Sequence[Evaluation], reference: Path | None = None) -> str:

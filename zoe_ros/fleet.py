@@ -3,61 +3,88 @@
 
 A worker is a process that has loaded the model once; Ray gives each a GPU of its own. It runs one
 bag after the other, by the same function as ``zoe run``. If it dies, Ray starts it again, and only
-its bag is run a second time.
+its bag is run a second time. A bag that would keep one worker busy when the others are done is cut
+into parts. The same workers label bags and evaluate models, see :func:`work_on_bags`.
 """
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 import logging
 import os
 from pathlib import Path
-import socket
-from typing import Any
+import sys
+from typing import Any, NamedTuple
 
+from zoe_ros.cluster import connected, import_ray
+from zoe_ros.cuts import Part, plan
 from zoe_ros.errors import first_line
-from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.inference.malloc import keep_freed_memory
+from zoe_ros.jobs import AnyJob, BagJob, Done, Job, Step
+from zoe_ros.parts import join_parts, run_part
 from zoe_ros.run import load_estimator
-from zoe_ros.run_many import closing_texts, earlier, results_folder, run_one
-from zoe_ros.run_table import FAILED, Outcome, Table
-from zoe_ros.settings import RunSettings
-from zoe_ros.storage.remote import to_path
+from zoe_ros.run_many import closing_texts, earlier, failure, one_line, PROBLEMS, run_one
+from zoe_ros.run_table import DONE, FAILED, Outcome, Table
+from zoe_ros.settings import IMAGES_OF_A_PART, RunSettings
 
 # How often a bag is run again whose worker died: the bag itself may be what kills workers.
 RETRIES = 2
 # A worker on a CPU gets these, if the user does not say how many workers there are.
 CPUS_OF_A_WORKER = 2
-# For Ray's shared memory [bytes]: only paths and figures go through it.
-_SHARED_MEMORY = 100_000_000
 _THREADS = 'OMP_NUM_THREADS'
-_ANSWER = 5.0       # [s] to wait for a cluster: Ray would wait a minute and end the process
+_DIED = f'{RETRIES + 1} workers died while they ran this bag, perhaps for lack of memory'
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """
+    Who does the work.
+
+    :param workers: at most so many; 0 for one on each GPU or, without a GPU, one for every
+        CPUS_OF_A_WORKER processors.
+    :param address: of a cluster, 'auto' for the one of this machine; empty: start Ray here.
+    """
+
+    workers: int = 0
+    address: str = ''
+
+
+class Task(NamedTuple):
+    """
+    What workers do with bags.
+
+    :param device: setting of the command.
+    :param load: returns the model, once in each worker.
+    :param work: (model, bag) -> result; a ValueError, OSError or RuntimeError is that of the bag.
+    """
+
+    device: str
+    load: Callable[[], Any]
+    work: Callable[[Any, Path], Any]
+
+
 def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
-              address: str = '') -> Iterator[str]:
+              address: str = '', least: int = IMAGES_OF_A_PART) -> Iterator[str]:
     """
     Run over each of the data; yield texts for the user.
 
     The results and the table are those of :func:`zoe_ros.run_many.run_many`.
 
     :param settings: of all runs, but for ``data``.
-    :param workers: at most so many; 0 for one on each GPU or, without a GPU, one for every
-        CPUS_OF_A_WORKER processors.
-    :param address: of a cluster, 'auto' for the one of this machine; empty: start Ray here.
+    :param workers, address: see :class:`Fleet`.
+    :param least: number of images that a part of a bag has at least; 0: no bag is cut.
     :raises ValueError: Ray or the model cannot be used, or some of the data failed.
     :raises OSError: the table cannot be written.
     """
-    if settings.device.startswith('cuda:'):
-        raise ValueError(f"device '{settings.device}' names one GPU, and zoe fleet gives each "
-                         "worker another one: say 'cuda' or 'auto'")
-    if workers < 0:
-        raise ValueError(f'{workers} workers: give a positive number, or 0 for one on each GPU')
-    ray = _import_ray(alone=not address)
+    if least < 0:
+        raise ValueError(f'cut into parts of {least} images: give a positive number, or 0 to cut '
+                         'no bag')
+    ray = _ray_for(settings.device, Fleet(workers, address))
     with Table(Path(settings.output)) as table:
         waiting = []
         for each in data:
@@ -68,46 +95,83 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
             else:
                 table.outcomes.append(outcome)
         if waiting:
-            with _connected(ray, address):
-                hired = _hire(ray, workers, len(waiting), settings)
-                for outcome, remarks in _share(ray, hired, waiting):
+            with connected(ray, address):
+                nodes = _nodes(ray, settings.device)
+                most, _ = team(nodes, workers, sys.maxsize)
+                jobs = [Job(one, parts) for one, parts in zip(waiting, plan(waiting, most, least))]
+                hired = _hire(ray, nodes, workers, jobs, partial(load_estimator, settings))
+                for job in _share(ray, hired, jobs):
+                    outcome, remarks = job.outcome, job.remarks
                     table.outcomes.append(outcome)
                     _report(outcome, remarks, len(table.outcomes), len(data))
     yield from closing_texts(table)
 
 
+def work_on_bags(task: Task, bags: Sequence[Path], fleet: Fleet) -> Iterator[tuple[Path, Done]]:
+    """
+    Give each bag to a worker; yield it when the work has ended, well or not.
+
+    :raises ValueError: Ray or the model cannot be used.
+    """
+    ray = _ray_for(task.device, fleet)
+    jobs = [BagJob(task.work, bag) for bag in bags]
+    with connected(ray, fleet.address):
+        hired = _hire(ray, _nodes(ray, task.device), fleet.workers, jobs, task.load)
+        for number, job in enumerate(_share(ray, hired, jobs), start=1):
+            done = job.outcome
+            _report(Outcome(str(job.bag), '', FAILED if done.error else DONE, error=done.error),
+                    job.remarks, number, len(bags))
+            yield job.bag, done
+
+
+def _ray_for(device: str, fleet: Fleet) -> Any:
+    """
+    Import Ray.
+
+    :raises ValueError: it is not installed, or the fleet cannot be as the user says.
+    """
+    if device.startswith('cuda:'):
+        raise ValueError(f"device '{device}' names one GPU, and a fleet gives each worker another "
+                         "one: say 'cuda' or 'auto'")
+    if fleet.workers < 0:
+        raise ValueError(f'{fleet.workers} workers: give a positive number, or 0 for one on each '
+                         'GPU')
+    return import_ray(alone=not fleet.address)
+
+
 class Worker:
     """One process of a fleet, with its model; a class of which Ray makes actors."""
 
-    def __init__(self, settings: RunSettings, folder: str, threads_chosen: bool) -> None:
+    def __init__(self, load: Callable[[], Any], folder: str, threads_chosen: bool) -> None:
         """
         Start without a model.
 
-        :param folder: working folder of the command, for relative paths in ``settings``.
+        :param load: returns the model.
+        :param folder: working folder of the command, for relative paths.
         :param threads_chosen: the user has set the number of threads in the environment.
         """
-        self._settings, self._folder = settings, folder
-        self._estimator: DepthEstimator | None = None
+        self._load, self._folder = load, folder
+        self._model: Any = None
         keep_freed_memory()
         if not threads_chosen:
             # From Ray; torch has read it by now. It would count as a choice of the user, and keep
             # threads from adapting to busy processors, see threads.py.
             os.environ.pop(_THREADS, None)
 
-    def load(self) -> DepthEstimator:
+    def load(self) -> Any:
         """
-        Return the estimator, loaded once.
+        Return the model, loaded once.
 
         :raises ValueError: it cannot be loaded, or this machine lacks the folder.
         """
-        if self._estimator is None:
+        if self._model is None:
             try:
                 os.chdir(self._folder)
-                self._estimator = load_estimator(self._settings)
+                self._model = self._load()
             except (ValueError, OSError, RuntimeError) as error:
                 # Of a type that surely comes through to the command.
                 raise ValueError(str(error)) from None
-        return self._estimator
+        return self._model
 
     def prepare(self) -> None:
         """Load the model before the first bag."""
@@ -118,6 +182,31 @@ class Worker:
         estimator = self.load()
         with _kept_warnings() as remarks:
             return run_one(settings, estimator), remarks
+
+    def do(self, work: Callable[[Any, Path], Any], bag: Path) -> tuple[Done, list[str]]:
+        """Work on a bag, see :class:`Task`; return how that ended, and the warnings."""
+        model = self.load()
+        with _kept_warnings() as remarks:
+            try:
+                return Done(work(model, bag)), remarks
+            except PROBLEMS as problem:
+                return Done(error=one_line(problem)), remarks
+
+    def run_part(self, settings: RunSettings, part: Part) -> tuple[Outcome | None, list[str]]:
+        """Run over a part of a bag; return the outcome of the bag if that fails, and warnings."""
+        estimator = self.load()
+        with _kept_warnings() as remarks:
+            try:
+                run_part(settings, part, estimator)
+                return None, remarks
+            except PROBLEMS as problem:
+                return failure(settings, problem), remarks
+
+    def join(self, settings: RunSettings, total: int) -> tuple[Outcome, list[str]]:
+        """Join all parts of a bag; return its outcome, and the warnings for the user."""
+        estimator = self.load()
+        with _kept_warnings() as remarks:
+            return join_parts(settings, total, estimator), remarks
 
 
 @contextmanager
@@ -142,42 +231,56 @@ def _report(outcome: Outcome, remarks: list[str], number: int, total: int) -> No
         log.error('failed: %s', outcome.error)
 
 
-def _share(ray: Any, hired: list[Any], waiting: list[RunSettings]
-           ) -> Iterator[tuple[Outcome, list[str]]]:
+def _share(ray: Any, hired: list[Any], jobs: Sequence[AnyJob]) -> Iterator[Any]:
     """
-    Give each worker a bag whenever it is free; yield the outcomes in the order of their end.
+    Give each worker a bag, or a part, whenever it is free; yield the jobs as they end.
 
     :raises ValueError: a model cannot be loaded.
     """
-    left = deque(waiting)
+    # Bags that are cut come first: they are the longest.
+    left = deque(step for job in sorted(jobs, key=lambda job: not job.parts)
+                 for step in job.first_steps())
     # What each call to a worker is for; None while the worker prepares. Some may never start,
     # because others use the cluster: nobody waits for these.
-    calls: dict[Any, tuple[Any, RunSettings | None]] = {
+    calls: dict[Any, tuple[Any, Step | None]] = {
         worker.prepare.remote(): (worker, None) for worker in hired}
-    while left or any(settings for _, settings in calls.values()):
-        call = ray.wait(list(calls), num_returns=1)[0][0]
-        worker, settings = calls.pop(call)
-        try:
-            result = ray.get(call)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-        except ray.exceptions.RayError as error:
-            if settings is None:
-                raise ValueError(f'a worker died while it loaded the model: {first_line(error)}'
-                                 ) from None
-            result = _lost(settings), []
-        if settings is not None:
-            yield result
-        if left:
-            following = left.popleft()
-            calls[worker.run.remote(following)] = worker, following
+    try:
+        while left or any(step for _, step in calls.values()):
+            call = ray.wait(list(calls), num_returns=1)[0][0]
+            worker, step = calls.pop(call)
+            result = _result(ray, call, step)
+            if step is not None:
+                job = step.job
+                left.extendleft(job.end(*result))
+                if job.outcome is not None:
+                    left = deque(other for other in left if other.job is not job)
+                    if not any(other and other.job is job for _, other in calls.values()):
+                        job.discard_parts()
+                        yield job
+            if left:
+                following = left.popleft()
+                calls[getattr(worker, following.method).remote(*following.arguments)] = (
+                    worker, following)
+    finally:
+        for job in jobs:
+            job.discard_parts()
 
 
-def _lost(settings: RunSettings) -> Outcome:
-    """Return the outcome of a bag whose workers died."""
-    folder = results_folder(Path(settings.output), to_path(settings.data))
-    return Outcome(settings.data, str(folder), FAILED, error=f'{RETRIES + 1} workers died while '
-                   'they ran this bag, perhaps for lack of memory')
+def _result(ray: Any, call: Any, step: Step | None) -> Any:
+    """
+    Return what a worker returned, or the outcome of a bag whose workers died.
+
+    :raises ValueError: a model cannot be loaded.
+    """
+    try:
+        return ray.get(call)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        if step is None:
+            raise ValueError(f'a worker died while it loaded the model: {first_line(error)}'
+                             ) from None
+        return step.job.died(_DIED), []
 
 
 def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, int]:
@@ -185,7 +288,8 @@ def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, in
     Return the number of workers, and how many processors each gets.
 
     :param nodes: the processors and the GPUs of each machine.
-    :param workers: see :func:`run_fleet`; :param bags: more workers than these are not needed.
+    :param workers: see :class:`Fleet`.
+    :param bags: or parts of bags; more workers than these are not needed.
     """
     cpus, gpus = (sum(numbers) for numbers in zip(*nodes))
     if gpus:
@@ -199,82 +303,33 @@ def team(nodes: list[tuple[int, int]], workers: int, bags: int) -> tuple[int, in
     return count, 1 << (max(1, share).bit_length() - 1)
 
 
-def _hire(ray: Any, workers: int, bags: int, settings: RunSettings) -> list[Any]:
+def _nodes(ray: Any, device: str) -> list[tuple[int, int]]:
     """
-    Start the workers.
+    Return the processors and the GPUs of each machine.
 
+    :param device: setting of the command.
     :raises ValueError: there is no GPU for a device 'cuda'.
     """
     nodes = [(int(node['Resources'].get('CPU', 0)), int(node['Resources'].get('GPU', 0)))
              for node in ray.nodes() if node['Alive']]
-    if settings.device == 'cpu':
+    if device == 'cpu':
         nodes = [(cpus, 0) for cpus, _ in nodes]
-    on_gpu = any(gpus for _, gpus in nodes)
-    if settings.device == 'cuda' and not on_gpu:
+    if device == 'cuda' and not any(gpus for _, gpus in nodes):
         raise ValueError("device 'cuda': Ray finds no GPU")
-    count, share = team(nodes, workers, bags)
+    return nodes
+
+
+def _hire(ray: Any, nodes: list[tuple[int, int]], workers: int, jobs: Sequence[AnyJob],
+          load: Callable[[], Any]) -> list[Any]:
+    """
+    Start the workers.
+
+    :param load: returns the model.
+    """
+    on_gpu = any(gpus for _, gpus in nodes)
+    count, share = team(nodes, workers, sum(max(1, len(job.parts)) for job in jobs))
     log.info('workers: %d%s, processors of each: %d', count, ' with a GPU each' * on_gpu, share)
     actor = ray.remote(Worker).options(
         num_gpus=int(on_gpu), num_cpus=share, max_restarts=-1,
         max_task_retries=RETRIES)
-    return [actor.remote(settings, os.getcwd(), _THREADS in os.environ) for _ in range(count)]
-
-
-# --- Ray ------------------------------------------------------------------------------------
-
-
-def _import_ray(alone: bool) -> Any:
-    """
-    Import Ray, without its report of usage to its makers.
-
-    :param alone: this machine is no part of a cluster.
-    :raises ValueError: it is not installed.
-    """
-    os.environ['RAY_USAGE_STATS_ENABLED'] = '0'
-    if alone:
-        # Read on import: all processes of Ray listen on the loopback interface only. The name
-        # comes from Windows and macOS, where this is the default.
-        os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise ValueError(f"zoe fleet needs {error.name}: pip install 'zoe_ros[fleet]'") from None
-    return ray
-
-
-@contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
-    """
-    Start Ray, or join a cluster; leave it however the block ends.
-
-    :raises ValueError: there is no cluster at the address.
-    """
-    own: dict[str, Any] = {} if address else {
-        'include_dashboard': False, 'object_store_memory': _SHARED_MEMORY}
-    if ':' in address:
-        _require_answer(address)
-    try:
-        ray.init(address=address or 'local', log_to_driver=False, logging_level=logging.ERROR,
-                 **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ValueError(f"no Ray cluster at '{address}': {first_line(error)}" if address else
-                         f'Ray cannot be started: {first_line(error)}') from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _require_answer(address: str) -> None:
-    """
-    Connect to an address once.
-
-    :raises ValueError: nothing answers there.
-    """
-    host, _, port = address.rpartition(':')
-    with suppress(ValueError):      # not a number
-        try:
-            socket.create_connection((host, int(port)), _ANSWER).close()
-        except OSError as error:
-            reason = error.strerror or first_line(error)
-            raise ConnectionError(f"no Ray cluster at '{address}': {reason}") from None
+    return [actor.remote(load, os.getcwd(), _THREADS in os.environ) for _ in range(count)]

@@ -99,21 +99,24 @@ class RunPicture:
 
     The frames of the sheet are evenly spaced over the run. All share one range of colours, which
     is drawn with its metres underneath.
+
+    :ivar sheet: numbers of the frames of the sheet.
+    :ivar middle: number of the large frame; without it, the last one before it is large.
     """
 
     def __init__(self, total: int, capacity: int = 12) -> None:
         """Plan for ``total`` frames."""
         count = min(total, capacity)
-        self._wanted = set(np.linspace(0, total - 1, count).round().astype(int).tolist())
-        self._middle = total // 2
+        self.sheet = frozenset(np.linspace(0, total - 1, count).round().astype(int).tolist())
+        self.middle = total // 2
         self._large: View | None = None
         self._tiles: list[tuple[Image.Image, np.ndarray]] = []
 
     def add(self, index: int, view: View) -> None:
         """Offer frame number ``index``; what the picture needs of it is kept."""
-        if self._large is None or index <= self._middle:
+        if self._large is None or index <= self.middle:
             self._large = view
-        if index in self._wanted:
+        if index in self.sheet:
             self._tiles.append((_fit(view.image, _TILE), _shrink(view.depth, _TILE)))
 
     def save(self, path: Path, near: float, far: float) -> None:

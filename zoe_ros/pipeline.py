@@ -111,7 +111,8 @@ class Pipeline:
 
     def __init__(self, estimator: DepthEstimator, types: MessageTypes, settings: FrameSettings,
                  infos: CameraInfoBuffer, rectified: bool,
-                 anchor: RangeAnchor | None = None, steady: SteadyScale | None = None) -> None:
+                 anchor: RangeAnchor | None = None, steady: SteadyScale | None = None,
+                 tracker: HeadTracker | None = None) -> None:
         """
         Keep the parts; nothing is computed before the first frame.
 
@@ -120,6 +121,7 @@ class Pipeline:
         :param rectified: the images are rectified, see :func:`.messages.is_rectified`.
         :param anchor: gives depth the scale of the robot's sensors.
         :param steady: steadies the scale from frame to frame, before the anchor.
+        :param tracker: chooses the heads; by default a new one.
         """
         self.settings = settings
         self._estimator = estimator
@@ -129,7 +131,7 @@ class Pipeline:
         self._rectified = rectified
         self._anchor, self._steady = anchor, steady
         self._remarks, self._scale_news = Remarks(), ScaleNews()
-        self._tracker = HeadTracker()
+        self._tracker = tracker or HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
         self._tables: CameraTables | None = None
 
@@ -145,6 +147,14 @@ class Pipeline:
         start = perf_counter()
         net = infer_together(self._estimator, [prepared])[0]
         return self.finish(prepared, net, perf_counter() - start)
+
+    def route(self, message: Any) -> None:
+        """
+        Show an image to the router alone, which may remember it; see :meth:`process`.
+
+        :raises MessageError: the image cannot be used.
+        """
+        infer_together(self._estimator, [self.prepare(message, ())])
 
     def prepare(self, message: Any, wanted: Collection[str]) -> Prepared:
         """

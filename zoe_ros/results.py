@@ -74,13 +74,31 @@ class Statistics:
 
     def compare(self, depth: np.ndarray, truth: np.ndarray) -> None:
         """
-        Compare a frame with true depth, at pixels where both are valid.
+        Compare a frame with true depth of the same size, at pixels where both are valid.
 
         :param depth, truth: (h, w) float32 [m].
         """
+        if depth.shape != truth.shape:
+            return
         both = np.isfinite(depth) & np.isfinite(truth)
         if both.any():
             self._errors.append(depth_metrics(depth[both], truth[both]))
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what was counted of frames, but not of dropped images, for JSON."""
+        bins = np.flatnonzero(self._histogram)
+        return {'heads': dict(self.heads), 'latency': self._latency, 'pixels': self._pixels,
+                'bins': bins.tolist(), 'counts': self._histogram[bins].tolist(),
+                'errors': self._errors}
+
+    def add_record(self, record: dict[str, Any]) -> None:
+        """Count the frames of :meth:`as_record` of other statistics, after those so far."""
+        self.frames += len(record['latency'])
+        self.heads.update(record['heads'])
+        self._latency += record['latency']
+        self._pixels += record['pixels']
+        self._histogram[record['bins']] += record['counts']
+        self._errors += record['errors']
 
     def depth_percentile(self, percent: float) -> float:
         """Return a percentile of all valid depth so far [m]; NaN without any."""

@@ -39,6 +39,8 @@ from zoe_ros.storage.remote import is_remote, is_there, to_path
 _IMAGES_FOR_RATE = 100
 # Files in the folder of the results.
 CONFIG, SUMMARY = 'config.yaml', 'summary.json'
+# Beside the settings in CONFIG.
+FOUND = ('topic', 'camera_info_topic', 'rectified')
 
 log = logging.getLogger(__name__)
 
@@ -69,25 +71,18 @@ def run(settings: RunSettings, estimator: DepthEstimator | None = None) -> Path:
 
 def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None) -> Path:
     with BagReader(path, settings.topic or None) as bag:
-        log.info('%s is a bag: %d images on %s, %s', path, bag.count, bag.topic,
-                 f'CameraInfo on {bag.info_topic}' if bag.info_topic
-                 else _without_info(bag.info_topics))
-        for note in bag.notes:
-            log.warning('%s', note)
+        describe(path, bag)
         timeline = _timeline(bag) if settings.file_format == LEROBOT else None
         rectified = is_rectified(bag.topic)
         anchor = BagAnchor(bag, settings) if settings.follows_robot() else None
         estimator = estimator or load_estimator(settings)
-        settings = _with_choices(settings, estimator)
-        truth = RecordedDepth.find(bag)
-        if truth is not None:
-            log.info("comparing with the bag's own depth on %s", truth.topic)
+        settings = with_choices(settings, estimator)
+        truth = find_truth(bag)
         pipeline = Pipeline(estimator, BAG_TYPES, settings, bag.infos, rectified,
                             None if anchor is None else anchor.anchor,
                             None if anchor is None else anchor.steady)
         folder = new_folder(Path(settings.output))
-        found = {'topic': bag.topic, 'camera_info_topic': bag.info_topic, 'rectified': rectified}
-        with _reporting(folder, settings, found, bag.count, anchor) as report, \
+        with reporting(folder, settings, facts_of(bag), bag.count, anchor) as report, \
                 _writer(folder, timeline) as out:
             for image in report.progress(bag):
                 start = perf_counter()
@@ -112,6 +107,28 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
                 if frame.no_cloud and bag.info_topic:
                     report.say_once(f'no cloud: {frame.no_cloud}')
     return folder
+
+
+def describe(path: Path, bag: BagReader) -> None:
+    """Tell the user about a bag."""
+    log.info('%s is a bag: %d images on %s, %s', path, bag.count, bag.topic,
+             f'CameraInfo on {bag.info_topic}' if bag.info_topic
+             else _without_info(bag.info_topics))
+    for note in bag.notes:
+        log.warning('%s', note)
+
+
+def find_truth(bag: BagReader) -> RecordedDepth | None:
+    """Return the depth that a bag has beside its images, if any."""
+    truth = RecordedDepth.find(bag)
+    if truth is not None:
+        log.info("comparing with the bag's own depth on %s", truth.topic)
+    return truth
+
+
+def facts_of(bag: BagReader) -> dict[str, Any]:
+    """Return what was found in a bag, for the configuration of its results."""
+    return dict(zip(FOUND, (bag.topic, bag.info_topic, is_rectified(bag.topic))))
 
 
 def _timeline(bag: BagReader) -> Timeline:
@@ -150,11 +167,11 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
     for option in _idle_options(settings):
         log.warning('%s', option)
     estimator = estimator or load_estimator(settings)
-    settings = _with_choices(settings, estimator)
+    settings = with_choices(settings, estimator)
     pipeline = Pipeline(estimator, BAG_TYPES, settings, CameraInfoBuffer(), rectified=False)
     folder = new_folder(Path(settings.output))
     unknown: list[Path] = []
-    with _reporting(folder, settings, {}, len(photos)) as report:
+    with reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
             start = perf_counter()
             try:
@@ -202,7 +219,7 @@ def load_estimator(settings: RunSettings) -> DepthEstimator:
     return estimator
 
 
-def _with_choices(settings: RunSettings, estimator: DepthEstimator) -> RunSettings:
+def with_choices(settings: RunSettings, estimator: DepthEstimator) -> RunSettings:
     """Return the settings with the choices that were made for the defaults."""
     return replace(settings, variant=estimator.model.config.variant,
                    precision=estimator.precision)
@@ -230,14 +247,19 @@ def _idle_options(settings: RunSettings) -> list[str]:
     return options
 
 
-class _Report:
-    """Progress, figures and picture of a run, and where they are written."""
+class Report:
+    """
+    Progress, figures and picture of a run, and where they are written.
+
+    :ivar more: figures that the summary has beside those of the statistics.
+    """
 
     def __init__(self, folder: Path, total: int, anchor: BagAnchor | None) -> None:
         self.statistics = Statistics()
+        self.more: dict[str, int] = {}
         self.picture = RunPicture(total)
         self._folder, self._total, self._anchor = folder, total, anchor
-        self._index = -1
+        self._index = -1        # of the last image
         self._said: set[str] = set()
 
     def progress(self, items: Any) -> Iterator[Any]:
@@ -253,7 +275,7 @@ class _Report:
         :param truth: (h, w) [m] to compare its depth with, if it has the same size.
         """
         self.statistics.add(view.depth, head, seconds)
-        if truth is not None and truth.shape == view.depth.shape:
+        if truth is not None:
             self.statistics.compare(view.depth, truth)
         self.picture.add(self._index, view)
 
@@ -271,7 +293,7 @@ class _Report:
 
     def write(self, complete: bool) -> None:
         """Write the summary and the picture."""
-        summary = {'complete': complete, **self.statistics.summary()}
+        summary = {'complete': complete, **self.statistics.summary(), **self.more}
         if self._anchor is not None:
             summary |= self._anchor.summary()
         # A little beyond the middle 96 %, to round numbers.
@@ -291,13 +313,13 @@ class _Report:
 
 
 @contextmanager
-def _reporting(folder: Path, settings: RunSettings, found: dict[str, Any],
-               total: int, anchor: BagAnchor | None = None) -> Iterator[_Report]:
+def reporting(folder: Path, settings: RunSettings, found: dict[str, Any],
+              total: int, anchor: BagAnchor | None = None) -> Iterator[Report]:
     """Write the configuration before and the report after a run, however it ends."""
     config = {**asdict(settings), **found}
     with whole_file(folder / CONFIG) as part:
         part.write_text(yaml.safe_dump(config, sort_keys=False))
-    report = _Report(folder, total, anchor)
+    report = Report(folder, total, anchor)
     try:
         yield report
         if not report.statistics.frames:

@@ -1,8 +1,8 @@
 """``zoe run`` over many bags: a folder for each, finished ones skipped, failed ones reported."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 import glob
 import hashlib
 import json
@@ -14,8 +14,11 @@ from typing import Any
 import yaml
 
 from zoe_ros.errors import first_line
+from zoe_ros.files import whole_file
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.run import CONFIG, load_estimator, run, SUMMARY
+from zoe_ros.model.identity import known_weights, weights_identity
+from zoe_ros.provenance import changed_inputs, data_digest, other_settings
+from zoe_ros.run import CONFIG, FOUND, load_estimator, run, SUMMARY
 from zoe_ros.run_table import DONE, EARLIER, FAILED, FIGURES, Outcome, Table
 from zoe_ros.settings import RunSettings
 from zoe_ros.storage.recording import is_storage_name
@@ -23,6 +26,12 @@ from zoe_ros.storage.remote import is_remote, match, to_path
 
 # Before the path of a list, as compilers have it.
 LIST = '@'
+# Beside the results: name of an input -> SHA-256, see `inputs_of`.
+INPUTS = 'inputs.json'
+# By which a run over a bag fails, as for the command.
+PROBLEMS = (ValueError, OSError, RuntimeError)
+# Makes the results of a run, and returns their folder.
+Work = Callable[[RunSettings, DepthEstimator], Path]
 
 log = logging.getLogger(__name__)
 
@@ -121,12 +130,13 @@ def earlier(settings: RunSettings) -> Outcome | None:
         return None
     try:
         _require_same(folder, settings)
+        _require_unchanged(folder, settings)
         return Outcome(settings.data, str(folder), EARLIER, _figures(folder))
     except (ValueError, OSError) as problem:
-        return Outcome(settings.data, str(folder), FAILED, error=_one_line(problem))
+        return Outcome(settings.data, str(folder), FAILED, error=one_line(problem))
 
 
-def run_one(settings: RunSettings, estimator: DepthEstimator) -> Outcome:
+def run_one(settings: RunSettings, estimator: DepthEstimator, work: Work = run) -> Outcome:
     """
     Run over one of many data; a failure is an outcome, too.
 
@@ -134,13 +144,27 @@ def run_one(settings: RunSettings, estimator: DepthEstimator) -> Outcome:
     What a failed run wrote stays in ``...part`` until the next attempt.
 
     :param settings: of this run; ``output`` is the folder that has the results of all.
+    :param work: makes the results.
     """
     folder = results_folder(Path(settings.output), to_path(settings.data))
     try:
-        _run_into(folder, settings, estimator)
+        _run_into(folder, settings, estimator, work)
         return Outcome(settings.data, str(folder), DONE, _figures(folder))
-    except (ValueError, OSError, RuntimeError) as problem:  # as for the command
-        return Outcome(settings.data, str(folder), FAILED, error=_one_line(problem))
+    except PROBLEMS as problem:
+        return failure(settings, problem)
+
+
+def failure(settings: RunSettings, problem: BaseException | str) -> Outcome:
+    """Return the outcome of a run that failed, for a reason in one sentence or by an error."""
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    return Outcome(settings.data, str(folder), FAILED, error=(
+        problem if isinstance(problem, str) else one_line(problem)))
+
+
+def cut_folder(settings: RunSettings) -> Path:
+    """Return the folder of the parts of a bag that several workers share."""
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    return folder.with_name(folder.name + '.cut')
 
 
 def results_folder(output: Path, data: Path) -> Path:
@@ -151,12 +175,23 @@ def results_folder(output: Path, data: Path) -> Path:
     return output / f'{data.stem if is_file else data.name}-{place}'
 
 
-def _run_into(folder: Path, settings: RunSettings, estimator: DepthEstimator) -> None:
+def _run_into(folder: Path, settings: RunSettings, estimator: DepthEstimator,
+              work: Work) -> None:
     """Run, and give the results their name when they are complete."""
     part = folder.with_name(folder.name + '.part')
     shutil.rmtree(part, ignore_errors=True)     # of a run that failed or was killed
-    run(replace(settings, output=str(part)), estimator).replace(folder)
+    inputs = inputs_of(settings, estimator)     # data that changes during the run has changed
+    made = work(replace(settings, output=str(part)), estimator)
+    with whole_file(made / INPUTS) as file:
+        file.write_text(json.dumps(inputs, indent=1) + '\n', encoding='utf-8')
+    made.replace(folder)
     shutil.rmtree(part)
+    shutil.rmtree(cut_folder(settings), ignore_errors=True)
+
+
+def inputs_of(settings: RunSettings, estimator: DepthEstimator) -> dict[str, str | None]:
+    """Return the hashes of the data, of the weights and of their calibration."""
+    return {'data': data_digest(to_path(settings.data)), **estimator.identity}
 
 
 def _require_same(folder: Path, settings: RunSettings) -> None:
@@ -165,21 +200,44 @@ def _require_same(folder: Path, settings: RunSettings) -> None:
 
     :raises ValueError: they differ.
     """
-    try:
-        then = dict(yaml.safe_load((folder / CONFIG).read_text(encoding='utf-8')))
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise _damaged(folder / CONFIG, error) from None
     # The settings of the results have the choices that were made for these.
     open_ = [name for name in ('variant', 'precision', 'topic')
              if getattr(settings, name) in ('', 'auto')]
-    now = yaml.safe_load(yaml.safe_dump(asdict(settings)))      # YAML has no tuples
-    # Results of earlier versions do not name the format.
-    then.setdefault('file_format', RunSettings.file_format)
-    other = [name for name, value in now.items()
-             if name not in ('output', *open_) and then.get(name) != value]
+    other = other_settings(folder, settings, _config(folder), ('output', *open_), FOUND)
     if other:
         raise ValueError(f'{folder} was made with another {", ".join(other)}: choose another '
                          '--output or remove it')
+
+
+def _require_unchanged(folder: Path, settings: RunSettings) -> None:
+    """
+    Compare the inputs of finished results with those of now.
+
+    :raises ValueError: a bag, or a weights file, has other content under the same path.
+    """
+    path = folder / INPUTS
+    if not path.exists():       # results of an earlier version
+        return
+    try:
+        then = dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError) as error:
+        raise _damaged(path, error) from None
+    weights = known_weights(settings.variant or str(_config(folder).get('variant')),
+                            settings.weights)
+    changed = changed_inputs(then, {'data': data_digest(to_path(settings.data)),
+                                    **(weights_identity(weights) if weights else {})})
+    names = {'data': settings.data, 'weights': f'the content of {" and ".join(map(str, weights))}',
+             'calibration': 'the calibration of the weights'}
+    if changed:
+        raise ValueError(f'{names[changed[0]]} has changed since {folder} was made: choose '
+                         'another --output or remove that folder')
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load((folder / CONFIG).read_text(encoding='utf-8')))
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise _damaged(folder / CONFIG, error) from None
 
 
 def _figures(folder: Path) -> dict[str, Any]:
@@ -195,7 +253,8 @@ def _damaged(path: Path, error: Exception) -> ValueError:
                       'over the bag again')
 
 
-def _one_line(problem: BaseException) -> str:
+def one_line(problem: BaseException) -> str:
+    """Return an error as one sentence, with the topics to choose from if there are several."""
     topics = getattr(problem, 'topics', ())
     return first_line(problem) + (f': name one with --topic: {", ".join(topics)}' if topics
                                   else '')

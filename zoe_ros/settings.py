@@ -13,6 +13,9 @@ PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
 ASPECTS = ('stretch', 'keep')
 ROUTERS = ('auto', 'indoor', 'outdoor')
 LEROBOT = 'lerobot'     # beside bags, a format of the results of zoe run
+# A part of a bag that a fleet cuts has at least so many images: the start of a part, which reads
+# all CameraInfo of the bag, and its overlap then take little of its time.
+IMAGES_OF_A_PART = 1000
 # Sensors that the scale of depth is taken from -> topic that the node subscribes.
 SENSORS = {'scan': 'scan', 'points': 'sparse_points', 'depth': 'sparse_depth',
            'stereo': 'right/image_raw'}

@@ -75,15 +75,34 @@ def run_temporal(settings: EvalSettings) -> Path:
         if not path.exists() or not is_bag(path):
             raise DatasetError(f'{path} is no bag: --temporal needs videos with the motion of the '
                                'camera on /tf, like those of zoe world --bag')
+    estimator = load_estimator(settings)
+    videos = [evaluate_video(path, settings, estimator, progress=True) for path in paths]
+    return write_videos(videos, replace(
+        settings, variant=estimator.model.config.variant, precision=estimator.precision))
+
+
+def load_estimator(settings: EvalSettings) -> DepthEstimator:
+    """
+    Load the estimator of an evaluation.
+
+    :raises ValueError, OSError: the weights or a setting cannot be used.
+    """
     estimator = DepthEstimator.load(
         settings.variant, settings.weights or None, settings.device, settings.precision,
         settings.aspect, flip=settings.flip)
     estimator.check_router(settings.router)
-    videos = [evaluate_video(path, settings, estimator, progress=True) for path in paths]
+    return estimator
+
+
+def write_videos(videos: Sequence[Video], settings: EvalSettings) -> Path:
+    """
+    Write the table, the metrics and the plots into a new folder, and return the folder.
+
+    :param settings: with the choices that were made for the defaults.
+    :raises OSError: a file cannot be written.
+    """
     folder = new_folder(Path(settings.output))
-    taken = replace(settings, variant=estimator.model.config.variant,
-                    precision=estimator.precision)
-    content = {'settings': asdict(taken), 'results': [asdict(video) for video in videos]}
+    content = {'settings': asdict(settings), 'results': [asdict(video) for video in videos]}
     with whole_file(folder / TABLE) as part:
         part.write_text(json.dumps(_without_nan(content), indent=1) + '\n')
     with whole_file(folder / 'table.txt') as part:

@@ -12,12 +12,17 @@ _CTRL_C = ('test/core/test_fleet.py::test_ctrl_c_keeps_what_is_finished',)
 _WORKER = ('test/core/test_fleet.py', '-m not slow')
 _OF_REMOTE = ('test/core/test_remote.py',)
 _OF_MANY = ('test/core/test_run_many.py',)
+_STALE = ('test/core/test_stale_results.py',)
+_PROVENANCE = 'zoe_ros/provenance.py'
+_COMMANDS = 'test/core/test_fleet_commands.py'
+_EVALUATED = (f'{_COMMANDS}::test_an_evaluation_by_a_fleet',)
+_LABELLED = (f'{_COMMANDS}::test_labels_by_a_fleet',)
 _OF_LEROBOT = ('test/core/test_lerobot.py',)
 
 MUTATIONS = (
     Mutation('fleet: a killed worker loses its bag for good', _FLEET,
              'max_task_retries=RETRIES', 'max_task_retries=0', _KILLED),
-    Mutation('fleet: Ray listens on the network', _FLEET,
+    Mutation('fleet: Ray listens on the network', 'zoe_ros/cluster.py',
              "os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'", 'pass', _CTRL_C),
     Mutation('fleet: threads do not adapt to busy processors', _FLEET,
              'if not threads_chosen:', 'if False:', _WORKER),
@@ -32,6 +37,34 @@ MUTATIONS = (
              _OF_MANY),
     Mutation('many bags: results of other settings pass', _MANY,
              '        _require_same(folder, settings)\n', '', _OF_MANY),
+    Mutation('many bags: a bag that was recorded again gets the old results', _MANY,
+             '        _require_unchanged(folder, settings)\n', '', _STALE),
+    Mutation('many bags: a copy of a bag is another bag', _PROVENANCE,
+             "return f'{size} {digest.hexdigest()}'",
+             "return f'{size} {path.stat().st_mtime} {digest.hexdigest()}'", _STALE),
+    Mutation('many bags: the end of a long bag does not count', _PROVENANCE,
+             '(size - _BLOCK) / (_BLOCKS - 1)', '(size - _BLOCK) / _BLOCKS', _STALE),
+    Mutation('many bags: other weights under the same path pass', _MANY,
+             '**(weights_identity(weights) if weights else {})', '', _STALE),
+    Mutation('many bags: an upgrade with a new setting refuses all results', _PROVENANCE,
+             'then.get(name, default[name]) != value', 'then.get(name) != value', _STALE),
+    Mutation('many bags: a server that changes the time of a file makes another bag', _REMOTE,
+             "_VERSIONS = ('md5Hash', 'Content-MD5', 'ETag', ", '_VERSIONS = (', _OF_REMOTE),
+    Mutation('labels: those of a bag that was recorded again are taken',
+             'zoe_ros/distill/label.py', '    if other or changed:', '    if other:',
+             ('test/core/test_distill_labels.py', '-k', 'recorded_again')),
+    Mutation('fleet: an error of one bag ends the others', _FLEET,
+             'except PROBLEMS as problem:\n                return Done',
+             'except OSError as problem:\n                return Done',
+             (_COMMANDS, '-m not slow')),
+    Mutation('zoe eval: a fleet orders the table by the end of bags', 'zoe_ros/evaluate_fleet.py',
+             'for bag in bags if not ended[bag].error]',
+             'for bag in ended if not ended[bag].error]',
+             _EVALUATED),
+    Mutation('labels: a fleet labels every bag again', 'zoe_ros/distill/label_fleet.py',
+             'work_on_bags(task, waiting, fleet) if waiting',
+             'work_on_bags(task, bags, fleet) if bags',
+             _LABELLED),
     Mutation('remote: much is read behind each message', _REMOTE, '_AHEAD = 1 << 15',
              '_AHEAD = 1 << 20', _OF_REMOTE),
     Mutation('remote: whole chunks are read', _MCAP,

@@ -183,7 +183,8 @@ MUTATIONS = (
              'None if camera is None else scaled(camera, size)', 'camera',
              _labels('large_images_are_stored_small_with_their_camera')),
     Mutation('zoe distill: labels of another teacher are used', _LABEL,
-             'if then.get(name) != value]', 'if name not in then]',
+             "['teacher'] * (then.get('teacher') != teacher.identity)",
+             "['teacher'] * ('teacher' not in then)",
              _labels('labels_of_another_teacher_are_refused')),
     Mutation('zoe distill: the held-out frames are learnt', 'zoe_ros/datasets/labels.py',
              'else frames[:first])', 'else frames)',
@@ -197,6 +198,7 @@ MUTATIONS = (
              'math.floor(n * self._labelled)', 'n',
              (f'{_TEST_BATCHES}::test_labels_of_a_teacher_have_their_share',)),
     Mutation('zoe distill: a finished run of other settings counts as done',
-             'zoe_ros/distill/distill.py', 'if name not in _FREE and', 'if name in _FREE and',
+             'zoe_ros/distill/distill.py', 'theirs, _FREE, (_INPUTS,))]',
+             'theirs, _FREE, (_INPUTS,)) if name in _FREE]',
              ('test/core/test_distill.py::test_a_folder_of_another_run',)),
 )

@@ -221,6 +221,22 @@ def test_a_folder_of_another_run(bag, world, tiny, tmp_path, refused):
     assert f'{output} holds a run with another steps and seed: choose another --output' in line
     other = bags.write_bag(tmp_path / 'other', bags.camera_messages(3))
     assert 'another bags' in refused(arguments(other, world, tiny, output, **first))
+    about = json.loads((output / 'distill.json').read_text())
+    bags_then = about['inputs'].pop(str(bag))
+    about['inputs'] |= {str(bag): '0' * 64}     # it was recorded again since
+    del about['difference'], about['labels']    # the second has its default: a newer setting
+    (output / 'distill.json').write_text(json.dumps(about))
+    assert 'with another difference: choose' in refused(arguments(
+        bag, world, tiny, output, **first))
+    about |= {'difference': 0.8}
+    (output / 'distill.json').write_text(json.dumps(about))
+    line = refused(arguments(bag, world, tiny, output, **first))
+    assert line == (f'zoe: {bag} changed since the run in {output} began: choose another '
+                    '--output')
+    about['inputs'] |= {str(bag): bags_then, 'the teacher mobile-lite': 'other'}
+    (output / 'distill.json').write_text(json.dumps(about))
+    assert 'the teacher mobile-lite changed since' in refused(arguments(
+        bag, world, tiny, output, **first))
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'notes.txt').touch()
     line = refused(arguments(bag, world, tiny, tmp_path / 'mine', **first))

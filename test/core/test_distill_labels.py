@@ -3,6 +3,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 import json
+import os
+import shutil
 
 import bags
 import made_up
@@ -23,6 +25,7 @@ from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.teacher import MOST_DISAGREEMENT, Opinion, Teacher, trusted
 from zoe_ros.evaluate import evaluate
 from zoe_ros.messages import cloud_message
+from zoe_ros.model.calibration import Calibration, save_calibration
 from zoe_ros.run_many import results_folder
 
 SETTINGS = DistillSettings(difference=0.0, device='cpu', precision='fp32')
@@ -270,6 +273,43 @@ def test_labels_of_another_teacher_are_refused(teacher, two, tmp_path, tiny_weig
     with pytest.raises(DatasetError, match='labels that were made with another teacher'):
         label_bags(two[1:], SETTINGS, tmp_path / 'labels',
                    Teacher(str(tiny_weights), 'cpu', 'fp32'))
+
+
+def test_labels_of_a_bag_that_was_recorded_again_are_refused(teacher, two, tmp_path):
+    folder, *_ = label_bags(two, SETTINGS, tmp_path / 'labels', teacher)
+    for file in two[1].iterdir():
+        os.utime(file, (0, 0))      # no change
+    label_bags(two, SETTINGS, tmp_path / 'labels', teacher)
+    shutil.rmtree(two[0])
+    write(two[0], [made_up.photo('nk_astronaut')[:240, :320]])
+    with pytest.raises(DatasetError) as refused:
+        label_bags(two, SETTINGS, tmp_path / 'labels', teacher)
+    assert str(refused.value) == (
+        f'{folder} has labels that were made before {two[0]} changed: choose another --labels or '
+        '--output, or remove the folder')
+
+
+def test_labels_of_another_calibration_are_refused(two, tmp_path):
+    weights = made_up.write_tiny(tmp_path / 'tiny.safetensors', heads=('indoor',))
+    label_bags(two[1:], SETTINGS, tmp_path / 'labels', Teacher(str(weights), 'cpu', 'fp32'))
+    save_calibration(weights, {'indoor': Calibration(2.0, 1.0, 0.01)}, [])
+    with pytest.raises(DatasetError, match='made with another calibration of the teacher: choose'):
+        label_bags(two[1:], SETTINGS, tmp_path / 'labels', Teacher(str(weights), 'cpu', 'fp32'))
+
+
+def test_labels_of_an_earlier_version_are_labels(teacher, two, tmp_path):
+    folder, = label_bags(two[1:], SETTINGS, tmp_path / 'labels', teacher)
+    path = folder / 'labels.json'
+    about = json.loads(path.read_text())
+    del about['inputs'], about['made_with']['anchor']       # were not known then
+    path.write_text(json.dumps(about))
+    assert label_bags(two[1:], SETTINGS, tmp_path / 'labels', teacher) == [folder]
+    with pytest.raises(DatasetError, match='made with another anchor: choose'):
+        label_bags(two[1:], replace(SETTINGS, anchor='depth'), tmp_path / 'labels', teacher)
+    del about['made_with']['teacher']
+    path.write_text(json.dumps(about))
+    with pytest.raises(DatasetError, match='made with another teacher: choose'):
+        label_bags(two[1:], SETTINGS, tmp_path / 'labels', teacher)
 
 
 def test_a_teacher_that_is_never_sure_leaves_no_frame(two, tmp_path):

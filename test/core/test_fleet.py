@@ -1,6 +1,8 @@
 """``zoe fleet`` with a real Ray: the results of ``zoe run``, whatever happens to a worker."""
 import csv
+from functools import partial
 from importlib.util import find_spec
+import json
 import os
 from pathlib import Path
 import signal
@@ -10,9 +12,12 @@ import time
 
 import bags
 import pytest
+import raw_mcap
+import robot_messages
 
 from zoe_ros.cli import main
 from zoe_ros.fleet import RETRIES, team, Worker
+from zoe_ros.run import load_estimator
 from zoe_ros.run_many import results_folder
 from zoe_ros.settings import RunSettings
 
@@ -83,7 +88,7 @@ def holds(process, folder):
 
 
 def kill_worker_of(fleet, folder):
-    """Kill the worker that is writing the results of a bag; tell whether there was one."""
+    """Kill the worker that writes the results of a bag, or a part; tell whether there was one."""
     process = next((process for process in processes_below(fleet.pid)
                     if holds(process, folder)), None)
     if process is None:
@@ -155,6 +160,73 @@ def test_killed_workers_lose_only_their_bags(start, zoe, tmp_path, arguments, ca
     assert {path: path.stat().st_mtime_ns for path in output.rglob('bag/*')} == before
 
 
+def write_drive(path, photos, count, *more):
+    """
+    Write a bag of which the router is unsure: every seventh image is of another photograph.
+
+    :param more: messages beside each image.
+    """
+    frames = []
+    for i, stamp in enumerate(bags.stamps(count)):
+        image = photos[i // 7 % len(photos)][::2, ::2].copy()
+        image[:8, :8] = i
+        frames.append([('/camera/camera_info', bags.ROSBAGS.info(*image.shape[:2], stamp=stamp)),
+                       ('/camera/image_raw', bags.ROSBAGS.photo(image, stamp=stamp)),
+                       *((topic, made(stamp / bags.SECOND)) for topic, made in more)])
+    return bags.write_bag(path, [(*message, stamp) for stamp, frame in zip(
+        bags.stamps(count), frames) for message in frame])
+
+
+@needs_ray
+@pytest.mark.slow
+def test_workers_share_a_long_bag(start, zoe, tmp_path, photos, arguments, capsys):
+    output, serial = tmp_path / 'fleet', tmp_path / 'serial'
+    drive = write_drive(tmp_path / 'drive', photos, 100)
+    short, = write_bags(tmp_path / 'bags', [4])
+    memory = ('--router-time-constant', '20')
+    folder = results_folder(output, drive)
+    parts = folder.with_name(f'{folder.name}.cut')
+    fleet = start(short, drive, '--cut', '5', *memory)
+    wait_until(lambda: kill_worker_of(fleet, parts / '2'))
+    out, err = fleet.communicate(timeout=PATIENCE)
+    assert (fleet.returncode, err) == (0, ''), out
+    assert zoe(drive, short, *memory, to=serial).code == 0
+    assert depth_bags(output, [drive, short]) == depth_bags(serial, [drive, short])
+    assert (folder / 'overview.png').read_bytes() == (
+        results_folder(serial, drive) / 'overview.png').read_bytes()
+    summary = json.loads((folder / 'summary.json').read_text())
+    assert summary['parts'] == 4 and summary['frames_run_again'] > 10
+    assert {path.name for path in output.iterdir() if path.is_dir()} == {
+        path.name for path in serial.iterdir() if path.is_dir()}
+    # Nothing is left to do.
+    capsys.readouterr()
+    assert main(['fleet', str(drive), str(short), *memory, *arguments]) == 0
+    assert 'workers:' not in capsys.readouterr().out
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_bag_with_an_anchor_is_not_cut(start, zoe, tmp_path, photos):
+    scan = ('/scan', partial(robot_messages.scan_of, robot_messages.room()))
+    drive = write_drive(tmp_path / 'drive', photos, 12, scan)
+    damaged = tmp_path / 'damaged.mcap'
+    data = bytearray(raw_mcap.whole(raw_mcap.camera_records(40)))
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    options = ('--anchor', 'scan', '--anchor-transform', '0 0 0 0.5 -0.5 0.5 0.5')
+    out, err = start(drive, '--cut', '1', *options).communicate(timeout=PATIENCE)
+    assert err == '' and "long bags are not cut: anchor 'scan' filters the scale" in out
+    serial = zoe(drive, *options, to=tmp_path / 'serial').folder
+    assert depth_bags(tmp_path / 'fleet', [drive]) == [
+        (serial / 'bag' / 'bag.mcap').read_bytes()]
+    # A part that fails is the end of its bag.
+    _, err = start(damaged, '--cut', '1').communicate(timeout=PATIENCE)
+    assert err == 'zoe: 1 of 1 failed; the same command tries them again\n'
+    assert states(tmp_path / 'fleet') == {damaged: 'failed'}
+    assert [path.name for path in (tmp_path / 'fleet').iterdir() if path.is_dir()] == [
+        results_folder(tmp_path / 'fleet', drive).name]
+
+
 def listening(processes):
     """Return the addresses, in the form of /proc, on which processes listen for TCP."""
     rows = [line.split() for name in ('tcp', 'tcp6')
@@ -205,7 +277,7 @@ def test_size_of_a_team(nodes, workers, bags, expected):
 @pytest.mark.parametrize('chosen', [False, True])
 def test_only_threads_that_the_user_has_chosen_are_fixed(monkeypatch, tmp_path, chosen):
     monkeypatch.setenv('OMP_NUM_THREADS', '2')      # by Ray, or by the user
-    Worker(RunSettings(), str(tmp_path), chosen)
+    Worker(dict, str(tmp_path), chosen)
     assert ('OMP_NUM_THREADS' in os.environ) == chosen
 
 
@@ -215,7 +287,7 @@ def test_warnings_come_with_the_outcome(monkeypatch, tmp_path, tiny_weights):
     settings = RunSettings(data=str(path), output='out', variant='tiny', device='cpu',
                            weights=os.path.relpath(tiny_weights))
     monkeypatch.chdir('/')
-    outcome, remarks = Worker(settings, str(tmp_path), True).run(settings)
+    outcome, remarks = Worker(partial(load_estimator, settings), str(tmp_path), True).run(settings)
     assert (outcome.state, outcome.figures['frames']) == ('done', 2)
     assert (tmp_path / outcome.folder / 'bag').is_dir()
     assert [remark for remark in remarks if 'is dropped' in remark]
@@ -238,7 +310,7 @@ def refused(arguments, tmp_path, capsys):
 
 def test_without_ray(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)       # as if it were not installed
-    assert refused() == "zoe: zoe fleet needs ray: pip install 'zoe_ros[fleet]'"
+    assert refused() == "zoe: a fleet needs ray: pip install 'zoe_ros[fleet]'"
 
 
 @needs_ray
@@ -251,6 +323,6 @@ def test_what_cannot_be_used_is_one_sentence(refused, tmp_path):
     assert refused('--workers', '-1') == (
         'zoe: -1 workers: give a positive number, or 0 for one on each GPU')
     assert refused('--device', 'cuda:1') == (
-        "zoe: device 'cuda:1' names one GPU, and zoe fleet gives each worker another one: say "
+        "zoe: device 'cuda:1' names one GPU, and a fleet gives each worker another one: say "
         "'cuda' or 'auto'")
     assert refused('--weights', str(tmp_path / 'none.pt')).startswith('zoe: ')

@@ -1,6 +1,7 @@
 """Bags on other machines, by fsspec: the same results as here, from parts of the files."""
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import os
 from pathlib import Path
 import re
 import shutil
@@ -14,7 +15,7 @@ from raw_mcap import camera_records, whole
 
 from zoe_ros.bag import BagReader
 from zoe_ros.run_many import find_data, results_folder
-from zoe_ros.storage.remote import is_there, to_path
+from zoe_ros.storage.remote import is_there, to_path, version_of
 
 fsspec, _, _ = (pytest.importorskip(name, reason="needs pip install '.[fleet]'")
                 for name in ('fsspec', 'upath', 'aiohttp'))
@@ -23,7 +24,7 @@ fsspec, _, _ = (pytest.importorskip(name, reason="needs pip install '.[fleet]'")
 class Ranges(SimpleHTTPRequestHandler):
     """A server of files that understands ranges, as an object store does, and counts bytes."""
 
-    sent, requests, fails = 0, 0, False
+    sent, requests, fails, etag = 0, 0, False, ''
 
     def do_GET(self):
         """Send a part of a file, or all of it."""
@@ -48,8 +49,10 @@ class Ranges(SimpleHTTPRequestHandler):
         cls.sent += len(data)
 
     def end_headers(self):
-        """Say that ranges are understood."""
+        """Say that ranges are understood, and the hash of the file if there is one."""
         self.send_header('Accept-Ranges', 'bytes')
+        if self.etag:
+            self.send_header('ETag', self.etag)
         super().end_headers()
 
     def log_message(self, *arguments):
@@ -201,3 +204,34 @@ def test_a_missing_package_is_named(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, 'upath', None)   # as if not installed
     assert refused('s3://bucket/kitchen.mcap') == (
         "zoe: s3://bucket/kitchen.mcap needs upath: pip install 'zoe_ros[fleet]'\n")
+
+
+def test_a_file_that_changed_on_its_server_is_told(server, memory, zoe, tmp_path):
+    address, _ = server
+    data = bags.storage_file(bags.write_bag(tmp_path / 'a', bags.camera_messages(2))).read_bytes()
+    served = tmp_path / 'served' / 'kitchen.mcap'
+    served.write_bytes(data)
+    memory.pipe('/store/bag/hall.mcap', data)
+    given = [f'{address}/kitchen.mcap', 'memory://store/bag']
+    many = tmp_path / 'many'
+    assert zoe(*given, to=many).code == 0
+    again = zoe(*given, to=many)
+    assert again.code == 0 and again.out.count('done earlier') == 2
+    os.utime(served, (0, 0))        # the server has no hash, but the time
+    memory.pipe('/store/bag/hall.mcap', data + b'\0')
+    fsspec.filesystem('http').invalidate_cache()
+    again = zoe(*given, to=many)
+    assert again.code == 2 and again.out.count('has changed since') == 2
+
+
+def test_a_hash_of_the_server_counts_more_than_its_time(server, tmp_path):
+    address, serving = server
+    served = tmp_path / 'served' / 'kitchen.mcap'
+    versions = []
+    for serving.etag, time, content in (('"a"', 0, b'1'), ('"a"', 9, b'1'), ('"b"', 9, b'1'),
+                                        ('"b"', 9, b'12')):
+        served.write_bytes(content)
+        os.utime(served, (time, time))
+        fsspec.filesystem('http').invalidate_cache()
+        versions.append(version_of(to_path(f'{address}/kitchen.mcap')))
+    assert versions[0] == versions[1] and len(set(versions)) == 3

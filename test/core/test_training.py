@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from scenes import Planes
 from short_training import CONFIG, DATA, losses, settings
 import torch
+import yaml
 
 from zoe_ros import DepthEstimator
 from zoe_ros.evaluate import evaluate
@@ -308,6 +309,27 @@ def test_a_folder_of_another_run(tmp_path):
     (tmp_path / 'photos' / 'a.png').touch()
     with pytest.raises(TrainingError, match='something else than a training run'):
         train(settings(tmp_path / 'photos'), DATA, config=CONFIG)
+
+
+def test_a_run_with_other_initial_weights(tmp_path):
+    start = made_up.write_tiny(tmp_path / 'start.safetensors')
+    run = settings(tmp_path / 'run', steps=1, start=str(start))
+    made = train(run, DATA, config=made_up.tiny_config())
+    assert train(run, DATA, config=made_up.tiny_config()) == made
+    made_up.write_tiny(start, seed=1)
+    with pytest.raises(TrainingError, match=f'{start} has changed since the run in .* began with'):
+        train(run, DATA, config=made_up.tiny_config())
+
+
+def test_a_run_that_an_earlier_version_began(tmp_path):
+    train(settings(tmp_path / 'run', steps=1), DATA, config=CONFIG)
+    path = tmp_path / 'run' / SETTINGS
+    then = yaml.safe_load(path.read_text())
+    del then['faults'], then['repeat'], then['start_sha256']    # were not known then
+    path.write_text(yaml.safe_dump(then))
+    train(settings(tmp_path / 'run', steps=1), DATA, config=CONFIG)
+    with pytest.raises(TrainingError, match=r'another faults \(faults: the default\): choose'):
+        train(settings(tmp_path / 'run', steps=1, faults=0.5), DATA, config=CONFIG)
 
 
 def test_a_full_disk(tmp_path):

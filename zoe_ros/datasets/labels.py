@@ -77,6 +77,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     Return what the folder of a bag says: 'version', 'made_with', 'left_out' and 'frames'.
 
+    Also 'inputs', the hashes of what the labels were made from; earlier versions have none.
     Each frame has 'name', 'probabilities' of the heads, and 'camera': fx, fy, cx, cy [px] at the
     size of its files, or None.
 
@@ -85,6 +86,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         about = dict(json.loads(path.read_text(encoding='utf-8')))
+        about |= {name: dict(about.get(name, {})) for name in ('made_with', 'inputs')}
         if about['version'] == VERSION:
             for frame in about['frames']:
                 _check_frame(frame)

@@ -36,9 +36,7 @@ def open_datasets(data: Sequence[str], split: str,
             raise DatasetError(f'nothing at {path}: give the folder of zoe world, a bag, or the '
                                'root of a dataset')
         if is_bag(path):
-            if not domain:
-                raise DatasetError(f'{path} is a bag, whose domain is unknown: add '
-                                   '--domain indoor or --domain outdoor')
+            require_domain(path, domain)
             datasets.append(RgbdBag(path, domain, settings.topic or None,
                                     settings.depth_topic or None))
             continue
@@ -70,6 +68,13 @@ def open_datasets(data: Sequence[str], split: str,
             raise DatasetError(f"several RGB-D folders have the source name '{name}': name each "
                                'folder once, and give each source its own name in source.json')
     return datasets
+
+
+def require_domain(bag: Path, domain: str) -> None:
+    """Raise a DatasetError if a user gives a bag without its domain."""
+    if not domain:
+        raise DatasetError(f'{bag} is a bag, whose domain is unknown: add --domain indoor or '
+                           '--domain outdoor')
 
 
 def _open_folders(folders: Sequence[Path], domain: str, split: str) -> list[ImageFolder]:

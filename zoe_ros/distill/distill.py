@@ -2,31 +2,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import json
 from pathlib import Path
 import shutil
-from typing import Any
 
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.labels import open_labels
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.distill.label import check_bags, label_bags
+from zoe_ros.distill.label_fleet import label_in_fleet
 from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.student import mean_error, student_config, train_settings
 from zoe_ros.distill.teacher import Teacher
 from zoe_ros.files import whole_file
+from zoe_ros.fleet import Fleet
 from zoe_ros.inference.choices import resolve_device
 from zoe_ros.model.config import ZoeConfig
+from zoe_ros.model.identity import weights_by_name, weights_identity
 from zoe_ros.model.weights import load_model
+from zoe_ros.provenance import changed_inputs, data_digest, other_settings
 from zoe_ros.run_many import find_data
 from zoe_ros.settings import WorldSettings
+from zoe_ros.storage.remote import to_path
 from zoe_ros.training.recipe import TrainSettings
-from zoe_ros.training.start import starting_model
+from zoe_ros.training.start import start_identity, starting_model
 from zoe_ros.training.trainer import MODEL, train
 from zoe_ros.world.make import make_world
 
 SETTINGS, SUMMARY = 'distill.json', 'summary.json'
+_INPUTS = 'inputs'      # beside the settings: name -> hash
 # Figures of the summary.
 TEACHER, WORLD = 'REL to the teacher', 'REL on the world'
 _FREE = ('device', 'workers', 'output')     # settings that do not change the result
@@ -38,33 +43,38 @@ class DistillError(ValueError):
     """A distillation that cannot start; the text says why."""
 
 
-def distill(settings: DistillSettings) -> Path:
+def distill(settings: DistillSettings, fleet: Fleet | None = None) -> Path:
     """
     Label the bags, train the student, and return the folder with its model and ``SUMMARY``.
 
     The same settings continue an interrupted run; a finished one is not done again.
 
+    :param fleet: that labels the bags; None for this process alone.
     :raises ValueError, OSError: bags, weights, labels or a setting cannot be used.
     """
     bags = find_data(settings.data)
     output = Path(settings.output).expanduser()
-    mine = json.loads(json.dumps({**asdict(settings), 'data': list(map(str, bags))}))
-    _check_folder(output, mine)
+    named = replace(settings, data=tuple(map(str, bags)))
+    inputs = _inputs(named)
+    _check_folder(output, named, inputs)
     if (output / SUMMARY).is_file() and (output / MODEL).is_file():
         return output
     config = student_config(settings.start)
     run = train_settings(settings, config, output / 'training')
     check_bags(bags, settings)
     starting_model(config, run)     # its weights may be missing, which is told before the labels
-    teacher = Teacher(settings.teacher, settings.device, settings.precision)
+    # The workers of a fleet need the memory of the GPUs.
+    teacher = Teacher(settings.teacher, 'cpu' if fleet else settings.device, settings.precision)
     _check_router(teacher, config)
     output.mkdir(parents=True, exist_ok=True)
     with whole_file(output / SETTINGS) as part:
-        part.write_text(json.dumps(mine, indent=1) + '\n', encoding='utf-8')
+        part.write_text(json.dumps({**asdict(named), _INPUTS: inputs}, indent=1) + '\n',
+                        encoding='utf-8')
     labels = Path(settings.labels or output / 'labels').expanduser()
     # The order in which a mistake of the user is told earliest.
     world = _find_world(settings, output)
-    folders = label_bags(bags, settings, labels, teacher)
+    folders = (label_in_fleet(bags, settings, labels, teacher, fleet) if fleet
+               else label_bags(bags, settings, labels, teacher))
     del teacher         # its memory is needed
     _train_and_measure(run, config, output, folders, world)
     return output
@@ -112,9 +122,20 @@ def report(folder: Path) -> str:
     return '\n'.join(lines)
 
 
-def _check_folder(output: Path, mine: dict[str, Any]) -> None:
+def _inputs(settings: DistillSettings) -> dict[str, str | None]:
+    """Return the hashes of bags, teacher and initial weights, by their names in sentences."""
+    teacher = weights_by_name(settings.teacher)
+    return {**{bag: data_digest(to_path(bag)) for bag in settings.data},
+            f'the teacher {settings.teacher}':
+                ', '.join(weights_identity(teacher).values()) if teacher else None,
+            f'the student {settings.start}':
+                start_identity(settings.start, settings.encoder_weights)}
+
+
+def _check_folder(output: Path, settings: DistillSettings,
+                  inputs: dict[str, str | None]) -> None:
     """
-    Compare the settings with those of a run in the folder.
+    Compare settings and inputs with those of a run in the folder.
 
     :raises DistillError: the folder holds another run, or something else.
     """
@@ -127,13 +148,19 @@ def _check_folder(output: Path, mine: dict[str, Any]) -> None:
         return
     try:
         theirs = dict(json.loads(path.read_text(encoding='utf-8')))
+        then = dict(theirs.get(_INPUTS, {}))
     except (ValueError, TypeError):
         raise DistillError(f'{path} is damaged: choose another --output') from None
-    other = [{'data': 'bags', 'start': 'from'}.get(name, name) for name, value in mine.items()
-             if name not in _FREE and theirs.get(name) != value]
+    other = [{'data': 'bags', 'start': 'from'}.get(name, name)
+             for name in other_settings(output, settings, theirs, _FREE, (_INPUTS,))]
     if other:
         raise DistillError(f'{output} holds a run with another {" and ".join(other)}: choose '
                            'another --output, or the same settings to continue it')
+    changed = changed_inputs(then, inputs)
+    if changed:
+        more = f' and {len(changed) - 1} more' if len(changed) > 1 else ''
+        raise DistillError(f'{changed[0]}{more} changed since the run in {output} began: choose '
+                           'another --output')
 
 
 def _check_router(teacher: Teacher, config: ZoeConfig) -> None:

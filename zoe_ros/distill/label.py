@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 import json
 import logging
 import math
@@ -26,6 +26,7 @@ from zoe_ros.distill.teacher import LEAST_TRUSTED, Opinion, Teacher
 from zoe_ros.files import whole_folder
 from zoe_ros.images import decode_image, MessageError
 from zoe_ros.messages import camera_from_info, is_rectified, nanoseconds
+from zoe_ros.provenance import changed_inputs, data_digest, other_settings
 from zoe_ros.run_many import results_folder
 from zoe_ros.stereo_pair import flaw_of
 from zoe_ros.storage.remote import is_there
@@ -64,24 +65,57 @@ def label_bags(bags: Sequence[Path], settings: DistillSettings, root: Path,
     :raises DatasetError: labels are there that were made otherwise, or no bag has any frame left.
     :raises BagError: a bag cannot be read.
     """
-    made_with = {'teacher': teacher.identity, **{
-        name: value for name in _MADE_WITH
-        for value in [json.loads(json.dumps(getattr(settings, name)))]}}
+    waiting = unlabelled(bags, settings, root, teacher)
+    for number, bag in enumerate(waiting, start=1):
+        log.info('%d of %d: labelling %s', number, len(waiting), bag)
+        log.info('%s', label_bag(bag, settings, root, teacher))
+    return labelled_folders(bags, root)
+
+
+def unlabelled(bags: Sequence[Path], settings: DistillSettings, root: Path,
+               teacher: Teacher) -> list[Path]:
+    """
+    Return the bags that have no labels yet.
+
+    :raises DatasetError: labels are there that were made otherwise.
+    """
+    waiting, named = [], dict.fromkeys(bags)    # each once
+    for bag in named:
+        folder = results_folder(root, bag)
+        if folder.exists():
+            _require_same(folder, bag, settings, teacher)
+        else:
+            waiting.append(bag)
+    if len(waiting) < len(named):
+        log.info('%d of %d bags are labelled', len(named) - len(waiting), len(named))
+    return waiting
+
+
+def label_bag(bag: Path, settings: DistillSettings, root: Path, teacher: Teacher) -> str:
+    """
+    Write the labels of a bag, all or none; return a sentence about them.
+
+    :raises BagError: the bag cannot be read.
+    :raises OSError: the labels cannot be written.
+    """
+    made_with = {'teacher': teacher.identity,
+                 **{name: getattr(settings, name) for name in _MADE_WITH}}
+    inputs = _inputs(bag, teacher)      # a bag that changes while it is labelled has changed
+    with whole_folder(results_folder(root, bag)) as part:
+        about = _Labelling(bag, settings, teacher, part).go()
+        (part / DESCRIPTION).write_text(json.dumps(
+            {'version': VERSION, 'bag': bag.name, 'made_with': made_with, 'inputs': inputs,
+             **about}, indent=1) + '\n', encoding='utf-8')
+    return f'{len(about["frames"])} frames have labels{_causes(about["left_out"])}'
+
+
+def labelled_folders(bags: Sequence[Path], root: Path) -> list[Path]:
+    """
+    Return the folder of each bag with labels.
+
+    :raises DatasetError: a description is damaged, or no bag has any frame left.
+    """
     folders = [results_folder(root, bag) for bag in bags]
-    for folder in folders:      # before hours of work
-        if folder.exists():
-            _require_same(folder, made_with)
-    for number, (bag, folder) in enumerate(zip(bags, folders), start=1):
-        if folder.exists():
-            log.info('%d of %d: %s is labelled', number, len(bags), bag)
-            continue
-        log.info('%d of %d: labelling %s', number, len(bags), bag)
-        with whole_folder(folder) as part:
-            about = _Labelling(bag, settings, teacher, part).go()
-            (part / DESCRIPTION).write_text(json.dumps(
-                {'version': VERSION, 'bag': bag.name, 'made_with': made_with, **about},
-                indent=1) + '\n', encoding='utf-8')
-        log.info('%d frames have labels%s', len(about['frames']), _causes(about['left_out']))
     descriptions = [read_description(folder) for folder in folders]
     found = [folder for folder, about in zip(folders, descriptions) if about['frames']]
     if not found:
@@ -95,13 +129,28 @@ def _causes(counts: dict[str, int]) -> str:
     return ''.join(f'; {count} left out: {cause}' for cause, count in sorted(counts.items()))
 
 
-def _require_same(folder: Path, made_with: dict[str, Any]) -> None:
-    then = read_description(folder).get('made_with', {})
-    other = [name for name, value in made_with.items() if then.get(name) != value]
-    if other:
-        raise DatasetError(f'{folder} has labels that were made with another '
-                           f'{" and ".join(other)}: choose another --labels or --output, or '
-                           'remove the folder')
+def _inputs(bag: Path, teacher: Teacher) -> dict[str, str | None]:
+    """Return the hashes of what changes labels beside the settings and the teacher's weights."""
+    return {'data': data_digest(bag), 'calibration': teacher.calibration}
+
+
+def _require_same(folder: Path, bag: Path, settings: DistillSettings, teacher: Teacher) -> None:
+    """
+    Compare the labels of a bag with those that would be made now.
+
+    :raises DatasetError: they differ.
+    """
+    about = read_description(folder)
+    then = about['made_with']
+    free = {item.name for item in fields(settings)} - set(_MADE_WITH)
+    other = ['teacher'] * (then.get('teacher') != teacher.identity)
+    other += other_settings(folder, settings, then, free, ('teacher',))
+    changed = changed_inputs(about['inputs'], _inputs(bag, teacher))
+    other += ['calibration of the teacher'] * ('calibration' in changed)
+    what = f'made with another {" and ".join(other)}' if other else f'made before {bag} changed'
+    if other or changed:
+        raise DatasetError(f'{folder} has labels that were {what}: choose another --labels or '
+                           '--output, or remove the folder')
 
 
 @dataclass

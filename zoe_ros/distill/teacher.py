@@ -7,7 +7,6 @@ import numpy as np
 
 from zoe_ros.anchor.correction import Correction
 from zoe_ros.camera import Camera
-from zoe_ros.files import file_sha256
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.config import PAIRS, VARIANTS
 
@@ -49,6 +48,7 @@ class Teacher:
 
     :ivar title: of the model; :ivar heads: the names of its heads.
     :ivar identity: variant and SHA-256 of the weights, by which labels are told apart.
+    :ivar calibration: SHA-256 of the calibration of its deviations, '' without one.
     """
 
     def __init__(self, name: str, device: str = 'auto', precision: str = 'auto') -> None:
@@ -63,8 +63,8 @@ class Teacher:
                                               device, precision)
         config = self._estimator.model.config
         self.title, self.heads = config.title, config.head_names
-        self.identity = {'variant': config.variant,
-                         'sha256': ', '.join(map(file_sha256, self._estimator.weights))}
+        self.identity = {'variant': config.variant, 'sha256': self._estimator.identity['weights']}
+        self.calibration = self._estimator.identity['calibration']
 
     def look(self, image: np.ndarray, camera: Camera | None) -> Opinion | None:
         """

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 import logging
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from zoe_ros.inference.threads import ThreadBudget
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
 from zoe_ros.model.config import PAIRS
 from zoe_ros.model.hub import find_weights, licence_of, SHIPPED, SHIPPED_LIMITS
+from zoe_ros.model.identity import weights_identity
 from zoe_ros.model.pair import load_pair, ModelPair
 from zoe_ros.model.weights import load_model, weights_file
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -170,6 +171,11 @@ class DepthEstimator:
             log.info('licence of the weights of %s: %s', model.config.title, estimator.licence)
         trim_freed_memory()
         return estimator
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Return the SHA-256 of the weights and calibrations; read on the first call."""
+        return weights_identity(self.weights)
 
     @property
     def precision(self) -> str:

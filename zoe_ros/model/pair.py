@@ -64,6 +64,15 @@ class ModelPair(nn.Module):
         return self.router.route(small)
 
 
+def pair_file(part: str, folder: str | Path) -> Path:
+    """
+    Return the weights file of a model of a pair in the user's folder, under its published name.
+
+    :raises FileNotFoundError: there is no such file.
+    """
+    return weights_file(Path(folder) / Path(RELEASES[part].file).name)
+
+
 def load_pair(variant: str, folder: str | Path | None, device: torch.device,
               dtype: torch.dtype) -> tuple[ModelPair, tuple[Path, ...]]:
     """
@@ -77,9 +86,8 @@ def load_pair(variant: str, folder: str | Path | None, device: torch.device,
     :raises FileNotFoundError: a file is missing in the folder.
     """
     parts = PAIRS[variant]
-    paths = tuple(
-        find_weights(part) if folder is None
-        else weights_file(Path(folder) / Path(RELEASES[part].file).name) for part in parts)
+    paths = tuple(find_weights(part) if folder is None else pair_file(part, folder)
+                  for part in parts)
     models = [load_model(VARIANTS[part], path, device, dtype) for part, path in zip(parts, paths)]
     router = load_model(VARIANTS[_ROUTER], find_weights(_ROUTER), device)
     return ModelPair(variant, models, router), paths

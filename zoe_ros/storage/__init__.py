@@ -48,6 +48,13 @@ class Storage(Protocol):
         :return: when each was recorded [ns], and its bytes.
         """
 
+    def span(self, channels: Collection[int]) -> tuple[int, int] | None:
+        """
+        Return times between which all messages of some channels were recorded, ends included [ns].
+
+        None where the file says that there are no such messages.
+        """
+
     def verify(self) -> None:
         """Look for damage that reading does not show; this may read the whole file."""
 

@@ -49,13 +49,14 @@ class _Chunk:
     """
     Where a chunk is.
 
-    :param start: time of its first message [ns].
+    :param start, end: times of its first and its last message [ns].
     :param offset: of its content in the file, ``length`` bytes.
     :param counts: channel -> messages in it, or 1 where only its presence is known.
     :param index: where the offsets of its messages are, if these can be read one by one.
     """
 
     start: int
+    end: int
     offset: int
     length: int
     counts: Counter[int]
@@ -117,13 +118,23 @@ class McapFile:
         yield from heapq.merge(self._chunked(wanted, start, stop), loose,
                                key=lambda message: message[0])
 
+    def span(self, channels: Collection[int]) -> tuple[int, int] | None:
+        """Return times around all messages; see :class:`zoe_ros.storage.Storage`."""
+        wanted = frozenset(channels)
+        times = [(chunk.start, chunk.end) for chunk in self._chunks
+                 if wanted & chunk.counts.keys()]
+        times += [(time, time) for time, _, _, channel in self._loose if channel in wanted]
+        if not times:
+            return None
+        return min(first for first, _ in times), max(last for _, last in times)
+
     def _chunked(self, wanted: frozenset[int], start: int,
                  stop: int) -> Iterator[tuple[int, bytes]]:
         """Give the messages of the chunks, of which some may overlap in time."""
         waiting: list[tuple[int, int, bytes]] = []
         number = 0      # keeps those of one time in the order of the file
         for chunk in sorted(self._chunks, key=lambda chunk: chunk.start):
-            if chunk.counts and not wanted & chunk.counts.keys():
+            if chunk.end < start or (chunk.counts and not wanted & chunk.counts.keys()):
                 continue
             if chunk.start >= stop:
                 break
@@ -230,13 +241,13 @@ class McapFile:
         return False
 
     def _note_chunk_index(self, content: bytes) -> None:
-        start, _, offset, length, indexes = struct.unpack_from('<QQQQI', content)
+        start, end, offset, length, indexes = struct.unpack_from('<QQQQI', content)
         present = dict.fromkeys((channel for channel, _ in struct.iter_unpack(
             '<HQ', content[36:36 + indexes])), 1)
         if offset + length > self._size:
             raise _DamagedError('a chunk lies beyond its end')
         self._chunks.append(_Chunk(
-            start, offset + _PREFIX.size, length - _PREFIX.size, Counter(present),
+            start, end, offset + _PREFIX.size, length - _PREFIX.size, Counter(present),
             parse_chunk_index(content) if self._in_parts else None))
 
     def _scan(self) -> None:
@@ -252,8 +263,8 @@ class McapFile:
                     self._loose.append((time, offset + _MESSAGE_HEAD.size,
                                         length - _MESSAGE_HEAD.size, channel))
                 elif kind == _CHUNK and offset + _CHUNK_HEAD.size < self._size:
-                    start, _, _, _ = _CHUNK_HEAD.unpack(self._read(offset, _CHUNK_HEAD.size))
-                    self._chunks.append(_Chunk(start, offset, length, Counter()))
+                    start, end, _, _ = _CHUNK_HEAD.unpack(self._read(offset, _CHUNK_HEAD.size))
+                    self._chunks.append(_Chunk(start, end, offset, length, Counter()))
                 elif kind == _DATA_END:
                     self._note_data_end(offset - _PREFIX.size)
                     break
@@ -265,8 +276,8 @@ class McapFile:
             self._counts += chunk.counts
 
     def _look_into(self, chunk: _Chunk) -> None:
-        """Learn the channels of a chunk and its first time, and count its messages."""
-        first = EVER
+        """Learn the channels of a chunk and its times, and count its messages."""
+        first, last = EVER, 0
         for kind, content in self._records_in(chunk):
             if kind in (_SCHEMA, _CHANNEL):
                 try:
@@ -276,8 +287,8 @@ class McapFile:
             elif kind == _MESSAGE and len(content) >= _MESSAGE_HEAD.size:
                 channel, _, time, _ = _MESSAGE_HEAD.unpack_from(content)
                 chunk.counts[channel] += 1
-                first = min(first, time)
-        chunk.start = first
+                first, last = min(first, time), max(last, time)
+        chunk.start, chunk.end = first, last
 
     def _note_data_end(self, offset: int) -> None:
         """Keep the checksum of all records before ``offset``."""

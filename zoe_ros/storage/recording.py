@@ -110,6 +110,20 @@ class Recording:
                 for recorded, data in storage.messages(numbers, start, stop):
                     yield kind, recorded, data
 
+    def spans(self, topic: str, kinds: Collection[str]) -> list[tuple[int, int]]:
+        """
+        Return times around all messages of some types in each file that has such, in order [ns].
+
+        :param topic: of the messages; empty for all topics.
+        """
+        found = []
+        for storage in self._storages:
+            numbers = [number for number, channel in storage.channels.items()
+                       if channel.kind in kinds and topic in ('', channel.topic)]
+            span = storage.span(numbers) if numbers else None
+            found += [] if span is None else [span]
+        return found
+
     # --- files ---
 
     def _files(self) -> list[Path]:

@@ -13,6 +13,9 @@ from zoe_ros.errors import first_line
 _MARK = '://'
 # Read ahead [bytes]: an index is read in steps of this, and a chunk with so much behind it.
 _AHEAD = 1 << 15
+# What stores call the hash of a file or, where they have none, its time; the best first.
+_VERSIONS = ('md5Hash', 'Content-MD5', 'ETag', 'etag', 'Digest', 'crc32c', 'LastModified',
+             'Last-Modified', 'last_modified', 'updated', 'modified', 'mtime', 'created')
 
 
 def is_remote(text: str) -> bool:
@@ -72,6 +75,17 @@ def is_there(path: Path) -> bool:
         except FileNotFoundError:
             return False
         return True
+
+
+def version_of(path: Path) -> str:
+    """
+    Return what tells versions of a remote file apart: size, and hash or time, as its store has it.
+
+    :raises OSError: the other machine does not tell.
+    """
+    with _named_errors(str(path)):
+        about = cast(Any, path).stat().as_info()
+    return f'{about.get("size")} {next((about[n] for n in _VERSIONS if about.get(n)), "")}'
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -68,6 +68,18 @@ class SqliteFile:
         except sqlite3.Error as error:
             self._add_defect(error)
 
+    def span(self, channels: Collection[int]) -> tuple[int, int] | None:
+        """Return the first and the last time; see :class:`zoe_ros.storage.Storage`."""
+        marks = ', '.join('?' * len(channels))
+        try:
+            first, last = self._database.execute(
+                'SELECT MIN(timestamp), MAX(timestamp) FROM messages '
+                f'WHERE topic_id IN ({marks})', tuple(channels)).fetchone()
+        except sqlite3.Error as error:
+            self._add_defect(error)
+            return None
+        return None if first is None else (int(first), int(last))
+
     def _add_defect(self, error: sqlite3.Error) -> None:
         text = f'{self._name}: {first_line(error)}'
         if text not in self.defects:

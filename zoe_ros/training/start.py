@@ -1,6 +1,7 @@
 """Initial weights of a training run: a previous stage, a released model, or a relative one."""
 from __future__ import annotations
 
+from contextlib import suppress
 import logging
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from torch import nn
 from zoe_ros.inference.choices import two_models
 from zoe_ros.model.config import PAIRS, VARIANTS, ZoeConfig
 from zoe_ros.model.hub import find_weights
+from zoe_ros.model.identity import weights_by_name, weights_identity
 from zoe_ros.model.weights import open_checkpoint, WeightsError
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.training.encoder import load_encoder
+from zoe_ros.training.encoder import find_encoder_weights, load_encoder
 from zoe_ros.training.recipe import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,20 @@ def starting_model(config: ZoeConfig, settings: TrainSettings) -> ZoeDepth:
         # For half of all seeds the last ReLU of a random network has zero output and gradient.
         nn.init.ones_(model.decoder.relative.conv3.get_parameter('bias'))
     return model
+
+
+def start_identity(start: str, encoder_weights: str) -> str | None:
+    """
+    Return the SHA-256 of the initial weights.
+
+    :param start, encoder_weights: see :class:`TrainSettings`.
+    :return: None if they are random, or not on this machine.
+    """
+    paths = weights_by_name(start)
+    if encoder_weights:
+        with suppress(FileNotFoundError, WeightsError):
+            paths = (*paths, find_encoder_weights(encoder_weights))
+    return weights_identity(paths)['weights'] or None
 
 
 def begin_with(model: ZoeDepth, start: str) -> None:

@@ -28,18 +28,21 @@ from zoe_ros.inference.threads import crowd_of_a_training
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
+from zoe_ros.provenance import changed_inputs, other_settings
 from zoe_ros.settings import check_choice, parse_size
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
 from zoe_ros.training.mixture import check_router_teaches, Mixture
 from zoe_ros.training.objective import Objective
 from zoe_ros.training.recipe import make_recipe, Recipe, TrainSettings
-from zoe_ros.training.start import starting_model
+from zoe_ros.training.start import start_identity, starting_model
 
 MODEL, STATE, SETTINGS, LOG, CURVES = (
     'model.safetensors', 'state.pt', 'settings.yaml', 'log.jsonl', 'curves.png')
 # Settings that may change when a run is continued, because they do not change the result.
 _FREE = ('device', 'workers', 'output', 'data', 'held_out')
+# Beside the settings: SHA-256 of the initial weights.
+_START = 'start_sha256'
 _SMOOTHING = 0.98       # of the displayed loss
 
 log = logging.getLogger(__name__)
@@ -188,22 +191,36 @@ class _Run:
     def _claim_folder(self) -> None:
         """Write the settings into the folder, or compare them with the run in the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        mine = json.loads(json.dumps(asdict(self.settings)))
+        start = start_identity(self.settings.start, self.settings.encoder_weights)
         path = self.folder / SETTINGS
         if path.is_file():
-            theirs = yaml.safe_load(path.read_text()) or {}
-            other = [name for name in mine if name not in _FREE and theirs.get(name) != mine[name]]
-            if other:
-                raise TrainingError(
-                    f'{self.folder} holds a run with another {" and ".join(other)} '
-                    f'({", ".join(f"{name}: {theirs.get(name)}" for name in other)}): choose '
-                    'another folder, or the same settings to continue it')
+            self._require_same(path, start)
         elif any(item.name != f'{SETTINGS}.part' for item in self.folder.iterdir()):
             raise TrainingError(f'{self.folder} holds something else than a training run: choose '
                                 'another folder')
         else:
+            mine = {**json.loads(json.dumps(asdict(self.settings))), _START: start}
             with _advice_to_make_room(), whole_file(path) as part:
                 part.write_text(yaml.safe_dump(mine, sort_keys=False))
+
+    def _require_same(self, path: Path, start: str | None) -> None:
+        """
+        Compare the run in the folder with this one.
+
+        :param path: of its settings; :param start: identity of the initial weights.
+        :raises TrainingError: it has other settings or other initial weights.
+        """
+        theirs = yaml.safe_load(path.read_text()) or {}
+        other = other_settings(self.folder, self.settings, theirs, _FREE, (_START,))
+        if other:
+            then = ', '.join(f'{name}: {theirs.get(name, "the default")}' for name in other)
+            raise TrainingError(
+                f'{self.folder} holds a run with another {" and ".join(other)} ({then}): choose '
+                'another folder, or the same settings to continue it')
+        if changed_inputs(theirs, {_START: start}):
+            raise TrainingError(
+                f'{self.settings.start or self.settings.encoder_weights} has changed since the '
+                f'run in {self.folder} began with it: choose another folder')
 
     def _record(self) -> None:
         """Evaluate the held-out data; write state, model, log and curves."""

@@ -1,0 +1,77 @@
+"""``zoe eval --fleet``: the bags of an evaluation, by the workers of a fleet."""
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from zoe_ros import evaluate, temporal
+from zoe_ros.bag import is_bag
+from zoe_ros.datasets import DatasetError
+from zoe_ros.datasets.open import open_datasets, require_domain
+from zoe_ros.fleet import Fleet, Task, work_on_bags
+from zoe_ros.inference.engine import DepthEstimator
+from zoe_ros.jobs import Done
+from zoe_ros.run_many import find_data, is_many
+from zoe_ros.settings import EvalSettings
+
+
+def evaluate_in_fleet(settings: EvalSettings, fleet: Fleet) -> tuple[Path, str]:
+    """
+    Evaluate a model on bags; a bag that fails does not hinder the others.
+
+    Each bag is measured by the function that one process uses, and the table has the bags in the
+    order of ``settings.data``, so the results are those of one process.
+
+    :return: the folder of the results, and a sentence about bags that failed, or nothing.
+    :raises ValueError, OSError: Ray, the data, the weights or a setting cannot be used, or all
+        bags failed.
+    """
+    bags = _find_bags(settings)
+    load, work = ((temporal.load_estimator, _measure_video) if settings.temporal
+                  else (evaluate.load_estimator, _measure_depth))
+    task = Task(settings.device, partial(load, settings), partial(work, settings))
+    ended: dict[Path, Done] = dict(work_on_bags(task, list(dict.fromkeys(bags)), fleet))
+    results = [ended[bag].result for bag in bags if not ended[bag].error]
+    errors = [ended[bag].error for bag in bags if ended[bag].error]
+    if not results:
+        raise DatasetError(f'all {len(bags)} bags failed, the first one because: {errors[0]}')
+    variant, precision, _ = results[0]
+    taken = replace(settings, variant=variant, precision=precision)
+    write = temporal.write_videos if settings.temporal else evaluate.write_evaluation
+    folder = write([found for _, _, found in results], taken)
+    return folder, (f'{len(errors)} of {len(bags)} bags failed; {folder} has the metrics of the '
+                    'others') if errors else ''
+
+
+def _find_bags(settings: EvalSettings) -> list[Path]:
+    """
+    Return the bags that a user names, in this order; also patterns and lists, as for zoe fleet.
+
+    :raises DatasetError: something else is named, or the domain is not known.
+    """
+    bags: list[Path] = []
+    for text in settings.data:
+        bags += find_data([text]) if is_many([text]) else [Path(text).expanduser()]
+    for bag in bags:
+        if not bag.exists():
+            raise DatasetError(f'nothing at {bag}: --fleet needs bags')
+        if not is_bag(bag):
+            raise DatasetError(f'{bag} is no bag: --fleet shares bags between workers; leave it '
+                               'out for other data')
+        if not settings.temporal:
+            require_domain(bag, settings.domain)
+    return bags
+
+
+def _measure_depth(settings: EvalSettings, estimator: DepthEstimator,
+                   bag: Path) -> tuple[str, str, evaluate.Evaluation]:
+    dataset, = open_datasets([str(bag)], 'test', settings)
+    found = evaluate.evaluate(estimator, dataset, intrinsics=settings.intrinsics)
+    return estimator.model.config.variant, estimator.precision, evaluate.drawn(found)
+
+
+def _measure_video(settings: EvalSettings, estimator: DepthEstimator,
+                   bag: Path) -> tuple[str, str, temporal.Video]:
+    return (estimator.model.config.variant, estimator.precision,
+            temporal.evaluate_video(bag, settings, estimator))
