@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 import json
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class PartWriter:
                 data = TYPESTORE.serialize_cdr(message, message.__msgtype__)
                 self._messages.write(data)
                 record.messages.append((topic, message.__msgtype__, len(data)))
-            self._records.write(json.dumps(asdict(record)) + '\n')
+            self._records.write(json.dumps(vars(record)) + '\n')
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:

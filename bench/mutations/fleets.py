@@ -1,4 +1,4 @@
-"""Mutations of fleets of bags: workers, the table, remote files."""
+"""Mutations of fleets of bags: workers, parts of bags, the table, remote files."""
 from mutations.mutation import Mutation
 
 _FLEET = 'zoe_ros/fleet.py'
@@ -7,6 +7,8 @@ _MCAP = 'zoe_ros/storage/mcap.py'
 _INDEX = 'zoe_ros/storage/mcap_index.py'
 _MANY = 'zoe_ros/run_many.py'
 _LEROBOT = 'zoe_ros/lerobot'
+_CUTS = 'zoe_ros/cuts.py'
+_PARTS = 'zoe_ros/parts.py'
 _KILLED = ('test/core/test_fleet.py::test_killed_workers_lose_only_their_bags',)
 _CTRL_C = ('test/core/test_fleet.py::test_ctrl_c_keeps_what_is_finished',)
 _WORKER = ('test/core/test_fleet.py', '-m not slow')
@@ -18,6 +20,10 @@ _COMMANDS = 'test/core/test_fleet_commands.py'
 _EVALUATED = (f'{_COMMANDS}::test_an_evaluation_by_a_fleet',)
 _LABELLED = (f'{_COMMANDS}::test_labels_by_a_fleet',)
 _OF_LEROBOT = ('test/core/test_lerobot.py',)
+_OF_CUTS = 'test/core/test_cut_bags.py'
+_JOINED = (_OF_CUTS, '-k test_joined_parts')
+_ANY = (_OF_CUTS, '-k test_any_bag')
+_PLANNED = (_OF_CUTS, '-k not joined and not any_bag and not saves and not memory')
 
 MUTATIONS = (
     Mutation('fleet: a killed worker loses its bag for good', _FLEET,
@@ -32,6 +38,29 @@ MUTATIONS = (
              'logger.addHandler(handler)', 'pass', _WORKER),
     Mutation('fleet: relative paths begin at the folder of the worker', _FLEET,
              'os.chdir(self._folder)', 'pass', _WORKER),
+    Mutation('parts: frames keep the heads of their parts', _PARTS,
+             'if other or index in shown:', 'if index in shown:', _JOINED),
+    Mutation('parts: the average of the router forgets between frames of the join', _PARTS,
+             'self._tracker.choose(np.array(logits)', 'HeadTracker().choose(np.array(logits)',
+             _JOINED),
+    Mutation('parts: the overlap is in the results', _PARTS,
+             'if image.recorded < part.start:', 'if image.recorded < part.warm:', _JOINED),
+    Mutation('parts: of images of one time the first is run again', _PARTS,
+             'islice(same_time, record.place, None)', 'islice(same_time, 0, None)', _ANY),
+    Mutation('parts: warnings about dropped images are lost', _PARTS,
+             'report.drop(cause, f', 'str(f', _ANY),
+    Mutation('parts: missing images are not told', _PARTS,
+             'bag.require_whole(given)', 'bag.require_whole(bag.count)', _PLANNED),
+    Mutation('parts: those of a fleet that was killed count', 'zoe_ros/jobs.py',
+             'if cut_folder(settings).exists():', 'if False:', _PLANNED),
+    Mutation('cuts: an image at a cut is in two parts', _CUTS,
+             '[*times, EVER]', '[*(time + 1 for time in times), EVER]', _PLANNED),
+    Mutation('cuts: the order of files that overlap is lost', _CUTS,
+             ' and not _is_mixed(time, extent.spans)', '', _PLANNED),
+    Mutation('cuts: a bag with an anchor is cut', _CUTS,
+             'if settings.anchors():', 'if False:', _PLANNED),
+    Mutation('cuts: messages of a chunk around a cut are lost', _MCAP,
+             'if chunk.end < start or', 'if chunk.start < start or', _JOINED),
     Mutation('table: Parquet has types that depend on the rows', 'zoe_ros/run_table.py',
              'pyarrow.Table.from_pylist(rows, schema)', 'pyarrow.Table.from_pylist(rows)',
              _OF_MANY),

@@ -136,6 +136,7 @@ def test_joined_parts_are_the_results_of_one_run(
     assert check_same(settings, parts) > 5
 
 
+@pytest.mark.slow
 def test_an_overlap_saves_frames_that_would_be_run_again(
         monkeypatch, write_drive, settings_of, run_cut, check_same):
     # With all frames before a part, the router remembers the same as in one run.
@@ -146,6 +147,7 @@ def test_an_overlap_saves_frames_that_would_be_run_again(
     assert check_same(settings, parts) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('drive, more', [
     ({'cut': (1, 24, 25, 26, 27, 81)}, {}),                         # images, and CameraInfo
     ({'times': [bags.START + i // 3 * SECOND for i in range(40)]}, {}),     # three at a time
@@ -230,6 +232,7 @@ def test_missing_images_are_told_at_the_join(write_drive, settings_of, tiny_esti
     assert outcome.error.endswith('it gave 5 of at least 8 images on /camera/image_raw')
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_join_does_not_grow(write_drive, settings_of, tiny_estimator):
     peaks = []
     for count in (40, 200):
