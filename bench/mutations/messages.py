@@ -26,7 +26,7 @@ MUTATIONS = (
              "raw in _MOSAICS and picture in ('', raw)", 'raw in _MOSAICS', _FIELD),
     Mutation('compressed depth as a photograph', _IMAGES, ' or encoding in _DEPTHS', '', _FIELD),
     Mutation('depth: 65535 mm is a wall', _IMAGES,
-             "far = 65.535 if kind == 'u2' else np.inf", 'far = np.inf', _DEPTHS),
+             "far = 65.535 if values.dtype.kind == 'u' else np.inf", 'far = np.inf', _DEPTHS),
     Mutation('mosaics: a difference of rounding to cv_bridge', _COLORS,
              'in_row, in_column = (beside + 1) >> 1', 'in_row, in_column = beside >> 1', _BRIDGE),
     Mutation('mosaics: bright pixels of 16 bits wrap', _COLORS, 'else np.uint32', 'else np.uint16',
