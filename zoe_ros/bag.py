@@ -30,6 +30,7 @@ from zoe_ros.storage.recording import (
     is_storage_name,
     METADATA,
     Recording,
+    starts_as_storage,
     storage_files,
 )
 
@@ -90,7 +91,7 @@ def is_bag(path: Path) -> bool:
     if is_folder(path) and ((path / METADATA).is_file() or storage_files(path)):
         return True
     return (is_storage_name(path.name) or path.suffix.lower() == '.bag'
-            or path.name == METADATA)
+            or path.name == METADATA or starts_as_storage(path))
 
 
 class BagReader:
@@ -266,6 +267,9 @@ class BagReader:
                                f'{_listing(topics)}')
             return topic
         colored = sorted(name for name in topics if not self._is_depth(name))
+        # Of the same images raw and compressed the node takes the raw ones, too.
+        colored = [name for name in colored
+                   if name == _base(name) or _base(name) not in colored]
         if len(colored) > 1:
             raise SeveralTopicsError(self._path, colored)
         if not colored:
@@ -289,7 +293,11 @@ class BagReader:
     def _is_depth(self, topic: str) -> bool:
         """Look at the first message: an RGB-D bag has one topic of color images, not two."""
         first = self._first(topic)
-        return first is not None and is_depth(first)
+        if first is None:
+            return False
+        # Some drivers publish depth as if it were brightness.
+        return is_depth(first) or (
+            'depth' in topic.lower() and getattr(first, 'encoding', '') == 'mono16')
 
     def _info_topic(self) -> str | None:
         """Return the topic of this camera's CameraInfo, by its name or else by its content."""
@@ -370,8 +378,13 @@ class _InfoDecoder:
 
 def _siblings(topic: str) -> tuple[str, str]:
     """Return where CameraInfo is by convention: beside an image topic, or below it."""
-    topic = topic.removesuffix('/compressed')
+    topic = _base(topic)
     return f'{topic.rsplit("/", 1)[0]}/camera_info', f'{topic}/camera_info'
+
+
+def _base(topic: str) -> str:
+    """Return the topic of raw images, of which image_transport derives that of compressed ones."""
+    return topic.removesuffix('/compressed')
 
 
 def _fits(info: Any | None, image: Any) -> bool:

@@ -138,6 +138,8 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
     if path.is_dir():
         photos, others = find_photos(path)
         if not photos:
+            if not others and any(inside.is_dir() for inside in path.iterdir()):
+                others = f"it holds folders: name '{path / '*'}', in quotes, for all of them"
             raise ValueError(f'{path} is neither a bag (no metadata.yaml, .mcap or .db3) nor a '
                              'folder of images' + (f'; {others}' if others else ''))
         log.info('%s is a folder of %d images', path, len(photos))
