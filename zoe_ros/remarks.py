@@ -20,6 +20,7 @@ _OFF_CENTRE = 0.15
 # The brightest pixel of an image in which something can be seen; 12 of 16 bits reach 16.
 _DARK = 16
 _STRIDE = 8     # between the rows and columns in which brightness is looked for
+BLACK = 'are almost black: if their 10 or 12 bits do not fill 16 bits, scale them'
 
 
 class Remarks:
@@ -78,11 +79,8 @@ def _all_about(header: Any, info: Any | None, no_camera: str, focal_factor: floa
 def _doubts(image: np.ndarray, info: Any | None, camera: Camera | None) -> dict[str, str]:
     """Return the kind and the text of what is probably wrong with an image and its camera."""
     found = {}
-    brightest = int(image[::_STRIDE, ::_STRIDE].max())
-    if brightest <= _DARK:
-        found['dark'] = (
-            f'the images are almost black: the brightest of 255 levels is {brightest}. If their '
-            '10 or 12 bits do not fill 16 bits, scale them')
+    if is_dark(image):
+        found['dark'] = f'the images {BLACK}'
     # Of a region of the image the optical axis may be anywhere.
     if info is None or camera is None or (info.width, info.height) not in (
             (camera.width, camera.height), (0, 0)):
@@ -96,6 +94,11 @@ def _doubts(image: np.ndarray, info: Any | None, camera: Camera | None) -> dict[
             'of another resolution or of the image before it was cropped, depth in metres and '
             'clouds are wrong')
     return found
+
+
+def is_dark(image: np.ndarray) -> bool:
+    """Tell whether nothing can be seen in an image (h, w, 3) uint8."""
+    return int(image[::_STRIDE, ::_STRIDE].max()) <= _DARK
 
 
 def only_for_training_cameras(config: ZoeConfig, reason: str) -> str:

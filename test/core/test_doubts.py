@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from zoe_ros.outputs import DEPTH
+from zoe_ros.remarks import BLACK
 
 HEIGHT, WIDTH = SIZE
 
@@ -55,8 +56,17 @@ def test_bits_that_do_not_fill_16_bits_make_a_black_image(pipeline, bits, said):
     grey = bags.picture(*SIZE)[..., 0] / 255 * (2 ** bits - 1)
     message = bags.ROSBAGS.image(grey.astype('<u2').tobytes(), *SIZE, 2 * WIDTH, 'mono16')
     texts = remarks_of(pipeline(infos=buffer_of(info()), focal_correction=True), message)
-    assert [text.partition(':')[0] for text in texts] == [
-        'the images are almost black'] * said
+    assert [text.partition(':')[0] for text in texts] == ['the images are almost black'] * said
+
+
+def test_black_image_files_are_counted(zoe, tmp_path):
+    for name, bits in (('a.png', 16), ('b.png', 12), ('c.png', 10)):
+        grey = bags.picture(*SIZE)[..., 0] / 255 * (2 ** bits - 1)
+        (tmp_path / name).write_bytes(bags.encoded(grey.astype(np.uint16)))
+    ran = zoe(tmp_path)
+    assert ran.code == 0
+    assert ran.out.count('almost black') == 1
+    assert f'2 image(s) {BLACK}; the first is {tmp_path / "b.png"}' in ran.out
 
 
 def test_a_dark_image_in_which_something_shines(pipeline):

@@ -143,6 +143,12 @@ def test_a_folder_of_bags_names_the_pattern(zoe, refused, tmp_path, bag):
     assert zoe(f'{folder}/*').code == 0
 
 
+def test_a_list_by_an_editor_of_windows(zoe, tmp_path, bag):
+    (tmp_path / 'bags.txt').write_bytes(f'\ufeff{bag}\r\n\r\n'.encode())
+    ran = zoe(f'@{tmp_path / "bags.txt"}')
+    assert (ran.code, ran.err) == (0, '')
+
+
 def test_an_output_that_is_a_file(zoe, tmp_path, bag):
     file = tmp_path / 'results.txt'
     file.write_text('mine')
