@@ -17,6 +17,8 @@ _FOCAL_TOLERANCE = 0.1
 _UNSTEADY = 10
 # The optical axis of a whole image is nearer to its centre than this share of its size.
 _OFF_CENTRE = 0.15
+# The size of an image in focal lengths: 1 degree of view, and 150 degrees.
+_NARROW, _WIDE = 0.02, 7.5
 # The brightest pixel of an image in which something can be seen; 12 of 16 bits reach 16.
 _DARK = 16
 _STRIDE = 8     # between the rows and columns in which brightness is looked for
@@ -85,14 +87,19 @@ def _doubts(image: np.ndarray, info: Any | None, camera: Camera | None) -> dict[
     if info is None or camera is None or (info.width, info.height) not in (
             (camera.width, camera.height), (0, 0)):
         return found
+    about = f'an image of {camera.width} x {camera.height} pixels'
+    extents = camera.width / camera.fx, camera.height / camera.fy
     off = max(abs((camera.cx + 0.5) / camera.width - 0.5),
               abs((camera.cy + 0.5) / camera.height - 0.5))
-    if off > _OFF_CENTRE:
+    if not _NARROW < min(extents) <= max(extents) < _WIDE:
+        found['lens'] = (
+            f'focal lengths of {camera.fx:g} and {camera.fy:g} pixels by CameraInfo belong to no '
+            f'lens for {about}: if they are in another unit, depth in metres and clouds are wrong')
+    elif off > _OFF_CENTRE:
         found['centre'] = (
-            f'the optical centre ({camera.cx:g}, {camera.cy:g}) of CameraInfo is far from the '
-            f'middle of the image of {camera.width} x {camera.height} pixels. If its matrices are '
-            'of another resolution or of the image before it was cropped, depth in metres and '
-            'clouds are wrong')
+            f'the optical centre ({camera.cx:g}, {camera.cy:g}) by CameraInfo is far from the '
+            f'middle of {about}: if its matrices are of another resolution, or of the image '
+            'before it was cropped, depth in metres and clouds are wrong')
     return found
 
 

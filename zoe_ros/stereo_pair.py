@@ -127,8 +127,7 @@ def flaw_of(info: Any | None, rectified: bool) -> str:
         return ''
     if any(d != 0 for d in info.d) or info.distortion_model == 'equidistant':   # NaN is not 0
         return 'the distortion D of CameraInfo'
-    # Drivers leave R at zero where there is no rotation.
-    if np.any(info.r) and not np.allclose(np.reshape(info.r, (3, 3)), np.eye(3), atol=1e-6):
+    if not np.allclose(np.reshape(info.r, (3, 3)), np.eye(3), atol=1e-6):
         return 'the rotation R of CameraInfo'
     if not np.allclose(np.reshape(info.p, (3, 4))[:, :3], np.reshape(info.k, (3, 3))):
         return 'the difference of K and P in CameraInfo'

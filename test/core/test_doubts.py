@@ -28,18 +28,33 @@ def info(scale=1.0, centre=(0.5, 0.5), size=SIZE):
     return bags.ROSBAGS.info(*size, k=k)
 
 
-# Matrices of 1280 x 960 pixels or of 48 x 36, and those that are divided by the size of the image.
+def focal(fx, fy):
+    """Return CameraInfo with focal lengths [px] and its centre in the middle."""
+    return bags.ROSBAGS.info(*SIZE, k=(fx, 0, WIDTH / 2, 0, fy, HEIGHT / 2, 0, 0, 1))
+
+
+# Matrices of 1280 x 960 pixels or of 44 x 33.
 @pytest.mark.parametrize('wrong', [
-    info(20), info(0.75 / 1.1), info(1 / WIDTH), info(centre=(0.3, 0.5)), info(centre=(0.5, 0.7)),
+    info(20), info(0.75 / 1.1), info(centre=(0.3, 0.5)), info(centre=(0.5, 0.7)),
     info(centre=(0.5, 1.2)), info(20, size=(0, 0))])
 def test_matrices_of_another_resolution(pipeline, wrong):
     text, = remarks_of(pipeline(infos=buffer_of(wrong), focal_correction=True))
-    assert text.startswith(f'the optical centre ({wrong.k[2]:g}, {wrong.k[5]:g}) of CameraInfo is '
-                           'far from the middle of the image of 64 x 48 pixels')
+    assert text.startswith(f'the optical centre ({wrong.k[2]:g}, {wrong.k[5]:g}) by CameraInfo is '
+                           'far from the middle of an image of 64 x 48 pixels: ')
+
+
+# In millimetres, in widths of the image, of the identity, of 165 degrees, and far too long.
+@pytest.mark.parametrize('fx, fy', [
+    (4.2, 4.2), (0.9, 1.2), (1, 1), (60, 6), (57600, 57600), (60, 4000)])
+def test_focal_lengths_of_no_lens(pipeline, fx, fy):
+    text, = remarks_of(pipeline(infos=buffer_of(focal(fx, fy)), focal_correction=True))
+    assert text.startswith(f'focal lengths of {fx:g} and {fy:g} pixels by CameraInfo belong to no '
+                           'lens for an image of 64 x 48 pixels: ')
 
 
 @pytest.mark.parametrize('right', [
-    info(), info(centre=(0.6, 0.4)), info(centre=(0.37, 0.63)), info(size=(0, 0))])
+    info(), info(centre=(0.6, 0.4)), info(centre=(0.37, 0.63)), info(size=(0, 0)), focal(10, 10),
+    focal(1000, 2000)])
 def test_an_ordinary_camera_is_not_doubted(pipeline, right):
     assert remarks_of(pipeline(infos=buffer_of(right), focal_correction=True)) == []
 
