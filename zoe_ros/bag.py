@@ -1,7 +1,7 @@
 """Reads rosbags without ROS: images, depth and CameraInfo."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -30,6 +30,7 @@ from zoe_ros.storage.recording import (
     is_storage_name,
     METADATA,
     Recording,
+    starts_as_storage,
     storage_files,
 )
 
@@ -90,7 +91,7 @@ def is_bag(path: Path) -> bool:
     if is_folder(path) and ((path / METADATA).is_file() or storage_files(path)):
         return True
     return (is_storage_name(path.name) or path.suffix.lower() == '.bag'
-            or path.name == METADATA)
+            or path.name == METADATA or starts_as_storage(path))
 
 
 class BagReader:
@@ -200,9 +201,10 @@ class BagReader:
 
     def other_cameras(self) -> dict[str, str]:
         """Return the image topics of other cameras -> the topics of CameraInfo beside them."""
-        images = {topic for topic, kind in self._topics.items() if kind in IMAGE_TYPES}
-        beside = {topic: self._info_beside(topic) for topic in images if not self._is_depth(topic)}
-        return {topic: info for topic, info in sorted(beside.items())
+        images = _raw_first(topic for topic, kind in self._topics.items()
+                            if kind in IMAGE_TYPES and not self._is_depth(topic))
+        beside = {topic: self._info_beside(topic) for topic in images}
+        return {topic: info for topic, info in beside.items()
                 if info and info != self.info_topic and topic != self.topic}
 
     def headers(self, topic: str) -> Iterator[tuple[int, Any]]:
@@ -243,8 +245,7 @@ class BagReader:
                  if kind in IMAGE_TYPES}
         found = {name: message for name, message in first.items()
                  if message is not None and is_readable_depth(message)}
-        return {name: message for name, message in found.items()
-                if self._topics[name] == IMAGE_TYPES[0] or name.rpartition('/')[0] not in found}
+        return {name: found[name] for name in _raw_first(found)}
 
     def _messages(self, topic: str, start: int = 0, stop: int = EVER) -> Iterator[BagImage]:
         for kind, recorded, data in self._recording.messages(
@@ -285,7 +286,7 @@ class BagReader:
                 raise BagError(f'{self._path} has no images on {topic}; it has '
                                f'{_listing(topics)}')
             return topic
-        colored = sorted(name for name in topics if not self._is_depth(name))
+        colored = _raw_first(name for name in topics if not self._is_depth(name))
         if len(colored) > 1:
             raise SeveralTopicsError(self._path, colored)
         if not colored:
@@ -309,7 +310,11 @@ class BagReader:
     def _is_depth(self, topic: str) -> bool:
         """Look at the first message: an RGB-D bag has one topic of color images, not two."""
         first = self._first(topic)
-        return first is not None and is_depth(first)
+        if first is None:
+            return False
+        # Some drivers publish depth as if it were brightness.
+        return is_depth(first) or (
+            'depth' in topic.lower() and getattr(first, 'encoding', '') == 'mono16')
 
     def _info_topic(self) -> str | None:
         """Return the topic of this camera's CameraInfo, by its name or else by its content."""
@@ -390,8 +395,23 @@ class _InfoDecoder:
 
 def _siblings(topic: str) -> tuple[str, str]:
     """Return where CameraInfo is by convention: beside an image topic, or below it."""
-    topic = topic.removesuffix('/compressed')
+    topic = _base(topic)
     return f'{topic.rsplit("/", 1)[0]}/camera_info', f'{topic}/camera_info'
+
+
+def _base(topic: str) -> str:
+    """Return the topic of raw images, of which image_transport derives that of compressed ones."""
+    return topic.removesuffix('/compressed').removesuffix('/compressedDepth')
+
+
+def _raw_first(topics: Iterable[str]) -> list[str]:
+    """
+    Return topics in order, without those of the same images compressed.
+
+    The node, too, takes the raw ones.
+    """
+    names = sorted(topics)
+    return [name for name in names if name == _base(name) or _base(name) not in names]
 
 
 def _fits(info: Any | None, image: Any) -> bool:

@@ -52,25 +52,25 @@ class BagAnchor:
         self.anchor = self._ranges if settings.anchors() else None
         self.steady = SteadyScale.of(settings.scale_time_constant, self.frames)
         self.topics = {kind: _choose(bag, kind, settings) for kind in settings.sensors()}
-        have = bag.topics(_TF_TYPE)
-        driven = _choose_odometry(bag, settings, _TF in have)
-        if ODOMETRY in settings.anchors() and _TF not in have and not driven:
+        moving, static = (_choose_transforms(bag, name) for name in (_TF, _TF_STATIC))
+        driven = _choose_odometry(bag, settings, bool(moving))
+        if ODOMETRY in settings.anchors() and not moving and not driven:
             raise BagError(f"anchor '{ODOMETRY}' needs the motion of the camera on {_TF}, or one "
                            f'topic of {_ODOMETRY_TYPE}; the bag has '
                            + (f'{", ".join(bag.topics(_ODOMETRY_TYPE))}: choose one by '
                               '--anchor-topic' if bag.topics(_ODOMETRY_TYPE) else 'neither'))
-        if _TF_STATIC in have:      # holds at all times, whenever it was recorded
-            for item in bag.messages(_TF_STATIC, _TF_TYPE):
+        if static:      # holds at all times, whenever it was recorded
+            for item in bag.messages(static, _TF_TYPE):
                 self._hear(_TF_STATIC, item)
-        if not settings.anchor_transform and _TF not in have:
+        if not settings.anchor_transform and not moving:
             self._check_places(bag)
         streams = [_named(kind, _messages(bag, kind, topic))
                    for kind, topic in self.topics.items()]
         if STEREO in self.topics:
             info = bag.other_cameras()[self.topics[STEREO]]
             streams.append(_named(_RIGHT_INFO, bag.messages(info, INFO_TYPE)))
-        if _TF in have:
-            streams.append(_named(_TF, bag.messages(_TF, _TF_TYPE)))
+        if moving:
+            streams.append(_named(_TF, bag.messages(moving, _TF_TYPE)))
         streams += [_named(_ODOMETRY_TYPE, bag.messages(topic, _ODOMETRY_TYPE))
                     for topic in driven]
         self._messages = merge(*streams, key=_due)
@@ -159,6 +159,16 @@ def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
                    + (f', which {" or ".join(wanted)} is not' if wanted else '')
                    + f'; the bag has {", ".join(topics) or "none"}'
                    + (': choose one by --anchor-topic' if fitting else ''))
+
+
+def _choose_transforms(bag: BagReader, name: str) -> str:
+    """Return /tf or /tf_static or, without it, that of the namespace of the camera; '' if none."""
+    topics = [topic for topic in bag.topics(_TF_TYPE) if topic.endswith(name)]
+    if name in topics:
+        return name
+    own = [topic for topic in topics if bag.topic.startswith(topic.removesuffix(name) + '/')]
+    fitting = own or topics
+    return fitting[0] if len(fitting) == 1 else ''
 
 
 def _choose_odometry(bag: BagReader, settings: RunSettings, by_tf: bool) -> list[str]:

@@ -100,14 +100,16 @@ def info_of_image(info: Any, size: tuple[int, int]) -> Any | None:
     Return CameraInfo whose numbers are those of an image of this size.
 
     sensor_msgs states width, height, K and P at the camera's full resolution. An image may show
-    a region of that (``roi``), and one pixel in it for several (``binning``).
+    a region of that (``roi``), and one pixel in it for several (``binning``). Some drivers leave
+    width and height at 0; the image has them, too.
 
     :param size: (height, width) of the image [px].
     :return: ``info`` itself where nothing is to be done; None if it is for another size.
     """
-    if size == (info.height, info.width):
+    stated = info.height, info.width
+    if size == stated:
         return info
-    if size not in _image_sizes(info):
+    if stated != (0, 0) and size not in _image_sizes(info):
         return None
     x, y, _, _ = _region(info)
     columns, rows = _binning(info)
@@ -163,7 +165,8 @@ def _describe_size(info: Any) -> str:
 
 def is_rectified(topic: str) -> bool:
     """Tell from its name whether a topic carries rectified images (image_proc's convention)."""
-    return re.search(r'(?:^|[/_])rect(?:ified)?(?:[/_]|$)', topic) is not None
+    return re.search(r'(?:^|[/_])(?:rect(?:ified)?|undistort(?:ed)?)(?:[/_]|$)',
+                     topic) is not None
 
 
 class CameraInfoBuffer:

@@ -23,6 +23,9 @@ _FILM_DIAGONAL = math.hypot(36, 24)
 _FOCALS = (5, 2000)
 # The EXIF tag of an image's orientation, and how each value is turned upright.
 _ORIENTATION = 0x0112
+# What users name instead of an image.
+_VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
+_ARCHIVES = ('.7z', '.bz2', '.gz', '.lz4', '.tar', '.tgz', '.xz', '.zip', '.zst', '.zstd')
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -64,8 +67,7 @@ def read_photo(path: Path) -> np.ndarray:
                 turn = _UPRIGHT.get(_orientation(picture) or 0)
                 return photo_to_rgb(picture if turn is None else picture.transpose(turn))
     except UnidentifiedImageError:
-        raise ValueError(f'{path} is no picture that can be read: convert images to JPEG or '
-                         'PNG') from None
+        raise ValueError(f'{path} is no picture that can be read: {_remedy(path)}') from None
     except Image.DecompressionBombError as error:
         pixels = re.search(r'\d+', str(error))
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
@@ -93,6 +95,16 @@ def photo_camera(path: Path, size: tuple[int, int]) -> Camera | None:
             _FOCALS[0] <= focal <= _FOCALS[1]) else None
     except Exception:   # damaged notes of every kind
         return None
+
+
+def _remedy(path: Path) -> str:
+    """Return what a user can do with a file that is no image."""
+    if path.suffix.lower() in _VIDEOS:
+        return ('a video is no input; extract its images, for example with "ffmpeg -i '
+                f'{path.name} images/%06d.jpg"')
+    if path.suffix.lower() in _ARCHIVES:
+        return 'unpack it first'
+    return 'convert images to JPEG or PNG'
 
 
 def _orientation(picture: Image.Image) -> int | None:

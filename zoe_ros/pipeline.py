@@ -188,10 +188,10 @@ class Pipeline:
         with clock('images'):
             info = self._infos.find(header)
             tables, no_cloud = self._find_tables(info, image)
-            factor = self._focal_factor(
-                prepared, net, None if tables is None else tables.camera)
+            camera = None if tables is None else tables.camera
+            factor = self._focal_factor(prepared, net, camera)
             remarks = self._remarks.about(
-                header, info, no_cloud, factor, settings, self._config,
+                header, image, info, camera, no_cloud, factor, settings, self._config,
                 0 if self._steady is None else self._steady.counts[UNKNOWN_MOTION])
             scale = self._scale(factor, settings)
             steadying = self._steady_factor(prepared, net, scale, tables)
@@ -215,10 +215,9 @@ class Pipeline:
             with clock('cloud'):
                 messages[POINTS] = cloud_output(
                     self._types, header, found.points, image, settings)
-        return Frame(image, found.depth, net.head, net.head_probabilities, messages,
-                     None if tables is None else tables.camera, no_cloud, remarks, steadying,
-                     anchored, '' if anchored is None else self._scale_news.of(anchored),
-                     clock.seconds)
+        return Frame(image, found.depth, net.head, net.head_probabilities, messages, camera,
+                     no_cloud, remarks, steadying, anchored,
+                     '' if anchored is None else self._scale_news.of(anchored), clock.seconds)
 
     def predict_image(self, image: np.ndarray,
                       camera: Camera | None = None) -> tuple[np.ndarray, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from zoe_ros.anchor.anchor import Anchor, Scale, Source
 from zoe_ros.anchor.frames import Frames
-from zoe_ros.anchor.points import ImagePoints
+from zoe_ros.anchor.points import ImagePoints, SensorPoints
 from zoe_ros.anchor.stereo import PairError
 from zoe_ros.anchor.tracks import FeatureTracker
 from zoe_ros.anchor.transform import IDENTITY, Transform
@@ -55,6 +55,7 @@ class RangeAnchor:
         self._anchor.place(*(Source(kind, deviation=_ODOMETRY_DEVIATION if kind == ODOMETRY else 0)
                              for kind in settings.anchors()))
         self._names: dict[tuple[str, str], str] = {}    # kind and frame -> source
+        self._last: dict[str, SensorPoints | ImagePoints | MessageError] = {}   # by kind
 
     @property
     def counts(self) -> Counter[str]:
@@ -73,8 +74,11 @@ class RangeAnchor:
             stamp = nanoseconds(message.header.stamp) / 1e9
         except MessageError as error:
             self.miss(kind, error.cause)
+            with self._lock:
+                self._last[kind] = error
             return
         with self._lock:
+            self._last[kind] = points
             source = self._source(kind, frame)
             if source is None:
                 self._anchor.counts[f'{kind}: frame'] += 1
@@ -115,7 +119,20 @@ class RangeAnchor:
                 self._anchor.miss(STEREO, stamp, paired.cause, str(paired))
             elif paired is not None:
                 self._anchor.observe(paired, stamp, STEREO)
-            return self._anchor.measure(depth, head, stamp)
+            return self._explained(self._anchor.measure(depth, head, stamp), depth.shape)
+
+    def _explained(self, scale: Scale, size: tuple[int, ...]) -> Scale:
+        """
+        Name what is wrong with the messages of a sensor, instead of calling it silent.
+
+        :param size: (height, width) of the image [px].
+        """
+        if scale.reason.startswith(('silent', 'no points')):
+            for kind, last in self._last.items():
+                flaw = _flaw_of(kind, last, size)
+                if flaw:
+                    return scale._replace(reason=flaw)
+        return scale
 
     def _paired(self, header: Any, camera: Camera | None, image: np.ndarray,
                 flaw: str) -> ImagePoints | PairError | None:
@@ -148,6 +165,20 @@ class RangeAnchor:
 
     def _motion(self, start: float, stop: float) -> Transform | None:
         return self._frames.motion(self._camera_frame, start, stop)
+
+
+def _flaw_of(kind: str, message: SensorPoints | ImagePoints | MessageError,
+             size: tuple[int, ...]) -> str:
+    """Return why a message of a sensor has no points for an image of a size, or nothing."""
+    if isinstance(message, MessageError):
+        return f'{message.cause}: {kind} is not used: {message}'
+    if isinstance(message, ImagePoints) and message.size != size:
+        return (f'image size: {kind} has {message.size[1]} x {message.size[0]} pixels, the image '
+                f'{size[1]} x {size[0]}')
+    if len(message[0]):
+        return ''
+    causes = ', '.join(f'{number} {cause}' for cause, number in message.dropped.items())
+    return f'no points: {kind} has no value to use ({causes or "it is empty"})'
 
 
 class ScaleNews:

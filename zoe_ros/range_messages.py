@@ -56,6 +56,9 @@ def _rows(cloud: Any) -> np.ndarray:
     """Return the bytes of each point, (n, point_step)."""
     data = np.frombuffer(cloud.data, np.uint8)
     width, step, row = cloud.width, cloud.point_step, cloud.row_step
+    if step and len(data) == cloud.height * width * step:
+        # Without padding row_step is not needed, and many drivers state a wrong one.
+        return data.reshape(-1, step)
     if not step or row < width * step or len(data) < cloud.height * row:
         raise MessageError('data', f'the cloud of {width} x {cloud.height} points has '
                                    f'{len(data)} bytes in rows of {row}')

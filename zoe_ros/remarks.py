@@ -4,6 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
+from zoe_ros.camera import Camera
 from zoe_ros.messages import frame_name
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.settings import FrameSettings
@@ -12,6 +15,14 @@ from zoe_ros.settings import FrameSettings
 _FOCAL_TOLERANCE = 0.1
 # So many frames cannot be steadied before it is said: TF may come a little later than images.
 _UNSTEADY = 10
+# The optical axis of a whole image is nearer to its centre than this share of its size.
+_OFF_CENTRE = 0.15
+# The size of an image in focal lengths: 1 degree of view, and 150 degrees.
+_NARROW, _WIDE = 0.02, 7.5
+# The brightest pixel of an image in which something can be seen; 12 of 16 bits reach 16.
+_DARK = 16
+_STRIDE = 8     # between the rows and columns in which brightness is looked for
+BLACK = 'are almost black: if their 10 or 12 bits do not fill 16 bits, scale them'
 
 
 class Remarks:
@@ -21,19 +32,22 @@ class Remarks:
         """Start with nothing said."""
         self._said: set[str] = set()
 
-    def about(self, header: Any, info: Any | None, no_camera: str, focal_factor: float,
-              settings: FrameSettings, config: ZoeConfig, unsteady: int = 0) -> tuple[str, ...]:
+    def about(self, header: Any, image: np.ndarray, info: Any | None, camera: Camera | None,
+              no_camera: str, focal_factor: float, settings: FrameSettings, config: ZoeConfig,
+              unsteady: int = 0) -> tuple[str, ...]:
         """
         Return what is to be said for the first time.
 
-        :param header: of the image.
+        :param header: of the image; :param image: (h, w, 3) uint8 RGB.
         :param info: the CameraInfo that is used for it, or None.
+        :param camera: by this CameraInfo; None if it cannot be used.
         :param no_camera: why the image has no usable CameraInfo, or empty.
         :param focal_factor: see :func:`.training_camera.focal_factor`; 1 without a camera.
         :param unsteady: number of frames whose depth could not be steadied, because the motion
             of the camera is not known.
         """
         found = dict(_all_about(header, info, no_camera, focal_factor, settings, config))
+        found |= _doubts(image, info, camera)
         if unsteady >= _UNSTEADY:
             found['unsteady'] = ('scale_time_constant has no effect while the camera moves: '
                                  + (no_camera or 'neither TF nor odometry tells where it was at '
@@ -62,6 +76,36 @@ def _all_about(header: Any, info: Any | None, no_camera: str, focal_factor: floa
             f'the focal length of this camera is {focal_factor:.2f} times that of the training '
             'camera, and depth may be wrong by this factor: parameter focal_correction corrects '
             'it, or camera_view')
+
+
+def _doubts(image: np.ndarray, info: Any | None, camera: Camera | None) -> dict[str, str]:
+    """Return the kind and the text of what is probably wrong with an image and its camera."""
+    found = {}
+    if is_dark(image):
+        found['dark'] = f'the images {BLACK}'
+    # Of a region of the image the optical axis may be anywhere.
+    if info is None or camera is None or (info.width, info.height) not in (
+            (camera.width, camera.height), (0, 0)):
+        return found
+    about = f'an image of {camera.width} x {camera.height} pixels'
+    extents = camera.width / camera.fx, camera.height / camera.fy
+    off = max(abs((camera.cx + 0.5) / camera.width - 0.5),
+              abs((camera.cy + 0.5) / camera.height - 0.5))
+    if not _NARROW < min(extents) <= max(extents) < _WIDE:
+        found['lens'] = (
+            f'focal lengths of {camera.fx:g} and {camera.fy:g} pixels by CameraInfo belong to no '
+            f'lens for {about}: if they are in another unit, depth in metres and clouds are wrong')
+    elif off > _OFF_CENTRE:
+        found['centre'] = (
+            f'the optical centre ({camera.cx:g}, {camera.cy:g}) by CameraInfo is far from the '
+            f'middle of {about}: if its matrices are of another resolution, or of the image '
+            'before it was cropped, depth in metres and clouds are wrong')
+    return found
+
+
+def is_dark(image: np.ndarray) -> bool:
+    """Tell whether nothing can be seen in an image (h, w, 3) uint8."""
+    return int(image[::_STRIDE, ::_STRIDE].max()) <= _DARK
 
 
 def only_for_training_cameras(config: ZoeConfig, reason: str) -> str:

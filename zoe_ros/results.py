@@ -27,6 +27,10 @@ def new_folder(root: Path) -> Path:
         folder = root / (stamp if attempt == 1 else f'{stamp}_{attempt}')
         try:
             folder.mkdir(parents=True)
+        except NotADirectoryError:
+            raise NotADirectoryError(
+                f'{root} cannot be the folder of the results: it is a file, or below one'
+            ) from None
         except FileExistsError:
             if not root.is_dir():
                 raise

@@ -30,7 +30,7 @@ from zoe_ros.model.config import ZoeConfig
 from zoe_ros.photos import find_photos, photo_camera, read_photo
 from zoe_ros.picture import RunPicture, View
 from zoe_ros.pipeline import Pipeline
-from zoe_ros.remarks import only_for_training_cameras
+from zoe_ros.remarks import BLACK, is_dark, only_for_training_cameras
 from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import LEROBOT, RunSettings
 from zoe_ros.storage.remote import is_remote, is_there, to_path
@@ -155,6 +155,8 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
     if path.is_dir():
         photos, others = find_photos(path)
         if not photos:
+            if not others and any(inside.is_dir() for inside in path.iterdir()):
+                others = f"it holds folders: name '{path / '*'}', in quotes, for all of them"
             raise ValueError(f'{path} is neither a bag (no metadata.yaml, .mcap or .db3) nor a '
                              'folder of images' + (f'; {others}' if others else ''))
         log.info('%s is a folder of %d images', path, len(photos))
@@ -171,6 +173,7 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
     pipeline = Pipeline(estimator, BAG_TYPES, settings, CameraInfoBuffer(), rectified=False)
     folder = new_folder(Path(settings.output))
     unknown: list[Path] = []
+    dark: list[Path] = []
     with reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
             start = perf_counter()
@@ -183,12 +186,16 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
                 continue
             if camera is None:
                 unknown.append(photo)
+            if is_dark(image):
+                dark.append(photo)
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
             with whole_file(folder / f'{photo.name}.depth.npy') as part:
                 array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
                 np.save(array, depth)
                 part.write_bytes(array.getbuffer())
             report.add(View(image, depth), head, perf_counter() - start)
+    if dark:
+        log.warning('%d image(s) %s; the first is %s', len(dark), BLACK, dark[0])
     if unknown:
         _warn_of_unknown_focal(unknown, settings, estimator.model.config)
     return folder

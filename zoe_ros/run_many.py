@@ -53,7 +53,7 @@ def find_data(given: Sequence[str]) -> list[Path]:
     found: set[Path] = set()
     for text in given:
         if text.startswith(LIST):
-            lines = Path(text[1:]).expanduser().read_text(encoding='utf-8').splitlines()
+            lines = Path(text[1:]).expanduser().read_text(encoding='utf-8-sig').splitlines()
             named = [line.strip() for line in lines if line.strip()]
             if not named:
                 raise ValueError(f'no path in {text[1:]}')

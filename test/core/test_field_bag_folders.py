@@ -1,12 +1,13 @@
 """Folders of bags as they are found: without metadata, damaged, renamed, packed."""
+import os
 
 import bags
 import pytest
-from raw_mcap import IMAGE, INFO
+from raw_mcap import IMAGE, INFO, zstd
 from whole_bags import change_metadata, check_whole, read
 import yaml
 
-from zoe_ros.bag import BagReader, is_bag
+from zoe_ros.bag import BagError, BagReader, is_bag, SeveralTopicsError
 
 
 def split_bag(path, counts, storage='mcap'):
@@ -136,3 +137,95 @@ def test_one_file_of_two_was_packed(tmp_path, named):
     files[1].unlink()
     change_metadata(path, relative_file_paths=[named.format(file.name) for file in files])
     check_whole(path)
+
+
+# --- names of files -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize(
+    'name', ['run', 'run.mcap.bak', 'run.1', 'run.db', 'run.sqlite3', 'run.jpg'])
+def test_a_file_is_a_bag_whatever_its_name(tmp_path, storage, name):
+    _, (file,) = split_bag(tmp_path / 'bag', [3], storage)
+    check_whole(file.rename(tmp_path / name))
+
+
+def test_a_link_to_a_bag(tmp_path):
+    _, (file,) = split_bag(tmp_path / 'bag', [3])
+    link = tmp_path / 'latest'
+    link.symlink_to(file)
+    check_whole(link)
+
+
+def test_a_bag_of_ros_1_whatever_its_name(tmp_path):
+    path = tmp_path / 'run.old'
+    path.write_bytes(b'#ROSBAG V2.0\n' + bytes(99))
+    assert is_bag(path)
+    with pytest.raises(BagError, match='old is a bag of ROS 1'):
+        BagReader(path)
+
+
+@pytest.mark.parametrize('content', [b'', b'SQLite', b'\x89PNG\r\n\x1a\n' + bytes(99)])
+def test_other_files_are_no_bags(tmp_path, content):
+    (tmp_path / 'run').write_bytes(content)
+    assert not is_bag(tmp_path / 'run')
+    assert not is_bag(tmp_path / 'nothing')
+
+
+def test_nothing_is_taken_from_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    assert not is_bag(tmp_path / 'pipe')    # opening it would wait for a writer
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('names', ['suffix of the files', 'suffix of rosbag2'])
+def test_files_packed_by_the_command_zstd(tmp_path, storage, names):
+    path, files = split_bag(tmp_path / 'bag', [1, 2], storage)
+    for file in files:
+        file.with_name(f'{file.name}.zst').write_bytes(zstd(file.read_bytes()))
+        file.unlink()
+    if names == 'suffix of rosbag2':
+        change_metadata(path, relative_file_paths=[f'{file.name}.zst' for file in files])
+    check_whole(path)
+    (path / 'metadata.yaml').unlink()
+    check_whole(path)
+    assert read(path / f'{files[1].name}.zst')[0] == bags.stamps(3)[1:]
+
+
+# --- topics ---------------------------------------------------------------------------------
+
+
+def test_raw_images_are_taken_if_the_same_are_compressed_too(tmp_path):
+    raw, packed = '/camera/image_raw', '/camera/image_raw/compressed'
+    messages = bags.camera_messages(3, raw) + bags.camera_messages(3, packed, None,
+                                                                   encoding='jpeg')
+    path = bags.write_bag(tmp_path / 'bag', messages)
+    check_whole(path)
+    for topic in (raw, packed):
+        with BagReader(path, topic) as bag:
+            assert (bag.topic, bag.count) == (topic, 3)
+    with BagReader(path) as bag:
+        assert bag.topic == raw
+
+
+def test_raw_images_of_another_camera_do_not_count(tmp_path):
+    messages = bags.camera_messages(1, '/left/image_raw') + bags.camera_messages(
+        1, '/right/image_raw/compressed', None, encoding='jpeg')
+    with pytest.raises(SeveralTopicsError) as caught:
+        BagReader(bags.write_bag(tmp_path / 'bag', messages))
+    assert caught.value.topics == ['/left/image_raw', '/right/image_raw/compressed']
+
+
+@pytest.mark.parametrize('topic, chosen', [
+    ('/camera/depth/image_raw', True), ('/camera/aligned_depth/image', True),
+    ('/thermal/image_raw', False)])
+def test_depth_that_is_published_as_brightness(tmp_path, topic, chosen):
+    values = bags.ROSBAGS.image(bytes(2 * 48 * 64), 48, 64, 128, 'mono16')
+    path = bags.write_bag(tmp_path / 'bag', [*bags.camera_messages(1, IMAGE, INFO),
+                                             (topic, values, bags.START)])
+    if not chosen:
+        with pytest.raises(SeveralTopicsError):
+            BagReader(path)
+        return
+    with BagReader(path) as bag:
+        assert bag.topic == IMAGE

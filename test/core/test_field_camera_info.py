@@ -249,6 +249,35 @@ def test_the_only_camera_info_may_be_of_another_camera(tmp_path):
         assert bag.infos.find(next(iter(bag)).message.header) is None
 
 
+# --- size -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('client', ['rosbags', 'rclpy'])
+def test_a_driver_that_states_no_size(client, pipeline):
+    family = bags.ROSBAGS if client == 'rosbags' else bags.rclpy_family()
+    info = family.info(0, 0, k=(57.6, 0, 31.5, 0, 57.6, 23.5, 0, 0, 1))
+    camera = camera_from_info(info, (48, 64), rectified=False)
+    assert camera == Camera(64, 48, 57.6, 57.6, 31.5, 23.5)
+    frame = pipeline(family.types, infos=buffer_of(info)).process(
+        photo(family), (POINTS, CAMERA_INFO))
+    sent = frame.messages[CAMERA_INFO]
+    assert POINTS in frame.messages and (sent.height, sent.width) == (48, 64)
+    assert (info.height, info.width) == (0, 0)
+
+
+def test_an_uncalibrated_driver_that_states_no_size():
+    info = bags.ROSBAGS.info(0, 0, k=np.zeros(9))
+    with pytest.raises(ValueError, match='not calibrated: K of CameraInfo has fx 0'):
+        camera_from_info(info, (48, 64), rectified=False)
+    assert (info.height, info.width) == (0, 0)
+
+
+@pytest.mark.parametrize('size', [(0, 64), (48, 0)])
+def test_half_a_size_is_another_size(size):
+    with pytest.raises(ValueError, match=f'CameraInfo is for {size[1]} x {size[0]} pixels'):
+        camera_from_info(bags.ROSBAGS.info(*size), (48, 64), rectified=False)
+
+
 # --- remarks --------------------------------------------------------------------------------
 
 

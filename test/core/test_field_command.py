@@ -124,6 +124,41 @@ def test_a_folder_of_photographs_names_what_is_left_out(zoe, refused, tmp_path):
     assert 'left out: 1 .heic' in ran.out and ran.summary['frames'] == 2
 
 
+@pytest.mark.parametrize('name, said', [
+    ('clip.mp4', 'a video is no input; extract its images, for example with "ffmpeg -i clip.mp4 '
+                 'images/%06d.jpg"'),
+    ('clip.AVI', 'a video is no input'), ('run.mcap.gz', 'unpack it first'),
+    ('photos.tar', 'unpack it first'), ('notes.txt', 'convert images to JPEG or PNG')])
+def test_a_file_that_is_no_image_says_what_to_do(refused, tmp_path, name, said):
+    path = tmp_path / name
+    path.write_bytes(b'anything')
+    assert f'{path} is no picture that can be read: {said}' in refused(path)
+
+
+def test_a_folder_of_bags_names_the_pattern(zoe, refused, tmp_path, bag):
+    folder = tmp_path / 'drives'
+    folder.mkdir()
+    bag.rename(folder / 'one')
+    assert f"it holds folders: name '{folder}/*', in quotes, for all of them" in refused(folder)
+    assert zoe(f'{folder}/*').code == 0
+
+
+def test_a_list_by_an_editor_of_windows(zoe, tmp_path, bag):
+    (tmp_path / 'bags.txt').write_bytes(f'\ufeff{bag}\r\n\r\n'.encode())
+    ran = zoe(f'@{tmp_path / "bags.txt"}')
+    assert (ran.code, ran.err) == (0, '')
+
+
+def test_an_output_that_is_a_file(zoe, tmp_path, bag):
+    file = tmp_path / 'results.txt'
+    file.write_text('mine')
+    for output in (file, file / 'below'):
+        ran = zoe(bag, to=output)
+        assert (ran.code, ran.err) == (2, f'zoe: {output} cannot be the folder of the results: it '
+                                          'is a file, or below one\n')
+    assert file.read_text() == 'mine'
+
+
 @pytest.mark.parametrize('options, said', [
     (['--focal-correction'], 'no focal correction: no focal length in the EXIF of 2 image(s), the '
                              'first is '),

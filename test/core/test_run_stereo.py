@@ -63,6 +63,21 @@ def test_depth_comes_to_the_scale_of_the_pair(zoe, tmp_path, predicted, left, ri
     assert ' by stereo (' in ran.out
 
 
+def test_images_that_are_also_compressed_are_those_of_one_camera(zoe, tmp_path, predicted):
+    both = []
+    for topic, message, at in right_images(predicted):
+        both.append((topic, message, at))
+        if topic == '/right/image_rect':
+            packed = bags.ROSBAGS.compressed(
+                bags.encoded(message.data.reshape(*stereo.SIZE, 3)), 'png',
+                stamp=at - LATE)
+            both.append((f'{topic}/compressed', packed, at))
+    ran = zoe(recorded(tmp_path / 'bag', left_images(), both), *STEREO, '--topic',
+              '/left/image_rect')
+    assert ran.summary['anchor']['topics'] == ['/right/image_rect']
+    assert ran.summary['anchor']['frames_measured'] == COUNT
+
+
 def test_a_raw_image_beside_a_rectified_one_is_refused(zoe, tmp_path, predicted):
     # CameraInfo of both has the distortion that the right image still shows.
     def distorted(stamp):

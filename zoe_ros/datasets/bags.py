@@ -4,6 +4,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from zoe_ros.messages import camera_from_info, image_size, is_rectified, nanosec
 # Range of the heads of the released models.
 PROTOCOLS = {'indoor': EvalProtocol(1e-3, 10.0), 'outdoor': EvalProtocol(1e-3, 80.0)}
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class _Image:
@@ -25,6 +28,11 @@ class _Image:
 
     stamp: int
     recorded: int
+
+    @property
+    def time(self) -> tuple[int, int]:
+        """Return what to compare [ns]: recording counts where stamps are zero or the same."""
+        return self.stamp or self.recorded, self.recorded
 
 
 class RgbdBag:
@@ -63,6 +71,9 @@ class RgbdBag:
                 f'{path}: none of {len(images)} images of {self._topic} has one of the '
                 f'{len(depths)} of {self._depth_topic} within {tolerance:g} s of its stamp: were '
                 'they recorded at the same time, by the same clock?')
+        if len(self._pairs) < len(images):
+            log.info('%s: %d of %d images of %s have depth on %s within %g s', path,
+                     len(self._pairs), len(images), self._topic, self._depth_topic, tolerance)
         if None in infos:
             raise DatasetError(f'{path} has no CameraInfo for the images of {self._topic}: record '
                                'its camera_info too')
@@ -82,12 +93,12 @@ class RgbdBag:
 
     def __getitem__(self, index: int) -> Sample:
         """
-        Return a pair, named after the stamp of the image.
+        Return a pair, named after the time of the image [ns].
 
         :raises DatasetError: image or depth is damaged, or the two do not match.
         """
         image, depth = self._pairs[index]
-        where = f'{self._path} at {image.stamp / 1e9:.3f} s'
+        where = f'{self._path} at {image.time[0] / 1e9:.3f} s'
         try:
             bag = self._reader()
             pixels = decode_image(bag.image_at(self._topic, image.recorded, image.stamp))
@@ -104,7 +115,7 @@ class RgbdBag:
             raise DatasetError(f'{where}: CameraInfo is for {camera.width} x {camera.height} '
                                f'pixels, the image has {pixels.shape[1]} x {pixels.shape[0]}')
         check_metres(metres, self.domain, f'{where}, {self._depth_topic}')
-        return Sample(pixels, metres, camera, self.domain, str(image.stamp))
+        return Sample(pixels, metres, camera, self.domain, str(image.time[0]))
 
     def _reader(self) -> BagReader:
         """Return the reader of this process, because a fork would share an open file."""
@@ -154,9 +165,9 @@ class RecordedDepth:
 
 
 def _in_order(bag: BagReader, topic: str) -> list[_Image]:
-    """Return the positions of the images of a topic, in the order of their stamps."""
+    """Return the positions of the images of a topic, in the order of their times."""
     return sorted((_Image(nanoseconds(header.stamp), recorded)
-                   for recorded, header in bag.headers(topic)), key=lambda image: image.stamp)
+                   for recorded, header in bag.headers(topic)), key=lambda image: image.time)
 
 
 def pair(images: Sequence[_Image], depths: Sequence[_Image],
@@ -164,20 +175,20 @@ def pair(images: Sequence[_Image], depths: Sequence[_Image],
     """
     Pair each image with the depth nearest in time; each depth belongs to one image at most.
 
-    :param images, depths: in the order of their stamps.
+    :param images, depths: in the order of their times.
     :param tolerance: largest difference between the stamps of a pair [s].
     """
-    stamps = [depth.stamp for depth in depths]
-    best: dict[int, tuple[int, _Image]] = {}
+    times = [depth.time for depth in depths]
+    best: dict[int, tuple[tuple[int, int], _Image]] = {}
     for image in images:
-        right = bisect_left(stamps, image.stamp)
-        near = [k for k in (right - 1, right) if 0 <= k < len(stamps)]
-        if not near:
+        right = bisect_left(times, image.time)
+        gaps = {k: (abs(times[k][0] - image.time[0]), abs(times[k][1] - image.time[1]))
+                for k in (right - 1, right) if 0 <= k < len(times)}
+        if not gaps:
             continue
-        k = min(near, key=lambda k: abs(stamps[k] - image.stamp))
-        gap = abs(stamps[k] - image.stamp)
-        if gap <= tolerance * 1e9 and (k not in best or gap < best[k][0]):
-            best[k] = gap, image
+        k = min(gaps, key=gaps.__getitem__)
+        if gaps[k][0] <= tolerance * 1e9 and (k not in best or gaps[k] < best[k][0]):
+            best[k] = gaps[k], image
     return [(image, depths[k]) for k, (_, image) in sorted(best.items())]
 
 

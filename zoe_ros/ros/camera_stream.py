@@ -91,6 +91,10 @@ class CameraStream:
                 qos_overriding_options=QoSOverridingOptions.with_default_policies())
             for output, kind in (OUTPUTS | (ANCHORED if parameters.anchors() else {})).items()}
         base, _ = image_source(node, f'{self._prefix}image_raw', parameters.image_transport)
+        info = f'{self._prefix}camera_info'
+        remapped = node.resolve_topic_name(info) != node.resolve_topic_name(info, only_expand=True)
+        # Where to look if nobody publishes camera_info: beside the images, as image_transport.
+        self._beside = '' if remapped else f'{base.rpartition("/")[0]}/camera_info'
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
         self._anchor, self._frames = anchor, frames
@@ -98,6 +102,7 @@ class CameraStream:
         self.images = 0
         self._image_input: ImageInput | None = None
         self._info_input: MatchedSubscription | None = None
+        self._subscribe_info: Callable[[str], MatchedSubscription]
         self._anchor_inputs: AnchorInputs | None = None
         self._timer: Any = None
         self._last_cloud: int | None = None
@@ -136,8 +141,9 @@ class CameraStream:
 
         # One gate for all topics: CameraInfo must not be taken long before its image.
         gate = Gate(has_room) if self._every else None
-        self._info_input = MatchedSubscription(
-            self._node, CameraInfo, f'{self._prefix}camera_info', add_info, 10, gate)
+        self._subscribe_info = lambda topic: MatchedSubscription(
+            self._node, CameraInfo, topic, add_info, 10, gate)
+        self._info_input = self._subscribe_info(f'{self._prefix}camera_info')
         self._image_input = ImageInput(
             self._node, f'{self._prefix}image_raw', parameters.image_transport, count, gate)
         if self._anchor is not None:
@@ -158,8 +164,20 @@ class CameraStream:
 
     def _follow(self) -> None:
         """Adapt the subscriptions to the publishers."""
+        self._follow_info()
         for source in self._inputs():
             source.follow()
+
+    def _follow_info(self) -> None:
+        """Take CameraInfo from beside the images if nobody publishes it where it should be."""
+        published = self._node.count_publishers
+        if (self._info_input is None or self._info_input.topic == self._beside
+                or not self._beside or published(self._info_input.topic)
+                or not published(self._beside)):
+            return
+        self._info_input.destroy()
+        self._info_input = self._subscribe_info(self._beside)
+        self._node.get_logger().info(f'taking CameraInfo from {self._beside}, beside the images')
 
     def _inputs(self) -> list[Any]:
         return [source for source in (self._image_input, self._info_input, self._anchor_inputs)
@@ -177,6 +195,11 @@ class CameraStream:
     def anchor_topics(self) -> list[str]:
         """Return the topics of the sensors that depth gets its scale from."""
         return [] if self._anchor_inputs is None else self._anchor_inputs.topics
+
+    @property
+    def info_topic(self) -> str:
+        """Return the subscribed topic of CameraInfo."""
+        return '' if self._info_input is None else self._info_input.topic
 
     @property
     def topics(self) -> dict[str, str]:

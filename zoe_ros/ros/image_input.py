@@ -7,7 +7,7 @@ from typing import Any
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
-from zoe_ros.ros.subscription import Gate, MatchedSubscription
+from zoe_ros.ros.subscription import Gate, MatchedSubscription, published_types, type_name
 
 # In order of preference for 'auto'.
 KINDS = {'raw': Image, 'compressed': CompressedImage}
@@ -55,8 +55,8 @@ class ImageInput:
         self._open = {}
 
     def _choose(self) -> None:
-        published = [name for name in KINDS
-                     if self._node.count_publishers(self._topic(name))]
+        published = [name for name, kind in KINDS.items()
+                     if type_name(kind) in published_types(self._node, self._topic(name))]
         if not published or list(self._open) == published[:1]:
             return
         chosen = published[0]

@@ -51,6 +51,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
     from zoe_ros.ros.node import DepthNode
+    from zoe_ros.ros.parameter_files import explain_unused_files
 
     node, executor, code = None, None, 0
     interruptible, initialized = True, False
@@ -68,6 +69,9 @@ def _run(arguments: Sequence[str] | None) -> int:
             rclpy.init(args=None if arguments is None else list(arguments))
             initialized = True
             node = DepthNode()
+            for text in explain_unused_files(sys.argv if arguments is None else arguments,
+                                             node.get_fully_qualified_name()):
+                node.get_logger().warning(text)
             if not node.parameters.autostart:
                 node.get_logger().info('waiting to be configured (autostart is false)')
             if not node.parameters.autostart or node.start():

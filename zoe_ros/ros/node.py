@@ -280,7 +280,7 @@ class DepthNode(LifecycleNode):
         for remark in frame.remarks:
             self._say_once(of + remark)
         if frame.no_cloud:
-            self._say_once(f'{of}no cloud: {frame.no_cloud}')
+            self._say_once(f'{of}no cloud: {frame.no_cloud} ({stream.info_topic})')
         if frame.scale_news:
             self._tell_scale(frame, of)
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from rclpy.node import Node
 
 from zoe_ros.ros.image_input import KINDS
+from zoe_ros.ros.subscription import published_types, type_name
 
-_TYPES = {name: f'sensor_msgs/msg/{kind.__name__}' for name, kind in KINDS.items()}
+_TYPES = {name: type_name(kind) for name, kind in KINDS.items()}
 
 
 def explain_silence(node: Node, topics: dict[str, str], is_own: Callable[[str], bool]) -> str:
@@ -18,8 +19,16 @@ def explain_silence(node: Node, topics: dict[str, str], is_own: Callable[[str], 
     :param is_own: tells whether a topic is an output of this node.
     """
     names = ' or '.join(topics.values())
-    if any(node.count_publishers(topic) for topic in topics.values()):
+    types = {name: published_types(node, topic) for name, topic in topics.items()}
+    if any(_TYPES[name] in types[name] for name in topics):
         return f'{names} has a publisher but no image arrives from it'
+    wrong = next((name for name in topics if types[name]), None)
+    if wrong is not None:
+        text = (f'{topics[wrong]} carries {", ".join(sorted(types[wrong]))}, not '
+                f'{_TYPES[wrong]}')
+        # Some publish compressed images under a name that image_transport gives to raw ones.
+        return text + (': remap image_raw/compressed, not image_raw, to this topic'
+                       if _TYPES['compressed'] in types[wrong] else '')
     found = _published_images(node, is_own)
     same = [topic for topic, name in found.items() if name in topics]
     other = [topic for topic, name in found.items() if name not in topics]

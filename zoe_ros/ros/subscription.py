@@ -24,6 +24,16 @@ _OVERRIDES = QoSOverridingOptions((
     QoSPolicyKind.DURABILITY))
 
 
+def type_name(kind: type) -> str:
+    """Return the name of a type of sensor_msgs in the ROS graph."""
+    return f'sensor_msgs/msg/{kind.__name__}'
+
+
+def published_types(node: Node, topic: str) -> set[str]:
+    """Return the types of the messages that a topic has publishers of."""
+    return {info.topic_type for info in node.get_publishers_info_by_topic(topic)}
+
+
 class Gate(CallbackGroup):
     """
     Lets the executor take messages only while there is room.

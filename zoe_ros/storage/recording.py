@@ -18,6 +18,8 @@ SUFFIXES = ('.mcap', '.db3')
 METADATA = 'metadata.yaml'
 _ROSBAG1_MAGIC = b'#ROSBAG V'
 _BLOCK = 1 << 20        # [bytes] that are copied at once
+# Of Zstandard: that of rosbag2, and that of the command zstd.
+_PACKED = ('.zstd', '.zst')
 
 
 class Recording:
@@ -167,7 +169,7 @@ class Recording:
 
     def _find(self, name: str) -> Path | None:
         """Return a file that may have been unpacked, or packed, since."""
-        for candidate in (name, name.removesuffix('.zstd'), f'{name}.zstd'):
+        for candidate in (name, _unpacked_name(name), *(name + suffix for suffix in _PACKED)):
             if (self._path / candidate).is_file():
                 return self._path / candidate
         return None
@@ -201,7 +203,7 @@ class Recording:
         return Path(self._unpacked.name, name)
 
     def _unpack(self, path: Path) -> Path:
-        target = self._temporary(path.name.removesuffix('.zstd'))
+        target = self._temporary(_unpacked_name(path.name))
         try:
             with (open_file(path) as source, zstd.open_zstd(source) as packed,
                   target.open('wb') as file):
@@ -234,4 +236,23 @@ def storage_files(folder: Path) -> list[Path]:
 
 def is_storage_name(name: str) -> bool:
     """Tell from its name whether a file is the storage of a rosbag2."""
-    return name.lower().removesuffix('.zstd').endswith(SUFFIXES)
+    return _unpacked_name(name.lower()).endswith(SUFFIXES)
+
+
+def starts_as_storage(path: Path) -> bool:
+    """Tell from its first bytes whether a file of this machine is a bag, whatever its name is."""
+    try:
+        # Of other than plain files, such as a pipe, what is read once is gone.
+        if not (isinstance(path, Path) and path.is_file()):
+            return False
+        with path.open('rb') as file:
+            return file.read(16).startswith((sqlite.MAGIC, mcap.MAGIC, _ROSBAG1_MAGIC))
+    except OSError:
+        return False
+
+
+def _unpacked_name(name: str) -> str:
+    """Return the name of a file without the suffix of Zstandard."""
+    for suffix in _PACKED:
+        name = name.removesuffix(suffix)
+    return name

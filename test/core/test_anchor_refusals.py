@@ -1,0 +1,120 @@
+"""Messages of range sensors as drivers send them: what is used, and why the rest is not."""
+import bags
+import numpy as np
+import pytest
+from robot_messages import CAMERA, cloud_of, header, room, scan_of, sparse_of, transform_of
+
+from zoe_ros.anchor.frames import Frames
+from zoe_ros.bag import BagReader
+from zoe_ros.bag_anchor import BagAnchor
+from zoe_ros.range_anchor import RangeAnchor
+from zoe_ros.range_messages import add_transforms, sensor_points
+from zoe_ros.settings import AnchorSettings, RunSettings
+
+IMAGE = np.zeros((120, 160, 3), np.uint8)
+FORWARD = [0, 0, 0, 0.5, -0.5, 0.5, 0.5]
+
+
+def scale_by(kind, *messages):
+    """Return the scale of a frame at 1 s, after messages of a sensor."""
+    frames = Frames()
+    add_transforms(frames, transform_of('cam', 'lidar', FORWARD), True)
+    add_transforms(frames, transform_of('cam', 'cloud', [0, 0, 0, 0, 0, 0, 1]), True)
+    anchor = RangeAnchor(AnchorSettings(anchor=kind), frames)
+    for message in messages:
+        anchor.hear(kind, message)
+    return anchor.measure(room(), 'indoor', header(1, 'cam'), CAMERA, IMAGE)
+
+
+# --- rows of clouds -------------------------------------------------------------------------
+
+
+def in_one_row(cloud):
+    """Make an organised cloud one row, as filters do, with the row_step of before."""
+    cloud.width, cloud.height = cloud.width * cloud.height, 1
+
+
+WRONG_STEPS = {
+    'zero': lambda cloud: setattr(cloud, 'row_step', 0),
+    'that of all rows': lambda cloud: setattr(cloud, 'row_step', len(cloud.data)),
+    'points instead of bytes': lambda cloud: setattr(cloud, 'row_step', cloud.width),
+    'that of another shape': in_one_row}
+
+
+@pytest.mark.parametrize('name', WRONG_STEPS)
+def test_a_wrong_row_step_of_rows_without_padding(name):
+    cloud, expected = cloud_of(room(), 1), sensor_points(cloud_of(room(), 1)).xyz
+    WRONG_STEPS[name](cloud)
+    assert np.array_equal(sensor_points(cloud).xyz, expected)
+
+
+def test_padding_behind_the_rows_of_a_cloud():
+    cloud, expected = cloud_of(room(), 1), sensor_points(cloud_of(room(), 1)).xyz
+    rows = np.asarray(cloud.data).reshape(cloud.height, -1)
+    cloud.data = np.pad(rows, ((0, 0), (0, 8)), constant_values=65).ravel()
+    cloud.row_step += 8
+    assert np.array_equal(sensor_points(cloud).xyz, expected)
+
+
+# --- reasons --------------------------------------------------------------------------------
+
+
+def changed(message, **values):
+    """Return a message with other values of some fields."""
+    for name, value in values.items():
+        setattr(message, name, value)
+    return message
+
+
+def test_a_refused_sensor_is_not_called_silent():
+    refused = changed(cloud_of(room(), 1), fields=[])
+    scale = scale_by('points', refused)
+    assert scale.reason == 'data: points is not used: the cloud has no field x, y, z'
+    # It counts as soon as it can be used.
+    assert scale_by('points', refused, cloud_of(room(), 1)).reason == ''
+    assert scale_by('points').reason == 'silent: nothing from points within 0.1 s of the image'
+
+
+def test_a_scan_without_a_largest_range_names_the_cause():
+    scale = scale_by('scan', changed(scan_of(room(), 1), range_max=0.0))
+    assert scale.reason == 'no points: scan has no value to use (161 out of range)'
+
+
+def test_depth_of_another_size_names_the_sizes():
+    half = changed(sparse_of(room(), 1), height=60, data=np.zeros(60 * 320, np.uint8))
+    half.data[4 * 320:5 * 320] = 5
+    assert scale_by('depth', half).reason == (
+        'image size: depth has 160 x 60 pixels, the image 160 x 120')
+
+
+def test_a_sensor_that_looks_elsewhere_keeps_its_reason():
+    behind = cloud_of(-room(), 1)
+    assert scale_by('points', behind).reason == (
+        'no points: the camera sees none of the sensor')
+
+
+# --- transforms of a robot in a namespace ---------------------------------------------------
+
+
+def frames_of(tmp_path, topics, image='/robot1/camera/image_raw'):
+    """Return what a bag with transforms on these topics tells of the lidar: topic -> its x [m]."""
+    info = f'{image.rpartition("/")[0]}/camera_info'
+    messages = bags.camera_messages(1, image, info)
+    messages += [(topic, transform_of(bags.FRAME, 'lidar', [x, 0, 0, 0, 0, 0, 1]), bags.START)
+                 for topic, x in topics.items()]
+    messages.append(('/scan', scan_of(room(), 1), bags.START))
+    with BagReader(bags.write_bag(tmp_path / 'bag', messages)) as bag:
+        anchor = BagAnchor(bag, RunSettings(data='', anchor='scan'))
+        return anchor.frames.across('lidar', 0.0, bags.FRAME, 0.0).translation[0]
+
+
+@pytest.mark.parametrize('topics', [
+    {'/tf_static': 1}, {'/tf_static': 1, '/robot1/tf_static': 2}, {'/robot1/tf_static': 1},
+    {'/fleet/a/tf_static': 1}, {'/robot2/tf_static': 2, '/robot1/tf_static': 1}])
+def test_the_transforms_of_a_namespace(tmp_path, topics):
+    assert frames_of(tmp_path, topics) == 1
+
+
+def test_of_two_other_robots_none_is_taken(tmp_path):
+    with pytest.raises(ValueError, match="no transform from 'lidar'"):
+        frames_of(tmp_path, {'/robot2/tf_static': 2, '/robot3/tf_static': 1})
