@@ -15,6 +15,7 @@ from zoe_ros.anchor.filter import State
 from zoe_ros.anchor.fit import Fit, fit, selects
 from zoe_ros.anchor.pairs import find_pairs, Pairs, project
 from zoe_ros.anchor.points import ImagePoints, SensorPoints
+from zoe_ros.anchor.sweep import place
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
 
@@ -254,7 +255,9 @@ class Anchor:
             raise LookupError(points)
         if isinstance(points, ImagePoints):
             return points
-        projected = project(points, self._placed(source, nearest.stamp, stamp), camera)
+        taken = nearest.stamp
+        projected = project(
+            place(points, lambda after: self._placed(source, taken + after, stamp)), camera)
         self._count(source.name, projected.dropped)
         return projected
 
