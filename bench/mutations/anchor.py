@@ -26,6 +26,9 @@ _OF_STEADY = ('test/core/test_anchor_steady.py',)
 _MESSAGES = ('test/core/test_anchor_messages.py',)
 _OF_SWEEP = ('test/core/test_anchor_sweep.py',)
 _RUN = ('test/core/test_run_anchor.py',)
+_OF_DOUBT = (
+    'test/core/test_pipeline_depth.py::test_the_uncertainty_of_an_anchored_frame',)
+_OF_CALIBRATION = ('test/core/test_calibration.py',)
 
 MUTATIONS = (
     Mutation('frames: the motion of the robot is left out', _FRAMES,
@@ -119,6 +122,26 @@ MUTATIONS = (
     Mutation('sweep: the time increment is not read', _OF_MESSAGES,
              'message.range_min, message.range_max, message.time_increment)',
              'message.range_min, message.range_max)', _OF_SWEEP),
+    Mutation('doubt: that of the network stays beside an anchor', 'zoe_ros/pipeline.py',
+             'if left is None or correction == NOTHING:', 'if True:', _OF_DOUBT),
+    Mutation('doubt: a report changes the uncertainty', 'zoe_ros/pipeline.py',
+             'if left is None or correction == NOTHING:', 'if left is None:', _OF_DOUBT),
+    Mutation('doubt: that of the anchor is left out', 'zoe_ros/refine.py',
+             'torch.hypot(correction.left * deviation, correction.doubt * depth)',
+             'correction.left * deviation', ('test/core/test_refine.py',)),
+    Mutation('doubt: a scan knows as much as points everywhere', _FIT,
+             'sums > _OCCUPIED * sums.sum()', 'sums >= 0', _OF_FIT),
+    Mutation('doubt: wrong returns cover the image', _FIT, '_OCCUPIED = 0.02', '_OCCUPIED = 0.0',
+             _OF_FIT),
+    Mutation('doubt: a held scale covers nothing', _FILTER, ', areas=fit.areas)), ',
+             ')), ', _OF_FILTER),
+    Mutation('doubt: shares of variances are shares of deviations',
+             'zoe_ros/model/calibration.py',
+             'math.sqrt((1 - coverage) * row ** 2 + coverage * image ** 2)',
+             '(1 - coverage) * row + coverage * image', _OF_CALIBRATION),
+    Mutation('doubt: each pixel has the scale of its own strip', 'zoe_ros/calibrate.py',
+             'rows[np.arange(len(chosen)) % len(rows)]',
+             'rows[chosen // truth.shape[1] * _STRIPS // truth.shape[0]]', _OF_CALIBRATION),
     Mutation('steady: the way of the camera does not count', _STEADY, ' + way / _WAY', '',
              _OF_STEADY),
     Mutation('steady: the first frame counts for long', _STEADY, 'max(1 / age, ', 'max(0, ',
