@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from zoe_ros.settings import CalibrateSettings
 
 SHARE = 0.6827      # of normally distributed values within one standard deviation
 _PIXELS = 2000      # of each image, so that images count alike, of a lidar or of the world
+_STRIPS = 8         # of an image, for the scale of a row
 _CELLS = 20         # of equal numbers of pixels, in the order of their predicted deviation
 _LEAST = 1e-6       # relative deviation
 _STEEPEST = 4.0     # exponent; a steeper map would explode beyond the data
@@ -29,11 +30,15 @@ class Pairs:
     """
     Predicted relative deviations and measured relative errors of pixels, (n,) each.
 
+    :param by_row, by_image: errors that are left if the scale of a row of the image is right, and
+        if that of the whole image is.
     :param images: number of images that the pixels are from.
     """
 
     deviation: np.ndarray
     error: np.ndarray
+    by_row: np.ndarray
+    by_image: np.ndarray
     images: int
 
 
@@ -55,12 +60,14 @@ def run_calibration(settings: CalibrateSettings) -> str:
     found = measure(estimator, datasets)
     maps = {head: fit(pairs) for head, pairs in found.items()}
     path = save_calibration(weights, maps, [dataset.name for dataset in datasets])
-    lines = ['head     images  within one deviation  calibrated  max(floor, factor * s^exponent)']
+    lines = ['head     images  within one deviation  calibrated  max(floor, factor * s^exponent), '
+             'left with the scale of a row and of the image']
     for head, pairs in found.items():
         chosen = maps[head]
         lines.append(f'{head:8} {pairs.images:6} {within(pairs):21.3f} '
                      f'{within(pairs, chosen):11.3f}  floor {chosen.floor:.3f}, factor '
-                     f'{chosen.factor:.3f}, exponent {chosen.exponent:.2f}')
+                     f'{chosen.factor:.3f}, exponent {chosen.exponent:.2f}, left '
+                     + ' and '.join(f'{share:.2f}' for share in chosen.left or ()))
     lines += [f'{head:8} no images, not calibrated'
               for head in model.config.head_names if head not in found]
     return '\n'.join([*lines, '', f'the calibration is {path}'])
@@ -88,16 +95,36 @@ def measure(estimator: DepthEstimator, datasets: Sequence[Dataset]) -> dict[str,
             if (not where.size
                     or prediction.head != estimator.model.config.head_for(sample.domain)):
                 continue
-            where = random.choice(where, _PIXELS)
-            depth = prediction.depth.ravel()[where].astype(np.float64)
+            chosen = random.choice(where, _PIXELS)
+            depth = prediction.depth.ravel()[chosen].astype(np.float64)
             found.setdefault(prediction.head, []).append(np.stack([
-                prediction.deviation.ravel()[where] / depth,
-                np.abs(sample.depth.ravel()[where] / depth - 1)]))
+                prediction.deviation.ravel()[chosen] / depth,
+                *_errors(sample.depth, prediction.depth, where, chosen)]))
     if not found:
         raise DatasetError('no image with true depth went to the head of its domain: give other '
                            'data, or name the domain')
     joined = {head: np.concatenate(parts, axis=1) for head, parts in sorted(found.items())}
-    return {head: Pairs(both[0], both[1], len(found[head])) for head, both in joined.items()}
+    return {head: Pairs(deviation, error, by_row, by_image, len(found[head]))
+            for head, (deviation, error, by_row, by_image) in joined.items()}
+
+
+def _errors(truth: np.ndarray, predicted: np.ndarray, where: np.ndarray,
+            chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Return relative errors, and those beyond the scale of a row and of the whole image, (n,) each.
+
+    :param truth, predicted: (h, w) [m].
+    :param where: flat indices of pixels with both; :param chosen: (n,) those of the errors.
+    """
+    ratio = (truth.ravel()[where] / predicted.ravel()[where].astype(np.float64)).clip(_LEAST)
+    # Strips, because the rows of a lidar's depth have few pixels. Each pixel gets that of another
+    # place, as a lidar sees one height of the scene.
+    strip = where // truth.shape[1] * _STRIPS // truth.shape[0]
+    rows = np.array([np.median(ratio[strip == k]) for k in range(_STRIPS) if (strip == k).any()])
+    error = truth.ravel()[chosen] / predicted.ravel()[chosen].astype(np.float64)
+    by_row = rows[np.arange(len(chosen)) % len(rows)]
+    return (np.abs(error - 1), np.abs(error / by_row - 1),
+            np.abs(error / np.median(ratio) - 1))
 
 
 def fit(pairs: Pairs) -> Calibration:
@@ -122,7 +149,11 @@ def fit(pairs: Pairs) -> Calibration:
     best = min((candidate(low) for low in range(len(cells) - 1)), key=lambda pair: pair[0])[1]
     # The share over all pixels is exact.
     rest = float(np.quantile(pairs.error / _apply(best, pairs), SHARE))
-    return Calibration(best.factor * rest, best.exponent, best.floor * rest)
+    whole = Calibration(best.factor * rest, best.exponent, best.floor * rest)
+    mapped = _apply(whole, pairs)
+    row, image = (float(np.quantile(left / mapped, SHARE))
+                  for left in (pairs.by_row, pairs.by_image))
+    return replace(whole, left=(row, image))
 
 
 def within(pairs: Pairs, calibration: Calibration | None = None) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from zoe_ros.anchor.anchor import Scale
-from zoe_ros.anchor.correction import Correction
+from zoe_ros.anchor.correction import Correction, NOTHING
 from zoe_ros.anchor.steady import SteadyScale, UNKNOWN_MOTION
 from zoe_ros.camera import Camera
 from zoe_ros.camera_depth import CameraDepth, for_anchor, for_steadying, to_camera
@@ -199,7 +199,7 @@ class Pipeline:
             scale *= steadying
             anchored = self._measure(prepared, net, scale, tables, info)
             correction = (Correction(scale) if anchored is None
-                          else anchored.correction.after(scale))
+                          else self._with_doubt(anchored, net.head).after(scale))
             unprojection = (None if tables is None or POINTS not in wanted
                             else tables.unprojection(settings.point_cloud_downsample))
         found = self._to_camera(prepared, net, correction, unprojection)
@@ -290,6 +290,19 @@ class Pipeline:
         return self._anchor.measure(for_anchor(net, scale, prepared.view), net.head,
                                     prepared.header, None if tables is None else tables.camera,
                                     prepared.image, flaw)
+
+    def _with_doubt(self, anchored: Scale, head: str) -> Correction:
+        """
+        Return the correction by a scale, also of the deviation.
+
+        The deviation of the network includes its doubt about the scale. That of the anchor takes
+        its place, where the calibration tells how much of the deviation is left.
+        """
+        calibration, correction = self._estimator.calibration(head), anchored.correction
+        left = None if calibration is None else calibration.left_at(anchored.coverage)
+        if left is None or correction == NOTHING:
+            return correction
+        return correction._replace(left=left, doubt=anchored.deviation / anchored.value)
 
     def _focal_factor(self, prepared: Prepared, net: NetworkDepth,
                       camera: Camera | None) -> float:

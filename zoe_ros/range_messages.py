@@ -16,6 +16,13 @@ from zoe_ros.messages import nanoseconds
 
 # sensor_msgs/PointField: kind of a coordinate. Other kinds are not used for coordinates.
 _KINDS = {7: 'f4', 8: 'f8'}
+# Fields with the time of each point: since the stamp of the cloud (Ouster: t, Velodyne: time,
+# Livox: offset_time), or since the epoch (Hesai, RoboSense, Livox). Integers are nanoseconds.
+_SINCE_EPOCH = 'timestamp'
+_TIMES = ('t', 'time', 'offset_time', _SINCE_EPOCH)
+_TIME_KINDS = {6: 'u4', **_KINDS}
+# Livox writes nanoseconds since the epoch as float64; in seconds this is the year 3,170,800.
+_NANOSECONDS = 1e14
 
 
 def sensor_points(message: Any) -> SensorPoints | ImagePoints:
@@ -26,30 +33,57 @@ def sensor_points(message: Any) -> SensorPoints | ImagePoints:
     """
     if hasattr(message, 'ranges'):
         return from_scan(np.asarray(message.ranges), message.angle_min, message.angle_increment,
-                         message.range_min, message.range_max)
+                         message.range_min, message.range_max, message.time_increment)
     if hasattr(message, 'point_step'):
-        return from_cloud(_coordinates(message))
+        rows = _rows(message)
+        return from_cloud(_coordinates(message, rows), _times(message, rows))
     return from_depth(decode_depth(message))
 
 
-def _coordinates(cloud: Any) -> np.ndarray:
+def _coordinates(cloud: Any, rows: np.ndarray) -> np.ndarray:
     """Return x, y, z of a PointCloud2, (n, 3) [m]."""
     fields = {field.name: field for field in cloud.fields}
     missing = {'x', 'y', 'z'} - set(fields)
     if missing:
         raise MessageError('data', f'the cloud has no field {", ".join(sorted(missing))}')
-    order = '>' if cloud.is_bigendian else '<'
     columns = []
-    rows = _rows(cloud)
     for name in 'xyz':
-        field = fields[name]
-        kind = _KINDS.get(field.datatype)
-        if kind is None or field.offset + int(kind[1]) > cloud.point_step:
+        values = _column(cloud, rows, fields[name], _KINDS)
+        if values is None:
             raise MessageError('data', f'field {name} of the cloud is not float32 or float64')
-        values = np.ascontiguousarray(rows[:, field.offset:field.offset + int(kind[1])])
-        with np.errstate(invalid='ignore'):     # a NaN may be a signalling one
-            columns.append(values.view(order + kind)[:, 0].astype(np.float64))
+        columns.append(values)
     return np.stack(columns, axis=1)
+
+
+def _times(cloud: Any, rows: np.ndarray) -> np.ndarray | None:
+    """
+    Return when the points of a PointCloud2 were measured, after its stamp, (n,) [s].
+
+    None if the cloud does not tell; NaN if a field of this name cannot be read.
+    """
+    field = next((field for field in cloud.fields if field.name in _TIMES), None)
+    if field is None:
+        return None
+    values = _column(cloud, rows, field, _TIME_KINDS)
+    if values is None:
+        return np.full(len(rows), np.nan)
+    if field.datatype not in _KINDS:
+        return values * 1e-9
+    if field.name != _SINCE_EPOCH:
+        return values
+    seconds = np.where(values > _NANOSECONDS, values * 1e-9, values)
+    return seconds - nanoseconds(cloud.header.stamp) / 1e9
+
+
+def _column(cloud: Any, rows: np.ndarray, field: Any, kinds: dict[int, str]) -> np.ndarray | None:
+    """Return the values of a field, (n,) float64; None if it has none of the kinds."""
+    kind = kinds.get(field.datatype)
+    if kind is None or field.offset + int(kind[1]) > cloud.point_step:
+        return None
+    order = '>' if cloud.is_bigendian else '<'
+    values = np.ascontiguousarray(rows[:, field.offset:field.offset + int(kind[1])])
+    with np.errstate(invalid='ignore'):     # a NaN may be a signalling one
+        return values.view(order + kind)[:, 0].astype(np.float64)
 
 
 def _rows(cloud: Any) -> np.ndarray:

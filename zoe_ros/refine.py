@@ -35,6 +35,9 @@ def refine(depth: torch.Tensor, deviation: torch.Tensor | None, settings: FrameS
         divisor = correction.divisor(depth)
         depth = depth / divisor
         deviation = None if deviation is None else deviation / divisor
+    if deviation is not None and (
+            isinstance(correction.doubt, torch.Tensor) or correction.doubt):
+        deviation = torch.hypot(correction.left * deviation, correction.doubt * depth)
     if deviation is not None and settings.max_relative_uncertainty:
         trusted = deviation <= settings.max_relative_uncertainty * depth
         depth = torch.where(trusted, depth, torch.nan)

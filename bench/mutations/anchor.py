@@ -11,6 +11,9 @@ _STEREO = 'zoe_ros/anchor/stereo.py'
 _PAIR = 'zoe_ros/stereo_pair.py'
 _STEADY = 'zoe_ros/anchor/steady.py'
 _RANGE = 'zoe_ros/range_anchor.py'
+_SWEEP = 'zoe_ros/anchor/sweep.py'
+_POINTS = 'zoe_ros/anchor/points.py'
+_OF_MESSAGES = 'zoe_ros/range_messages.py'
 _CORE = ('test/core/test_anchor.py',)
 _OF_FRAMES = ('test/core/test_anchor_frames.py',)
 _OF_FILTER = ('test/core/test_anchor_filter.py', *_CORE)
@@ -21,7 +24,11 @@ _OF_STEREO = ('test/core/test_anchor_stereo.py',)
 _OF_PAIR = ('test/core/test_stereo_pair.py',)
 _OF_STEADY = ('test/core/test_anchor_steady.py',)
 _MESSAGES = ('test/core/test_anchor_messages.py',)
+_OF_SWEEP = ('test/core/test_anchor_sweep.py',)
 _RUN = ('test/core/test_run_anchor.py',)
+_OF_DOUBT = (
+    'test/core/test_pipeline_depth.py::test_the_uncertainty_of_an_anchored_frame',)
+_OF_CALIBRATION = ('test/core/test_calibration.py',)
 
 MUTATIONS = (
     Mutation('frames: the motion of the robot is left out', _FRAMES,
@@ -94,6 +101,47 @@ MUTATIONS = (
              'if False:', _OF_FRAMES),
     Mutation('tracks: a camera that turns changes the scale', _TRACKS, '_STANDING = 0.02',
              '_STANDING = -1.0', ('test/core/test_anchor_odometry.py',)),
+    Mutation('sweep: the motion within a scan is left out', _SWEEP,
+             'if times is None or not times.size:', 'if True:', _OF_SWEEP),
+    Mutation('sweep: points jump from instant to instant', _SWEEP,
+             'np.maximum(1 - np.abs(place_of - index), 0)', 'np.abs(place_of - index) <= 0.5',
+             _OF_SWEEP),
+    Mutation('sweep: a scan is placed at its stamp', _ANCHOR,
+             'self._placed(source, taken + after, stamp)', 'self._placed(source, taken, stamp)',
+             _MESSAGES),
+    Mutation('sweep: a negative time increment counts', _POINTS,
+             'if 0 < time_increment <=', 'if time_increment and time_increment <=', _OF_SWEEP),
+    Mutation('sweep: a scan may take hours', _POINTS, '_LONGEST = 0.5', '_LONGEST = 1e9',
+             _OF_SWEEP),
+    Mutation('sweep: thinned points lose their times', _POINTS,
+             '_plausible(times[index], dropped)', '_plausible(times[:len(index)], dropped)',
+             _OF_SWEEP),
+    Mutation('sweep: times since the epoch are not understood', _OF_MESSAGES,
+             'return seconds - nanoseconds(cloud.header.stamp) / 1e9', 'return seconds',
+             _OF_SWEEP),
+    Mutation('sweep: the time increment is not read', _OF_MESSAGES,
+             'message.range_min, message.range_max, message.time_increment)',
+             'message.range_min, message.range_max)', _OF_SWEEP),
+    Mutation('doubt: that of the network stays beside an anchor', 'zoe_ros/pipeline.py',
+             'if left is None or correction == NOTHING:', 'if True:', _OF_DOUBT),
+    Mutation('doubt: a report changes the uncertainty', 'zoe_ros/pipeline.py',
+             'if left is None or correction == NOTHING:', 'if left is None:', _OF_DOUBT),
+    Mutation('doubt: that of the anchor is left out', 'zoe_ros/refine.py',
+             'torch.hypot(correction.left * deviation, correction.doubt * depth)',
+             'correction.left * deviation', ('test/core/test_refine.py',)),
+    Mutation('doubt: a scan knows as much as points everywhere', _FIT,
+             'sums > _OCCUPIED * sums.sum()', 'sums >= 0', _OF_FIT),
+    Mutation('doubt: wrong returns cover the image', _FIT, '_OCCUPIED = 0.02', '_OCCUPIED = 0.0',
+             _OF_FIT),
+    Mutation('doubt: a held scale covers nothing', _FILTER, ', areas=fit.areas)), ',
+             ')), ', _OF_FILTER),
+    Mutation('doubt: shares of variances are shares of deviations',
+             'zoe_ros/model/calibration.py',
+             'math.sqrt((1 - coverage) * row ** 2 + coverage * image ** 2)',
+             '(1 - coverage) * row + coverage * image', _OF_CALIBRATION),
+    Mutation('doubt: each pixel has the scale of its own strip', 'zoe_ros/calibrate.py',
+             'rows[np.arange(len(chosen)) % len(rows)]',
+             'rows[chosen // truth.shape[1] * _STRIPS // truth.shape[0]]', _OF_CALIBRATION),
     Mutation('steady: the way of the camera does not count', _STEADY, ' + way / _WAY', '',
              _OF_STEADY),
     Mutation('steady: the first frame counts for long', _STEADY, 'max(1 / age, ', 'max(0, ',

@@ -41,6 +41,18 @@ def test_depth_comes_to_the_scale_of_the_points():
     assert scale.source == 'points' and scale.age == 0 and scale.reason == ''
 
 
+def test_how_much_of_the_image_the_points_cover():
+    truth = np.full((120, 160), 3.0, np.float32)
+    sparse = np.zeros_like(truth)
+    for rows, coverage in ((slice(60, 62), 0.0), (slice(0, 80, 3), 0.5), (slice(0, 120, 3), 1.0)):
+        anchor = anchored(Source('depth'))
+        sparse[:], sparse[rows] = 0, 3.0
+        anchor.observe(from_depth(sparse), 0.0, 'depth')
+        found, held = (anchor.measure(truth, 'indoor', at) for at in (0.0, 0.5))
+        assert found.coverage == held.coverage == coverage and held.reason
+    assert anchored().measure(truth, 'indoor', 0.0).coverage == 0
+
+
 def test_why_a_sensor_gives_no_points_is_told():
     truth = room()
     anchor = anchored()

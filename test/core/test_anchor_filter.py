@@ -10,9 +10,9 @@ from zoe_ros.anchor.fit import Fit, Shift
 PERIOD = 0.1
 
 
-def measured(log_scale, deviation=0.02, share=0.9, shift=None):
+def measured(log_scale, deviation=0.02, share=0.9, shift=None, areas=12):
     """Return a fit."""
-    return Fit(log_scale, deviation ** 2, 100, 10.0, 0.06, share, shift)
+    return Fit(log_scale, deviation ** 2, 100, 10.0, 0.06, share, areas, shift)
 
 
 def run(fits, begin=0.0):
@@ -139,3 +139,8 @@ def test_a_shift_is_averaged_and_not_extrapolated():
     used = np.array([usable_shift(state) for state in states[20:]])
     assert used.std() < 0.01 and math.sqrt(states[-1].shift.variance) < 0.01
     assert usable_shift(run([measured(0.0, shift=shift_of(0.06)), measured(0.0)])[-1]) == 0
+
+
+def test_the_areas_are_those_of_the_last_fit():
+    states = run([measured(0.0, areas=12), measured(0.0, areas=4), None])
+    assert [state.areas for state in states] == [12, 4, 4]

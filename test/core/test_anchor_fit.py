@@ -26,6 +26,19 @@ def ratios(log_scale, count=200, noise=0.05, outliers=0.0, seed=0):
     return found
 
 
+def test_the_areas_in_which_pairs_agree():
+    # In a row of a scan and everywhere; a fifth is wrong, and falls anywhere.
+    rng, good = np.random.default_rng(0), ratios(0.0, count=500)
+    wrong = rng.random(500) < 0.2
+    for height, areas in ((0.02, 4), (0.75, 12)):
+        place = rng.uniform((0.3, 0), (0.3 + height, 1), (500, 2)) if height < 0.1 else (
+            rng.uniform((0, 0), (0.75, 1), (500, 2)))
+        place[wrong] = rng.uniform((0, 0), (0.75, 1), (wrong.sum(), 2))
+        good[wrong] = rng.uniform(-1.5, 1.5, wrong.sum())
+        found, _ = fit(make_pairs(good)._replace(place=place), None)
+        assert found.areas == areas
+
+
 @pytest.mark.parametrize('factor', [0.6, 1.0, 1.6])
 @pytest.mark.parametrize('outliers', [0.0, 0.2, 0.4])
 def test_the_scale_is_found_among_outliers(factor, outliers):

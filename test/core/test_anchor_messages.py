@@ -54,7 +54,8 @@ def spoil(message, rng):
         message.header.stamp.sec, message.header.stamp.nanosec = stamp
     elif name == 'fields':
         message.fields = [SimpleNamespace(
-            name=str(rng.choice(['x', 'y', 'z', 'w'])), offset=int(rng.choice([0, 4, 8, 2 ** 31])),
+            name=str(rng.choice(['x', 'y', 'z', 'w', 't', 'timestamp'])),
+            offset=int(rng.choice([0, 4, 8, 2 ** 31])),
             datatype=int(rng.choice([0, 7, 8, 2, 255])), count=int(rng.choice([0, 1, 99])))
             for _ in range(rng.integers(0, 5))]
     elif isinstance(value, str):
@@ -98,8 +99,8 @@ def test_ten_thousand_damaged_messages(recwarn):
     assert measured > 300
     assert not recwarn.list
     counts = anchor.counts
-    for cause in ('points: data', 'scan: nan', 'scan: infinite', 'scan: angles', 'depth: encoding',
-                  'depth: frame', 'scan: time went back'):
+    for cause in ('points: data', 'scan: times', 'scan: nan', 'scan: infinite', 'scan: angles',
+                  'depth: encoding', 'depth: frame', 'scan: time went back'):
         assert counts[cause] > 0, (cause, counts)
 
 
@@ -153,6 +154,27 @@ def spoiled_pose(rng, at, good):
     else:
         child = str(rng.choice(['', '/', 'odom']))
     return odometry_of(at, numbers, frame, child)
+
+
+def test_a_scan_of_a_robot_that_turns_meanwhile():
+    # 2 rad/s to the left before a slanted wall: the last ray is 11 degrees off.
+    depth = np.broadcast_to(np.linspace(2, 6, 160, dtype=np.float32), (120, 160))
+    anchors = anchored('scan'), anchored('scan')
+    message = scan_of(depth, 1.0)
+    message.time_increment = 0.1 / 160
+    angles = np.linspace(-0.6, 0.6, 161) + 2 * message.time_increment * np.arange(161)
+    column = np.rint(CAMERA.cx - CAMERA.fx * np.tan(angles)).astype(int).clip(0, 159)
+    message.ranges = (depth[60, column] / np.cos(angles)).astype(np.float32)
+    scales = []
+    for anchor, frames in anchors:
+        for at in np.arange(0.9, 1.3, 0.02):
+            turn = -(at - 1.0)      # half of the angle; y is down
+            frames.move('cam', 'odom', [0, 0, 0, 0, math.sin(turn), 0, math.cos(turn)], at)
+        anchor.hear('scan', message)
+        scales.append(measure(anchor, depth / np.float32(1.3), 1.0))
+        message.time_increment = 0.0
+    assert scales[0].value == pytest.approx(1.3, rel=0.003)
+    assert abs(scales[1].value / 1.3 - 1) > 0.03
 
 
 def test_frames_without_an_end_do_not_fill_memory():

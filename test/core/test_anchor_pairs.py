@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from zoe_ros.anchor.pairs import find_pairs, project
-from zoe_ros.anchor.points import ImagePoints, SensorPoints
-from zoe_ros.anchor.transform import IDENTITY, Transform
+from zoe_ros.anchor.points import ImagePoints
 from zoe_ros.camera import Camera
 
 LENSES = {
@@ -36,9 +35,7 @@ def test_points_fall_on_the_pixels_whose_rays_they_lie_on(lens):
     v, u = rng.integers(0, 120, 300), rng.integers(0, 160, 300)
     z = rng.uniform(0.5, 20, 300)
     points = np.concatenate([camera.rays[v, u], np.ones((300, 1))], axis=1) * z[:, None]
-    # A sensor that stands elsewhere and looks to the left.
-    to_camera = Transform.from_numbers([0.1, -0.3, 0.2, 0, 0.6, 0, 0.8])
-    found = project(SensorPoints(to_camera.inverse()(points), {}), to_camera, camera)
+    found = project(points, camera)
     assert found.size == (120, 160) and found.dropped == {}
     assert np.allclose(found.u, u, atol=0.01) and np.allclose(found.v, v, atol=0.01)
     assert np.allclose(found.z, z)
@@ -47,7 +44,7 @@ def test_points_fall_on_the_pixels_whose_rays_they_lie_on(lens):
 def test_points_that_the_camera_cannot_see_are_counted():
     camera = LENSES['pinhole']
     points = np.array([[0, 0, 2.0], [0, 0, -2], [0, 0, 0], [0, 0, 0.05], [9, 0, 1], [0, -9, 1]])
-    found = project(SensorPoints(points, {}), IDENTITY, camera)
+    found = project(points, camera)
     assert found.z.tolist() == [2]
     assert found.dropped == {'behind': 2, 'too near': 1, 'outside': 2}
 
@@ -55,7 +52,7 @@ def test_points_that_the_camera_cannot_see_are_counted():
 def test_a_lens_is_not_extended_beyond_its_fold():
     # Barrel distortion: the polynomial turns back, so that far points would fall on the image.
     camera = Camera(160, 120, 100, 100, 80, 60, 'plumb_bob', (-0.3, 0, 0, 0, 0))
-    found = project(SensorPoints(np.array([[1.6, 0, 1.0], [0.1, 0, 1]]), {}), IDENTITY, camera)
+    found = project(np.array([[1.6, 0, 1.0], [0.1, 0, 1]]), camera)
     assert len(found.z) == 1 and found.dropped == {'outside': 1}
 
 

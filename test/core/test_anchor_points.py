@@ -12,14 +12,14 @@ HALF = math.sqrt(0.5)
 
 
 def test_a_scan_by_hand():
-    points, dropped = from_scan([1, 2, 3], -math.pi / 2, math.pi / 2, 0.1, 10)
+    points, dropped, _ = from_scan([1, 2, 3], -math.pi / 2, math.pi / 2, 0.1, 10)
     assert np.allclose(points, [[0, -1, 0], [2, 0, 0], [0, 3, 0]])
     assert dropped == {}
 
 
 def test_bad_returns_of_a_scan_are_dropped_and_counted():
     ranges = [NAN, INF, -INF, 0.05, 11, -1, 5]
-    points, dropped = from_scan(np.array(ranges, np.float32), 0, 0.1, 0.1, 10)
+    points, dropped, _ = from_scan(np.array(ranges, np.float32), 0, 0.1, 0.1, 10)
     assert np.allclose(points, [[5 * math.cos(0.6), 5 * math.sin(0.6), 0]])
     assert dropped == {'nan': 1, 'infinite': 2, 'out of range': 3}
 
@@ -29,19 +29,19 @@ def test_bad_returns_of_a_scan_are_dropped_and_counted():
     ((0, 0.1, NAN, 10), 'out of range'), ((0, 0.1, 0, NAN), 'out of range'),
     ((0, 0.1, 5, 1), 'out of range')])
 def test_a_scan_with_bad_limits_gives_no_wrong_point(numbers, cause):
-    points, dropped = from_scan([1.0] * 20, *numbers)
+    points, dropped, _ = from_scan([1.0] * 20, *numbers)
     assert dropped[cause] + len(points) == 20 and len(points) <= 2
 
 
 @pytest.mark.parametrize('ranges', [None, 'abc', [[1, 2], [3]], np.ones((2, 3)), 3.0, [None]])
 def test_what_is_no_scan_is_counted(ranges):
-    points, dropped = from_scan(ranges, 0, 0.1, 0, 10)
+    points, dropped, _ = from_scan(ranges, 0, 0.1, 0, 10)
     assert points.shape == (0, 3) and dropped == {'malformed': 1}
 
 
 def test_a_cloud_by_hand():
     cloud = np.array([[[1, 2, 3, 77], [NAN, 0, 0, 77]], [[0, 0, 0, 77], [1, 1, 5000, 77]]])
-    points, dropped = from_cloud(cloud.astype(np.float32))
+    points, dropped, _ = from_cloud(cloud.astype(np.float32))
     assert points.tolist() == [[1, 2, 3]]
     assert dropped == {'nan or infinite': 1, 'no return': 1, 'out of range': 1}
     for bad in ([1, 2, 3], np.ones((4, 2)), None, 'cloud'):
@@ -50,7 +50,7 @@ def test_a_cloud_by_hand():
 
 def test_large_clouds_are_thinned_evenly():
     cloud = np.ones((100_000, 3)) * np.arange(1, 100_001)[:, None] / 1000
-    points, dropped = from_cloud(cloud)
+    points, dropped, _ = from_cloud(cloud)
     assert 2000 < len(points) <= 4000 and dropped == {'thinned': 100_000 - len(points)}
     assert points[:, 0].min() < 0.02 and points[:, 0].max() > 99.9
 

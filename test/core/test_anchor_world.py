@@ -7,7 +7,7 @@ import pytest
 import robot
 
 from zoe_ros.anchor.anchor import Anchor, Source
-from zoe_ros.anchor.points import ImagePoints
+from zoe_ros.anchor.points import from_scan, ImagePoints
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.world import places, rooms
 
@@ -79,6 +79,39 @@ def test_a_lidar_that_is_misplaced(drives):
         errors = follow(drive, misplaced(rng, 0.05, 2.0), rng)[0]
         medians.append(np.median(np.abs(errors)))
     assert np.median(medians) < 0.04 and max(medians) < 0.06
+
+
+def errors_of_turns(drives, time_increment):
+    """
+    Return errors of the log-scale by a turning lidar, on robots that turn by up to 1 rad/s.
+
+    :param time_increment: that the scans state, from the true one.
+    """
+    errors = []
+    for drive in drives:
+        turning, rng = drive.turned(1.0, 2.0), np.random.default_rng(1)
+        anchor = Anchor(motion=turning.motion)
+        anchor.configure(drive.camera, Source('scan', robot.lidar_to_camera(drive.pose(0))))
+        for k in range(len(turning) - 1):
+            network = robot.predicted(turning.truth(k), rng)
+            factor = math.exp(rng.uniform(math.log(0.6), math.log(1.6)))
+            scan = turning.turning_scan(k, 0.2, rng)
+            scan['time_increment'] = time_increment(scan['time_increment'])
+            anchor.observe(from_scan(**scan), k * robot.PERIOD, 'scan')
+            scale = anchor.measure(network * np.float32(factor), 'indoor', k * robot.PERIOD)
+            errors.append(abs(math.log(scale.value * factor)))
+    return np.array(errors)
+
+
+def test_a_lidar_that_turns_while_the_robot_turns(drives):
+    errors = errors_of_turns(drives, lambda true: true)
+    assert np.median(errors) < 0.02 and np.quantile(errors, 0.9) < 0.04
+    # As if the whole scan was of the moment of its first ray, which damaged increments mean, too.
+    without = errors_of_turns(drives, lambda _: 0.0)
+    assert without.mean() > 1.7 * errors.mean()
+    for bad in (math.nan, -1e-4, 1e4):
+        assert np.array_equal(errors_of_turns(drives[:1], lambda _, bad=bad: bad),
+                              without[:len(drives[0]) - 1])
 
 
 @pytest.mark.parametrize('index', range(len(DRIVES)))

@@ -9,7 +9,7 @@ from scenes import Planes
 import torch
 
 from zoe_ros import DepthEstimator
-from zoe_ros.calibrate import fit, measure, Pairs, SHARE, within
+from zoe_ros.calibrate import _errors, fit, measure, Pairs, SHARE, within
 from zoe_ros.cli import main
 from zoe_ros.inference.runner import by_heads
 from zoe_ros.model.calibration import (
@@ -22,12 +22,17 @@ from zoe_ros.model.calibration import (
 MAP = Calibration(0.5, 2.0, 0.1)
 
 
+def pairs_of(deviation, error):
+    """Return pairs of images whose scale is right."""
+    return Pairs(deviation, error, error, error, 1)
+
+
 def errors_of(true, count=40_000, seed=0):
     """Return pairs whose errors have the deviation that the map ``true`` gives."""
     random = np.random.default_rng(seed)
     deviation = random.uniform(0.05, 0.9, count)
     relative = np.maximum(true.floor, true.factor * deviation ** true.exponent)
-    return Pairs(deviation, np.abs(random.normal(0, relative)), 1)
+    return pairs_of(deviation, np.abs(random.normal(0, relative)))
 
 
 @pytest.mark.parametrize('true', [
@@ -41,19 +46,24 @@ def test_fit_finds_the_map_of_the_errors(true):
     assert within(errors_of(true, seed=1), found) == pytest.approx(SHARE, abs=0.01)
 
 
+def numbers(calibration):
+    """Return the parameters of a map."""
+    return calibration.factor, calibration.exponent, calibration.floor
+
+
 def test_a_few_wild_pixels_do_not_matter():
     pairs = errors_of(MAP)
     wild = pairs.error.copy()
     wild[::100] = 1e6
-    for value, clean in zip(vars(fit(Pairs(pairs.deviation, wild, 1))).values(),
-                            vars(fit(pairs)).values()):
+    for value, clean in zip(numbers(fit(pairs_of(pairs.deviation, wild))),
+                            numbers(fit(pairs))):
         assert value == pytest.approx(clean, rel=0.1)
 
 
 def test_deviation_that_falls_with_the_error_gives_one_constant():
     random = np.random.default_rng(0)
     deviation = random.uniform(0.1, 0.5, 20_000)
-    pairs = Pairs(deviation, np.abs(random.normal(0, 0.6 - deviation)), 1)
+    pairs = pairs_of(deviation, np.abs(random.normal(0, 0.6 - deviation)))
     found = fit(pairs)
     s = torch.tensor([0.1, 0.3, 0.5])
     assert len(set(found(s, torch.ones(3)).tolist())) == 1
@@ -63,23 +73,50 @@ def test_deviation_that_falls_with_the_error_gives_one_constant():
 @pytest.mark.parametrize('deviation', [0.0, 0.2])
 def test_equal_deviations_become_the_quantile_of_the_errors(deviation):
     error = np.random.default_rng(0).permutation(np.linspace(0.1, 0.3, 1000))
-    pairs = Pairs(np.full(1000, deviation), error, 1)
+    pairs = pairs_of(np.full(1000, deviation), error)
     one = torch.ones(1)
     assert fit(pairs)(deviation * one, one).item() == pytest.approx(
         np.quantile(error, SHARE), rel=1e-3)
 
 
 def test_fit_accepts_less_pixels_than_cells():
-    pairs = Pairs(np.array([0.2, 0.3, 0.4]), np.array([0.1, 0.2, 0.3]), 1)
+    pairs = pairs_of(np.array([0.2, 0.3, 0.4]), np.array([0.1, 0.2, 0.3]))
     assert within(pairs, fit(pairs)) >= 2 / 3
 
 
 @pytest.mark.parametrize('values', [
     (-1.0, 1.0, 0.1), (1.0, -0.1, 0.1), (1.0, 1.0, 0.0), (1.0, float('nan'), 0.1),
-    (float('inf'), 1.0, 0.1), ('1', 1.0, 0.1)])
+    (float('inf'), 1.0, 0.1), ('1', 1.0, 0.1), (1.0, 1.0, 0.1, (0.5,)), (1.0, 1.0, 0.1, (0.5, -1)),
+    (1.0, 1.0, 0.1, (float('nan'), 0.5)), (1.0, 1.0, 0.1, (0.5, 0.5, 0.5))])
 def test_a_map_that_falls_or_promises_no_error_is_refused(values):
     with pytest.raises(ValueError, match='is no calibration'):
         Calibration(*values)
+
+
+def test_a_share_of_the_deviation_is_left_where_the_scale_is_known():
+    random = np.random.default_rng(0)
+    deviation = np.full(40_000, 0.3)
+    parts = np.cumsum([random.normal(0, wide, 40_000) for wide in (0.2, 0.1, 0.15)], axis=0)
+    found = fit(Pairs(deviation, *np.abs(parts[::-1]), 1))
+    # 0.2 is left by the scale of the image, and 0.1 more by that of a row.
+    assert found.left == pytest.approx([
+        np.hypot(0.2, 0.1) / np.linalg.norm([0.2, 0.1, 0.15]),
+        0.2 / np.linalg.norm([0.2, 0.1, 0.15])], rel=0.02)
+    assert (found.left_at(0.0), found.left_at(1.0)) == pytest.approx(found.left)
+    assert found.left_at(0.5) ** 2 == pytest.approx(np.square(found.left).mean())
+    assert MAP.left_at(0.5) is None
+
+
+def test_the_scale_of_a_strip_of_the_image_and_of_the_whole():
+    # The upper half is predicted a quarter too near, the lower one right.
+    truth = np.full((64, 10), 2.0)
+    predicted = np.where(np.arange(64)[:, None] < 24, 1.6, 2.0) * np.ones((64, 10))
+    every = np.arange(640)
+    error, by_row, by_image = _errors(truth, predicted, every, every)
+    assert np.array_equal(error, by_image) and (error > 0).sum() == 240
+    # Three of eight strips have the scale 1.25.
+    right = np.mean(by_row < 1e-9)
+    assert right == pytest.approx((3 * 3 + 5 * 5) / 64, abs=0.02)
 
 
 # The file beside the weights.
@@ -102,9 +139,21 @@ def test_calibration_comes_back(weights):
     assert loaded(weights).model.calibrations == {'indoor': MAP}
 
 
+def test_the_shares_come_back_and_older_files_have_none(weights):
+    known = Calibration(0.5, 2.0, 0.1, (0.8, 0.6))
+    path = save_calibration(weights, {'indoor': known}, [])
+    assert load_calibration(weights) == {'indoor': known}
+    content = json.loads(path.read_text())
+    del content['heads']['indoor']['left']
+    path.write_text(json.dumps(content))
+    assert load_calibration(weights) == {'indoor': MAP}
+
+
 @pytest.mark.parametrize('text', [
     'no json', '[]', '{}', '{"weights_sha256": "", "heads": {"indoor": {"factor": 1}}}',
     '{"weights_sha256": "", "heads": {"indoor": {"factor": 1, "exponent": -1, "floor": 1}}}',
+    '{"weights_sha256": "", "heads": {"indoor": {"factor": 1, "exponent": 1, "floor": 1, '
+    '"left": 0.5}}}',
     '{"weights_sha256": "", "heads": 3}'])
 def test_a_damaged_calibration_is_refused(weights, text):
     calibration_file(weights).write_text(text)

@@ -1,5 +1,6 @@
 """The depth of a frame: uncertainty, size, scale and range, by hand and beside the estimator."""
 import math
+import shutil
 import warnings
 
 import bags
@@ -10,11 +11,16 @@ import torch
 from torch.nn import functional as F
 
 from zoe_ros import DepthEstimator
+from zoe_ros.anchor.frames import Frames
 from zoe_ros.camera import Camera
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
 from zoe_ros.messages import camera_from_info
+from zoe_ros.model.calibration import Calibration, save_calibration
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
+from zoe_ros.pipeline import Pipeline
+from zoe_ros.range_anchor import RangeAnchor
+from zoe_ros.settings import AnchorSettings, FrameSettings
 from zoe_ros.training_camera import focal_factor
 
 # --- uncertainty ----------------------------------------------------------------------------
@@ -367,3 +373,36 @@ def test_a_cloud_without_colours(pipeline, family):
     assert (frame.point_step, frame.row_step) == (12, 12 * frame.width)
     values = np.frombuffer(bytes(frame.data), '<f4').reshape(frame.height, frame.width, 3)
     assert np.array_equal(values, bags.cloud_points(plain))
+
+
+@pytest.mark.parametrize('left', [None, (0.8, 0.6)])
+@pytest.mark.parametrize('report_only', [False, True])
+def test_the_uncertainty_of_an_anchored_frame(tiny_weights, tmp_path, left, report_only):
+    # What the network doubts of the scale is replaced by the doubt of the anchor.
+    weights = shutil.copy(tiny_weights, tmp_path / 'tiny.safetensors')
+    save_calibration(weights, dict.fromkeys(
+        ('indoor', 'outdoor'), Calibration(0.5, 1.0, 0.01, left)), [])
+    estimator = DepthEstimator.load('tiny', weights, device='cpu', precision='fp32')
+    size = estimator.model.config.image_size
+    infos = buffer_of(bags.ROSBAGS.info(*size))
+    anchor = RangeAnchor(AnchorSettings(anchor='depth', anchor_report_only=report_only), Frames())
+    plain, anchored = (Pipeline(estimator, bags.ROSBAGS.types, FrameSettings(), infos, False, one)
+                       for one in (None, anchor))
+    message = photo(size=size)
+    before = plain.process(message, ALL)
+    sparse = np.full(size, np.nan, np.float32)
+    sparse[::4, ::4] = 1.4 * before.depth[::4, ::4]
+    truth = bags.ROSBAGS.image(sparse.tobytes(), *size, 4 * size[1], '32FC1', frame='cam')
+    truth.header = message.header
+    anchor.hear('depth', truth)
+    after = anchored.process(message, ALL)
+    was, now = (bags.depth_of(frame.messages[UNCERTAINTY]) for frame in (before, after))
+    scale = after.scale
+    assert scale.value == pytest.approx(1.4, rel=0.01) and scale.coverage == 1
+    if report_only:
+        assert np.array_equal(now, was)
+    elif left is None:
+        assert np.allclose(now, scale.value * was, rtol=1e-5)
+    else:
+        expected = np.hypot(0.6 * scale.value * was, scale.deviation / scale.value * after.depth)
+        assert np.allclose(now, expected, rtol=1e-5)

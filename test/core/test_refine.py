@@ -86,6 +86,27 @@ def test_a_shift_by_hand():
         assert np.array_equal(numbers, tensors, equal_nan=True)
 
 
+def test_the_doubt_about_a_scale_takes_the_place_of_that_of_the_network():
+    correction = Correction(2.0, left=0.5, doubt=0.03)
+    depth, deviation = tensor([[1, 2, NAN]]), tensor([[0.08, 0, 0.1]])
+    for one in (correction, Correction(*torch.tensor(correction).unbind())):
+        refined, spread = refine(depth, deviation, FrameSettings(), one)
+        assert np.allclose(refined, [[2, 4, NAN]], equal_nan=True)
+        assert np.allclose(spread[0, :2], [0.1, 0.12])      # the hypotenuse of 0.08 and 0.06
+    # What is more certain is kept.
+    settings = FrameSettings(max_relative_uncertainty=0.06)
+    kept, plain = (refine(depth, deviation, settings, c)[0] for c in (correction, Correction(2.0)))
+    assert kept[0, 0] == 2 and plain[0, 0].isnan()
+
+
+def test_a_recorded_graph_changes_no_bit_without_a_doubt():
+    rng = np.random.default_rng(0)
+    depth, deviation = tensor(rng.uniform(0.1, 80, (2, 96, 128)))
+    numbers, tensors = (refine(depth, 0.1 * deviation, FrameSettings(), one) for one in (
+        Correction(1.3), Correction(*torch.tensor(Correction(1.3)).unbind())))
+    assert torch.equal(numbers[1], tensors[1])
+
+
 def test_what_is_no_depth_is_nan():
     depth = tensor([[1, 0, -0.0, -3], [NAN, INF, -INF, 1e-30]])
     for interpolation in INTERPOLATIONS:

@@ -51,7 +51,7 @@ def test_scans_show_the_depth_of_images_that_are_taken_later(drive):
         assert image - taken == pytest.approx(PERIOD / 2, abs=1e-6)
         for errors, at in ((with_motion, image), (without, taken)):
             to_camera = frames.across(LASER, taken, FRAME, at)
-            points = project(sensor_points(scan), to_camera, sample.camera)
+            points = project(to_camera(sensor_points(scan).xyz), sample.camera)
             seen = sample.depth[np.rint(points.v).astype(int), np.rint(points.u).astype(int)]
             errors += list(np.abs(np.log(points.z / seen))[np.isfinite(seen)])
     assert len(with_motion) > 300

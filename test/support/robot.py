@@ -11,6 +11,7 @@ from zoe_ros.camera import Camera
 from zoe_ros.world.cameras import camera_of
 from zoe_ros.world.record import smooth
 from zoe_ros.world.render import Pose, Renderer
+from zoe_ros.world.robot import between
 
 PERIOD = 0.1            # between images [s]
 PITCH = -0.12           # of the camera: it looks down a little [rad]
@@ -18,6 +19,9 @@ PITCH = -0.12           # of the camera: it looks down a little [rad]
 FORWARD, UP = 0.10, -0.35
 _STEP = 0.06            # between images [m]
 _FIELD, _RETURNS = math.radians(170), 511
+# A turning lidar: a whole turn in a period, clockwise from behind, rendered sector by sector.
+TURNING = 1080
+_SECTORS = 36
 
 
 def forward(pose):
@@ -87,11 +91,44 @@ class Drive:
             ranges[bad] = rng.uniform(0.1, 12, bad.sum())
         return from_scan(ranges, _FIELD / 2, -step, 0.05, 30.0)
 
+    def turning_scan(self, index, wrong, rng):
+        """
+        Return the fields of a scan whose first ray is at an image, and that takes a period.
+
+        :param wrong: see :meth:`scan`.
+        """
+        step, rays = 2 * math.pi / TURNING, TURNING // _SECTORS
+        row = Camera(rays, 1, 1 / step, 1 / step, (rays - 1) / 2, 0, 'equidistant')
+        ranges = []
+        for sector in range(_SECTORS):
+            part = (sector + 0.5) / _SECTORS
+            pose = lidar_pose(self.at((index + part) * PERIOD))
+            depth = self.renderer.depth(
+                replace(pose, yaw=pose.yaw + math.pi - 2 * math.pi * part), row)[0]
+            ranges.append(depth * np.hypot(1, row.rays[0, :, 0]))
+        ranges = np.concatenate(ranges)
+        bad = rng.random(TURNING) < wrong
+        ranges[bad] = rng.uniform(0.1, 12, bad.sum())
+        return {'ranges': ranges, 'angle_min': math.pi - step / 2, 'angle_increment': -step,
+                'range_min': 0.05, 'range_max': 30.0, 'time_increment': PERIOD / TURNING}
+
+    def at(self, stamp):
+        """Return the pose of the camera at a stamp [s]; image 0 is at 0."""
+        place = min(max(2 * stamp / PERIOD, 0), len(self.poses) - 1)
+        first = min(int(place), len(self.poses) - 2)
+        return between(self.poses[first], self.poses[first + 1], place - first)
+
     def motion(self, start, stop):
-        """Return the motion of the camera between two stamps [s]; image 0 is at 0."""
-        one, other = (self.poses[min(round(2 * t / PERIOD), len(self.poses) - 1)]
-                      for t in (start, stop))
-        return optical(other).inverse().after(optical(one))
+        """Return the motion of the camera between two stamps [s]."""
+        one, other = (optical(self.at(stamp)) for stamp in (start, stop))
+        return other.inverse().after(one)
+
+    def turned(self, rate, period):
+        """Return the same way, on which the robot looks left and right [rad/s], [s]."""
+        swing, turn = rate * period / (2 * math.pi), 2 * math.pi / period * PERIOD / 2
+        return replace(self, poses=[
+            replace(pose, yaw=pose.yaw + swing * math.sin(turn * k))
+            for k, pose in enumerate(self.poses)])
 
 
 def drive(build, seed, images, size=(192, 256)):

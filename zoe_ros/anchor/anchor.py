@@ -15,6 +15,7 @@ from zoe_ros.anchor.filter import State
 from zoe_ros.anchor.fit import Fit, fit, selects
 from zoe_ros.anchor.pairs import find_pairs, Pairs, project
 from zoe_ros.anchor.points import ImagePoints, SensorPoints
+from zoe_ros.anchor.sweep import place
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
 
@@ -55,6 +56,7 @@ class Scale(NamedTuple):
     :param pairs: number of points that agree with the factor in this frame.
     :param residual: robust relative deviation of predicted from true depth; NaN without a fit.
     :param age: since the last frame with a fit [s]; infinite without one.
+    :param coverage: of the image by the pairs of that frame: 0 for one row, 1 for all of it.
     :param source: names of the sources of the pairs, joined by '+'.
     :param reason: why the scale is held or unknown, as 'cause: details'; '' if it was measured in
         this frame.
@@ -66,6 +68,7 @@ class Scale(NamedTuple):
     pairs: int
     residual: float
     age: float
+    coverage: float
     source: str
     reason: str
     correction: Correction
@@ -187,7 +190,8 @@ class Anchor:
             return self._unknown(reason)
         self._heads[head] = state
         correction = NOTHING if self._report_only else _correction(state)
-        return _report(state, found, '+'.join(names), reason, correction)
+        return _report(state, found, _coverage(state.areas, depth.shape), '+'.join(names), reason,
+                       correction)
 
     def _remember(self, source: str, stamp: float,
                   points: SensorPoints | ImagePoints | str) -> None:
@@ -254,7 +258,9 @@ class Anchor:
             raise LookupError(points)
         if isinstance(points, ImagePoints):
             return points
-        projected = project(points, self._placed(source, nearest.stamp, stamp), camera)
+        taken = nearest.stamp
+        projected = project(
+            place(points, lambda after: self._placed(source, taken + after, stamp)), camera)
         self._count(source.name, projected.dropped)
         return projected
 
@@ -273,7 +279,8 @@ class Anchor:
             self.counts[f'{source}: {cause}'] += number
 
     def _unknown(self, reason: str) -> Scale:
-        return Scale(1.0, scale_filter.UNKNOWN, 0, math.nan, math.inf, '', reason, NOTHING)
+        return Scale(1.0, scale_filter.UNKNOWN, 0, math.nan, math.inf, 0.0, '', reason,
+                     NOTHING)
 
 
 def _joined(pairs: list[Pairs]) -> Pairs:
@@ -299,9 +306,15 @@ def _correction(state: State) -> Correction:
     return Correction(factor, amount, shift.centre, shift.low, shift.high)
 
 
-def _report(state: State, found: Fit | None, names: str, reason: str,
+def _coverage(areas: int, shape: tuple[int, ...]) -> float:
+    """Return the coverage of an image (h, w) by pairs in so many squares of a quarter of w."""
+    whole = 4 * math.ceil(4 * shape[0] / shape[1])
+    return min(max((areas - 4) / max(whole - 4, 1), 0.0), 1.0)
+
+
+def _report(state: State, found: Fit | None, coverage: float, names: str, reason: str,
             correction: Correction) -> Scale:
     value = math.exp(state.output)
     return Scale(value, value * state.deviation, 0 if found is None else found.pairs,
                  math.nan if found is None else found.residual, state.stamp - state.measured,
-                 names, reason, correction)
+                 coverage, names, reason, correction)

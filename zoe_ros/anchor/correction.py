@@ -17,6 +17,8 @@ class Correction(NamedTuple):
     :param shift: [1/m]: 1/z = 1/q + shift (1 - centre/q), where q is depth after the factor.
     :param centre: depth that the shift leaves alone [m].
     :param low, high: range of q beyond which the shift is not extrapolated [m].
+    :param left: share of the deviation of depth that the scale does not remove.
+    :param doubt: relative deviation of the scale; 0 where the deviation of depth includes it.
     """
 
     factor: Any = 1.0
@@ -24,6 +26,8 @@ class Correction(NamedTuple):
     centre: Any = 1.0
     low: Any = 1.0
     high: Any = 1.0
+    left: Any = 1.0
+    doubt: Any = 0.0
 
     def after(self, factor: float) -> Correction:
         """Return the correction of depth that lacks a factor."""

@@ -46,6 +46,7 @@ class State:
     :param returning: the output does not yet show the mean.
     :param jumps: variance of the changes from frame to frame beyond what fits explain. Some
         networks have a steady scale, and others flicker.
+    :param areas: of the last fit that was used.
     """
 
     log_scale: float
@@ -57,6 +58,7 @@ class State:
     returning: bool = False
     jumps: float = 0.0
     shift: Shift | None = None
+    areas: int = 0
 
     @property
     def prior(self) -> tuple[float, float]:
@@ -73,7 +75,7 @@ class State:
 def start(fit: Fit, stamp: float) -> State:
     """Return the state after the first fit of a head."""
     return State(fit.log_scale, fit.variance, fit.log_scale, stamp, stamp,
-                 shift=_with_shift(None, fit.shift))
+                 shift=_with_shift(None, fit.shift), areas=fit.areas)
 
 
 def predict(state: State, stamp: float, travelled: float) -> State:
@@ -110,7 +112,7 @@ def update(state: State, fit: Fit) -> tuple[State, str]:
         state, log_scale=mean + gain * innovation,
         variance=max((1 - gain) * variance, _ALIKE * fit.variance), measured=state.stamp,
         outliers=0, returning=returning, shift=_with_shift(state.shift, fit.shift),
-        jumps=state.jumps + _LEARN * (unexplained - state.jumps))), ''
+        jumps=state.jumps + _LEARN * (unexplained - state.jumps), areas=fit.areas)), ''
 
 
 def usable_shift(state: State) -> float:

@@ -19,6 +19,8 @@ _FEWEST_AREAS = 3.0     # of the finest cells
 # Sides of the cells in which errors may be alike, in widths of the image. The coarsest cells that
 # matter differ from scene to scene, so the data decide.
 _CELLS = 1 / 16, 1 / 8, 1 / 4, 1 / 2
+_QUARTER = 2            # index of the cells of a quarter of the width
+_OCCUPIED = 0.02        # least share of the votes in an area with pairs; wrong returns have less
 _ROUNDS = 6
 _TUKEY = 4.685          # 95 % efficiency on a normal distribution
 # Deviation of log ratios that sets the reach of Tukey's weights. Without the upper bound two
@@ -65,6 +67,7 @@ class Fit(NamedTuple):
     :param pairs: number of pairs that agree; :param effective: number of independent ones.
     :param residual: robust standard deviation of the log ratios of one pair.
     :param share: of the weight that agrees, 0 ... 1.
+    :param areas: number of squares of a quarter of the image's width in which pairs agree.
     :param shift: None where all pairs have one depth.
     """
 
@@ -74,6 +77,7 @@ class Fit(NamedTuple):
     effective: float
     residual: float
     share: float
+    areas: int
     shift: Shift | None
 
 
@@ -164,7 +168,8 @@ def _describe(pairs: Pairs, ratio: np.ndarray, weight: np.ndarray,
         if shift is not None:
             inverse = float(votes @ (pairs.deviation / pairs.true) / votes.sum())
             shift = shift._replace(variance=shift.variance + inverse ** 2)
-    return Fit(centre, variance + _FLOOR ** 2, int(agree.sum()), effective, residual, share, shift)
+    return Fit(centre, variance + _FLOOR ** 2, int(agree.sum()), effective, residual, share,
+               _occupied(votes, cells[_QUARTER]), shift)
 
 
 def _variance_of_mean(errors: np.ndarray, votes: np.ndarray, cells: list[np.ndarray],
@@ -239,3 +244,9 @@ def _areas(votes: np.ndarray, cell: np.ndarray) -> float:
     """Return how many cells of equal votes the votes amount to."""
     sums = np.bincount(cell, votes)
     return float(sums.sum() ** 2 / (sums @ sums))
+
+
+def _occupied(votes: np.ndarray, cell: np.ndarray) -> int:
+    """Return the number of cells that have a share of the votes."""
+    sums = np.bincount(cell, votes)
+    return int(np.count_nonzero(sums > _OCCUPIED * sums.sum()))

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zoe_ros.anchor.points import ImagePoints, SensorPoints
-from zoe_ros.anchor.transform import Transform
+from zoe_ros.anchor.points import ImagePoints
 from zoe_ros.camera import Camera
 
 NEAREST = 0.1           # [m]; nearer points belong to the robot itself, or to dirt on the lens
@@ -42,14 +41,14 @@ class Pairs(NamedTuple):
     deviation: np.ndarray | None = None
 
 
-def project(points: SensorPoints, to_camera: Transform, camera: Camera) -> ImagePoints:
+def project(points: np.ndarray, camera: Camera) -> ImagePoints:
     """
     Project points into the image, through the lens model of the camera.
 
-    :param to_camera: from the frame of the sensor to the optical frame.
+    :param points: (n, 3) [m] in the optical frame.
     :return: the points in front of the camera that fall on the image.
     """
-    x, y, z = to_camera(points.xyz).T
+    x, y, z = points.T
     front = z > NEAREST
     dropped = _count({}, 'behind', z <= 0)
     _count(dropped, 'too near', (z > 0) & ~front)

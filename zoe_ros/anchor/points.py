@@ -15,6 +15,9 @@ _MOST = 4000
 _FARTHEST = 1000.0      # [m]; larger coordinates come from damaged data
 _MILLIMETRE = 1e-3
 _BEYOND = 65535         # of 16UC1: all that is farther
+# No point is measured so long before or after the stamp of its message; the slowest lidars turn
+# five times a second [s].
+_LONGEST = 0.5
 
 
 class SensorPoints(NamedTuple):
@@ -23,10 +26,13 @@ class SensorPoints(NamedTuple):
 
     :param xyz: (n, 3) float64 [m], finite.
     :param dropped: cause -> number of values that were left out.
+    :param times: (n,) float64 [s], when each point was measured, after the stamp of the message;
+        None if all were at the stamp.
     """
 
     xyz: np.ndarray
     dropped: dict[str, int]
+    times: np.ndarray | None = None
 
 
 class ImagePoints(NamedTuple):
@@ -49,12 +55,14 @@ class ImagePoints(NamedTuple):
 
 
 def from_scan(ranges: Any, angle_min: float, angle_increment: float, range_min: float,
-              range_max: float) -> SensorPoints:
+              range_max: float, time_increment: float = 0.0) -> SensorPoints:
     """
     Return the points of a sensor_msgs/LaserScan, in the plane z = 0 of its frame.
 
     :param ranges: (n,) [m]; REP 117: infinity for no return, NaN for an error.
     :param angle_min, angle_increment: [rad]; :param range_min, range_max: [m].
+    :param time_increment: from ray to ray [s]. One that is negative, not finite or too long is
+        counted, and the scan is taken as of one moment.
     """
     found = _numbers(ranges)
     if found is None or found.ndim != 1:
@@ -77,16 +85,24 @@ def from_scan(ranges: Any, angle_min: float, angle_increment: float, range_min: 
         angle = np.fmod(first + step * index, 2 * np.pi)
     usable = np.isfinite(angle)
     dropped |= _counted('angles', int((~usable).sum()))
-    r, angle = found[index[usable]], angle[usable]
+    index, angle = index[usable], angle[usable]
+    r, times = found[index], None
+    if 0 < time_increment <= _LONGEST / max(found.size, 1):
+        times = time_increment * index
+    elif time_increment != 0:
+        dropped['times'] = 1
     return SensorPoints(
-        np.stack([r * np.cos(angle), r * np.sin(angle), np.zeros(len(r))], axis=1), dropped)
+        np.stack([r * np.cos(angle), r * np.sin(angle), np.zeros(len(r))], axis=1), dropped,
+        times)
 
 
-def from_cloud(xyz: Any) -> SensorPoints:
+def from_cloud(xyz: Any, times: np.ndarray | None = None) -> SensorPoints:
     """
     Return the points of a cloud.
 
     :param xyz: (..., 3 or more) [m]; further columns, such as the intensity, are ignored.
+    :param times: of all points, see :class:`SensorPoints`. If one of a point that is kept is not
+        plausible, this is counted, and the cloud is taken as of one moment.
     """
     found = _numbers(xyz)
     if found is None or found.ndim < 2 or found.shape[-1] < 3:
@@ -101,8 +117,9 @@ def from_cloud(xyz: Any) -> SensorPoints:
     dropped |= _counted('nan or infinite', int((~finite).sum()))
     dropped |= _counted('out of range', int((finite & ~near).sum()))
     dropped |= _counted('no return', int((finite & ~returned).sum()))
-    return SensorPoints(
-        points[_thinned(np.flatnonzero(finite & near & returned), dropped)], dropped)
+    index = _thinned(np.flatnonzero(finite & near & returned), dropped)
+    return SensorPoints(points[index], dropped,
+                        None if times is None else _plausible(times[index], dropped))
 
 
 def from_depth(depth: Any) -> ImagePoints:
@@ -137,6 +154,14 @@ def _numbers(values: Any) -> np.ndarray | None:
         return found.astype(np.float64) if found.dtype.kind in 'fiu' else None
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _plausible(times: np.ndarray, dropped: dict[str, int]) -> np.ndarray | None:
+    """Return times of points [s] if a lidar can have them; else None, which is counted."""
+    if (np.abs(times) <= _LONGEST).all():
+        return times
+    dropped['times'] = 1
+    return None
 
 
 def _counted(cause: str, count: int) -> dict[str, int]:

@@ -28,6 +28,7 @@ from zoe_ros.inference.routing import (
 from zoe_ros.inference.runner import ModelRunner
 from zoe_ros.inference.threads import ThreadBudget
 from zoe_ros.inference.transfer import as_arrays, stack, start_to_host
+from zoe_ros.model.calibration import Calibration
 from zoe_ros.model.config import PAIRS
 from zoe_ros.model.hub import find_weights, licence_of, SHIPPED, SHIPPED_LIMITS
 from zoe_ros.model.identity import weights_identity
@@ -181,6 +182,11 @@ class DepthEstimator:
     def precision(self) -> str:
         """Return the precision of encoder and decoder: 'fp32', 'fp16' or 'bf16'."""
         return next(name for name, known in DTYPES.items() if known == self.model.precision)
+
+    def calibration(self, head: str) -> Calibration | None:
+        """Return the calibration of the deviation of a head; None if it has none."""
+        model = self.model.models[head] if isinstance(self.model, ModelPair) else self.model
+        return model.calibrations.get(head)
 
     def warm_up(self, size: tuple[int, int] | None = None, batches: int = 1,
                 router: str = 'auto') -> None:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 import json
 import logging
 import math
@@ -24,24 +24,41 @@ class Calibration:
     The relative deviation is the standard deviation over the bins, divided by the depth. The true
     depth of 68 % of the pixels is within the mapped deviation. ``zoe calibrate`` fits the map.
 
+    :param left: shares of the mapped deviation that are left where the scale of one row of the
+        image is right, and where that of the whole image is; None in files of older versions.
     :raises ValueError: a parameter is negative or not finite, or the floor is zero.
     """
 
     factor: float
     exponent: float
     floor: float
+    left: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a map that falls, or that promises depth without error."""
+        numbers = (self.factor, self.exponent, self.floor, *(self.left or ()))
         if not all(isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
-                   for value in asdict(self).values()) or self.floor == 0:
+                   for value in numbers) or self.floor == 0 or len(numbers) not in (3, 5):
             raise ValueError(f'{self} is no calibration: factor and exponent are finite and not '
-                             'negative, the floor is positive')
+                             'negative, as are both shares that are left, the floor is positive')
 
     def __call__(self, deviation: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
         """Return the calibrated deviation [m]; all tensors have one shape."""
         relative = self.factor * (deviation / depth) ** self.exponent
         return depth * relative.clamp(min=self.floor)
+
+    def left_at(self, coverage: float) -> float | None:
+        """
+        Return the share of the deviation that is left where an anchor gives the scale.
+
+        :param coverage: of the image by the anchor: 0 for one row, 1 for all of it.
+        :return: None if that is not known.
+        """
+        if self.left is None:
+            return None
+        row, image = self.left
+        # Variances are added, not deviations.
+        return math.sqrt((1 - coverage) * row ** 2 + coverage * image ** 2)
 
 
 def calibration_file(weights: Path) -> Path:
@@ -93,4 +110,6 @@ def load_calibration(weights: Path) -> dict[str, Calibration]:
 
 
 def _build(values: Mapping[str, Any]) -> Calibration:
-    return Calibration(**{item.name: values[item.name] for item in fields(Calibration)})
+    left = values.get('left')
+    return Calibration(values['factor'], values['exponent'], values['floor'],
+                       None if left is None else tuple(left))
