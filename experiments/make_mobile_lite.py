@@ -37,12 +37,14 @@ STAGES = {
                 '--warm-share', '0.4'),
     '2-full': ('--steps', '1400', '--checkpoint-steps', '100', '--learning-rate', '5e-4',
                '--warm-share', '0.1', '--seed', '44'),
-    '3-real': ('--steps', '450', '--checkpoint-steps', '125', '--learning-rate', '3e-4',
+    '3-real': ('--steps', '800', '--checkpoint-steps', '125', '--learning-rate', '3e-4',
                '--warm-share', '0.1', '--seed', '45'),
 }
 # Source or group -> how often its images are used. Sources with many images alike count less.
-REPEATS = {'room': 40, 'tabletop': 10, 'street': 60, 'boxes_d435': 20, 'lab_d435': 40,
-           'tum_fr1_rpy': 8, 'pcl_rooms': 80, 'jsk_rooms': 12, 'rtabmap_corridor': 6}
+REPEATS = {'room': 40, 'tabletop': 10, 'street': 60, 'boxes_d435': 20, 'lab_d435': 20,
+           'tum_fr1_rpy': 8, 'pcl_rooms': 80, 'middlebury_2014': 20, 'middlebury_2014_pairs': 20,
+           'middlebury_2021_pairs': 20, 'oakd_home': 15, 'honor_tof': 30, 'stereo_hall': 20,
+           'jsk_rooms': 12, 'rtabmap_corridor': 6}
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ MUTATIONS = (
              "_VERSIONS = ('md5Hash', 'Content-MD5', 'ETag', ", '_VERSIONS = (', _OF_REMOTE),
     Mutation('labels: those of a bag that was recorded again are taken',
              'zoe_ros/distill/label.py', '    if other or changed:', '    if other:',
-             ('test/core/test_distill_labels.py', '-k', 'recorded_again')),
+             ('test/core/test_distill_labels.py', '-krecorded_again')),
     Mutation('fleet: an error of one bag ends the others', _FLEET,
              'except PROBLEMS as problem:\n                return Done',
              'except OSError as problem:\n                return Done',
