@@ -16,7 +16,7 @@ _TEST_SIZES = ('test/core/test_preprocess.py',)
 MUTATIONS = (
     # --- threads ----------------------------------------------------------------------------
     Mutation('threads: the limit of a container is not kept', _THREADS,
-             'min(usage.free_cores(self._before), quota())', 'usage.free_cores(self._before)',
+             'min(left, quota())', 'usage.free_cores(self._before)',
              _BUDGET),
     Mutation('threads: the own use counts as that of others', _THREADS,
              '(self.own - before.own + self.idle - before.idle)', '(self.idle - before.idle)',
@@ -37,6 +37,10 @@ MUTATIONS = (
              'elif not crowded:', 'elif False:', _BUDGET),
     Mutation('threads: a crowd outlives its estimator', _THREADS,
              '        weakref.finalize(self, self._leave.set)\n', '', _BUDGET),
+    Mutation('training: threads sleep on idle cores, too', _THREADS,
+             'if busy else None', 'if True else None', _BUDGET),
+    Mutation('training: threads of the user sleep, too', _THREADS,
+             'may_crowd = not chosen and', 'may_crowd =', _BUDGET),
     Mutation('threads: another OpenMP gets a crowd', _THREADS,
              "return 'libgomp' in libraries and not any(", 'return True or any(', _BUDGET),
     Mutation('threads: always the mean since the start', _THREADS,

@@ -14,7 +14,7 @@ import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.inference import threads
-from zoe_ros.inference.threads import Crowd, crowd_of_a_training, quota, ThreadBudget, Usage
+from zoe_ros.inference.threads import Crowd, quota, ThreadBudget, TrainingThreads, Usage
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = 4     # threads that torch would take
@@ -153,10 +153,22 @@ def test_a_crowd_ends_with_its_budget(budget):
     until(lambda: active_count() == crowds)
 
 
-def test_a_training_has_a_crowd_unless_the_user_has_chosen(budget, monkeypatch):
-    assert (crowd_of_a_training() is not None) == Crowd.helps()
+def test_the_threads_of_a_training_sleep_while_others_want_the_cores(
+        budget, processors, monkeypatch):
+    monkeypatch.setattr(threads, '_WINDOW', 0)
+    processors(0)
+    monkeypatch.setattr(threads, '_AT_IMPORT', Usage.now())
+    crowds, training = active_count(), TrainingThreads()
+    for idle, expected in ((10 ** 6, 0), (10 ** 6, 1), (10 ** 6, 1), (10 ** 7, 0)):
+        processors(idle)
+        training.follow()
+        until(lambda expected=expected: active_count() == crowds + expected)
+        assert torch.get_num_threads() == DEFAULT
     monkeypatch.setenv('OMP_WAIT_POLICY', 'active')
-    assert crowd_of_a_training() is None
+    own = TrainingThreads()
+    own.follow()
+    own.follow()
+    assert active_count() == crowds
 
 
 @pytest.mark.parametrize('text, helps', [

@@ -72,8 +72,9 @@ class Usage(NamedTuple):
         return Usage(monotonic(), process_time(), ticks / os.sysconf('SC_CLK_TCK'))
 
     def free_cores(self, before: Usage) -> float:
-        """Return how many cores, on average, other processes have left since then."""
-        return (self.own - before.own + self.idle - before.idle) / (self.wall - before.wall)
+        """Return how many cores, on average, others and a container have left since then."""
+        left = (self.own - before.own + self.idle - before.idle) / (self.wall - before.wall)
+        return min(left, quota())
 
 
 def _usage_or_none() -> Usage | None:
@@ -143,15 +144,33 @@ class Crowd:
             other in libraries for other in ('libiomp', 'libomp.'))
 
 
-def crowd_of_a_training() -> Crowd | None:
+class TrainingThreads:
     """
-    Return threads for as long as a training runs on the CPU, unless the user has chosen.
+    Lets the threads of a training on the CPU sleep while they wait, when others want the cores.
 
-    Its number of threads stays, because gradients depend on it. A step has hundreds of waits and
-    takes seconds, so that threads which spin gain little and lose much on busy cores.
+    Their number stays, because gradients depend on it. Choices of the user stay, too.
     """
-    chosen = any(name in os.environ for name in _CHOICES)
-    return None if chosen or _DEFAULT < 2 or not Crowd.helps() else Crowd(_DEFAULT)
+
+    def __init__(self) -> None:
+        """Begin with the cores that were free since this module was imported."""
+        chosen = any(name in os.environ for name in _CHOICES)
+        may_crowd = not chosen and _DEFAULT > 1 and Crowd.helps()
+        self._before = _AT_IMPORT if may_crowd else None
+        self._crowd: Crowd | None = None
+
+    def follow(self) -> None:
+        """Look at the cores; call this after each step."""
+        if self._before is None or monotonic() - self._before.wall < _WINDOW:
+            return
+        usage = Usage.now()
+        busy = _cores(usage.free_cores(self._before)) < _DEFAULT
+        self._crowd = (self._crowd or Crowd(_DEFAULT)) if busy else None
+        self._before = usage
+
+
+def _cores(free: float) -> int:
+    """Return how many cores count as free, at least one."""
+    return max(1, int(free + 1 - _ENOUGH))
 
 
 def _start_and_stay(count: int, ready: Event, leave: Event) -> None:
@@ -216,13 +235,13 @@ class ThreadBudget:
             # Reading the clocks of all cores is not for every frame.
             if monotonic() - self._before.wall >= _WINDOW:
                 usage = Usage.now()
-                self._follow(min(usage.free_cores(self._before), quota()))
+                self._follow(usage.free_cores(self._before))
                 self._before = usage
             return _DEFAULT if self._crowd is not None else self._threads
 
     def _follow(self, free: float) -> None:
         """Take as many threads as fit into the cores that are free, or all and a crowd."""
-        cores = max(1, int(free + 1 - _ENOUGH))
+        cores = _cores(free)
         fit = _DEFAULT if cores >= _DEFAULT else 1 << (cores.bit_length() - 1)
         self._more = self._more + 1 if fit > self._threads else 0
         if fit != self._threads and not 0 < self._more < _PATIENCE:

@@ -24,7 +24,7 @@ from zoe_ros.evaluate import evaluate
 from zoe_ros.files import whole_file
 from zoe_ros.inference.choices import resolve_device
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.inference.threads import crowd_of_a_training
+from zoe_ros.inference.threads import TrainingThreads
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
@@ -140,13 +140,14 @@ class _Run:
     def go(self) -> Path:
         """Run the remaining steps; return the file of the model."""
         settings = self.settings
-        crowd = crowd_of_a_training() if self.device.type == 'cpu' else None
+        threads = TrainingThreads()
         shown: float | None = None
         steps = tqdm(load(self.batches, self.step, settings.steps, settings.workers),
                      total=settings.steps, initial=self.step, unit='step', disable=not self.first,
                      mininterval=1.0)
         for batch in steps:
             parts = self._learn(batch.to(self.device))
+            threads.follow()
             self.step += 1
             shown = parts['loss'] if shown is None else (
                 _SMOOTHING * shown + (1 - _SMOOTHING) * parts['loss'])
@@ -154,7 +155,6 @@ class _Run:
             self.history.append({'step': self.step, **parts})
             if self.step % settings.checkpoint_steps == 0 or self.step == settings.steps:
                 self._record()
-        del crowd
         return self.folder / MODEL
 
     def _learn(self, batch: Batch) -> dict[str, float]:
