@@ -41,8 +41,12 @@ SEEDS, CASES = 20, 260
 
 
 def belongs(info, size):
-    """Tell whether CameraInfo is for images of a size, by the definition of binning and roi."""
-    if (info.height, info.width) == size:
+    """
+    Tell whether CameraInfo is for images of a size, by the definition of binning and roi.
+
+    One that leaves its size at 0 x 0 is for images of any size.
+    """
+    if (info.height, info.width) in (size, (0, 0)):
         return True
     roi = info.roi
     for full, start, length, binning, pixels in (

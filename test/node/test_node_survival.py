@@ -75,17 +75,17 @@ def test_a_bag_that_loops_goes_on(client):
 def test_an_uncalibrated_camera_gives_depth_without_a_cloud(client, node):
     """A driver without a calibration publishes a CameraInfo of zeros, or of its size alone."""
     before = client.next_report().get('dropped: error', '0')
-    for size, said in (((0, 0), 'CameraInfo is for 0 x 0 pixels'),
-                       ((48, 64), 'the camera is not calibrated')):
+    said = 'the camera is not calibrated'
+    for size in ((0, 0), (48, 64)):
         info = good_info(200, size, 'bare', k=[0.0] * 9, p=[0.0] * 12)
         client.ask_until(good_image(200, frame='bare'),
-                         lambda said=said: said in node.output, info, 0.5, said)
+                         lambda: said in node.output, info, 0.5, said)
         client.clear()      # an image that was faster than the first CameraInfo has one of others
         client.ask(good_image(201, frame='bare'))
     client.spin(0.3)
     assert client.points == []
     assert client.next_report().get('dropped: error', '0') == before
-    assert node.output.count('the camera is not calibrated') == 1
+    assert node.output.count(said) == 1
 
 
 OTHER = textwrap.dedent("""

@@ -51,7 +51,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     from rclpy.executors import SingleThreadedExecutor
 
     from zoe_ros.ros.node import DepthNode
-    from zoe_ros.ros.parameter_files import explain_unused_files
 
     node, executor, code = None, None, 0
     interruptible, initialized = True, False
@@ -69,9 +68,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             rclpy.init(args=None if arguments is None else list(arguments))
             initialized = True
             node = DepthNode()
-            for text in explain_unused_files(sys.argv if arguments is None else arguments,
-                                             node.get_fully_qualified_name()):
-                node.get_logger().warning(text)
+            _warn_of_unused_files(node, sys.argv if arguments is None else arguments)
             if not node.parameters.autostart:
                 node.get_logger().info('waiting to be configured (autostart is false)')
             if not node.parameters.autostart or node.start():
@@ -102,6 +99,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         node.destroy_node()
     rclpy.try_shutdown()
     return code
+
+
+def _warn_of_unused_files(node: Any, arguments: Sequence[str]) -> None:
+    from zoe_ros.ros.parameter_files import explain_unused_files
+
+    for text in explain_unused_files(arguments, node.get_fully_qualified_name()):
+        node.get_logger().warning(text)
 
 
 def spin(executor: Any) -> None:
