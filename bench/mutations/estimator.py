@@ -16,7 +16,7 @@ _TEST_SIZES = ('test/core/test_preprocess.py',)
 MUTATIONS = (
     # --- threads ----------------------------------------------------------------------------
     Mutation('threads: the limit of a container is not kept', _THREADS,
-             'min(left, quota())', 'usage.free_cores(self._before)',
+             'min(left, quota())', 'left',
              _BUDGET),
     Mutation('threads: the own use counts as that of others', _THREADS,
              '(self.own - before.own + self.idle - before.idle)', '(self.idle - before.idle)',
@@ -40,11 +40,11 @@ MUTATIONS = (
     Mutation('training: threads sleep on idle cores, too', _THREADS,
              'if busy else None', 'if True else None', _BUDGET),
     Mutation('training: threads of the user sleep, too', _THREADS,
-             'may_crowd = not chosen and', 'may_crowd =', _BUDGET),
+             'not _chosen_by_user() and', '', _BUDGET),
     Mutation('threads: another OpenMP gets a crowd', _THREADS,
              "return 'libgomp' in libraries and not any(", 'return True or any(', _BUDGET),
     Mutation('threads: always the mean since the start', _THREADS,
-             '                self._before = usage\n', '', _BUDGET),
+             '        self.before = usage\n', '', _BUDGET),
     Mutation('threads: more of them only after three measurements', _THREADS,
              '0 < self._more < _PATIENCE', '0 < self._more <= _PATIENCE', _BUDGET),
     Mutation('threads: any number, so that depth differs from run to run', _THREADS,

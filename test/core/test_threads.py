@@ -273,7 +273,7 @@ def test_idle_are_the_cores_of_this_process_also_while_a_disk_works(processors):
 def test_each_measurement_counts_from_the_one_before(budget, processors, monkeypatch):
     monkeypatch.setattr(threads, '_WINDOW', 0)
     processors(0)
-    budget._before = Usage.now()
+    budget._cores.before = Usage.now()
     processors(10 ** 6)
     assert used(budget) == DEFAULT
     assert used(budget) == 1        # since then no core was idle
@@ -284,7 +284,7 @@ def test_a_container_gives_no_more_than_its_quota(budget, processors, tmp_path, 
     monkeypatch.setattr(threads, '_QUOTA', tmp_path / 'cpu.max')
     (tmp_path / 'cpu.max').write_text('200000 100000\n')
     processors(0)
-    budget._before = Usage.now()
+    budget._cores.before = Usage.now()
     processors(10 ** 6)
     assert used(budget) == 2
 

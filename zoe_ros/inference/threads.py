@@ -88,6 +88,33 @@ _AT_IMPORT = _usage_or_none()
 _DEFAULT = torch.get_num_threads()
 
 
+class FreeCores:
+    """
+    Measures from one look to the next how many cores others leave.
+
+    :ivar before: usage at the last measurement; None where it is not known.
+    """
+
+    def __init__(self) -> None:
+        """Begin with the usage when this module was imported."""
+        self.before = _AT_IMPORT
+
+    def look(self) -> float | None:
+        """Return the cores that were free since the last measurement; None if it is too early."""
+        # Reading the clocks of all cores is not for every frame.
+        if self.before is None or monotonic() - self.before.wall < _WINDOW:
+            return None
+        usage = Usage.now()
+        free = usage.free_cores(self.before)
+        self.before = usage
+        return free
+
+
+def _chosen_by_user() -> str:
+    """Return the variable of the environment by which the user has chosen; '' if none."""
+    return next((name for name in _CHOICES if name in os.environ), '')
+
+
 def quota() -> float:
     """Return the cores that a container may use at a time; infinite where it has no limit."""
     try:
@@ -153,22 +180,19 @@ class TrainingThreads:
 
     def __init__(self) -> None:
         """Begin with the cores that were free since this module was imported."""
-        chosen = any(name in os.environ for name in _CHOICES)
-        may_crowd = not chosen and _DEFAULT > 1 and Crowd.helps()
-        self._before = _AT_IMPORT if may_crowd else None
+        self._may_crowd = not _chosen_by_user() and _DEFAULT > 1 and Crowd.helps()
+        self._cores = FreeCores()
         self._crowd: Crowd | None = None
 
     def follow(self) -> None:
         """Look at the cores; call this after each step."""
-        if self._before is None or monotonic() - self._before.wall < _WINDOW:
-            return
-        usage = Usage.now()
-        busy = _cores(usage.free_cores(self._before)) < _DEFAULT
-        self._crowd = (self._crowd or Crowd(_DEFAULT)) if busy else None
-        self._before = usage
+        free = self._cores.look() if self._may_crowd else None
+        if free is not None:
+            busy = _whole(free) < _DEFAULT
+            self._crowd = (self._crowd or Crowd(_DEFAULT)) if busy else None
 
 
-def _cores(free: float) -> int:
+def _whole(free: float) -> int:
     """Return how many cores count as free, at least one."""
     return max(1, int(free + 1 - _ENOUGH))
 
@@ -194,7 +218,7 @@ class ThreadBudget:
     def __init__(self) -> None:
         """Begin with the cores that were free since this module was imported."""
         self._threads = _DEFAULT
-        self._before = _AT_IMPORT
+        self._cores = FreeCores()
         self._more = 0
         self._told: set[str] = set()
         self._shortest = 0.0
@@ -202,7 +226,7 @@ class ThreadBudget:
         self._may_crowd = Crowd.helps()
         self._lock = Lock()
         self._here = local()
-        self._chosen = next((name for name in _CHOICES if name in os.environ), '')
+        self._chosen = _chosen_by_user()
         if self._chosen:
             log.info('%d threads, as %s says', _DEFAULT, self._chosen)
 
@@ -230,18 +254,14 @@ class ThreadBudget:
 
     def _choose(self) -> int:
         with self._lock:
-            if self._before is None:
-                return _DEFAULT
-            # Reading the clocks of all cores is not for every frame.
-            if monotonic() - self._before.wall >= _WINDOW:
-                usage = Usage.now()
-                self._follow(usage.free_cores(self._before))
-                self._before = usage
+            free = self._cores.look()
+            if free is not None:
+                self._follow(free)
             return _DEFAULT if self._crowd is not None else self._threads
 
     def _follow(self, free: float) -> None:
         """Take as many threads as fit into the cores that are free, or all and a crowd."""
-        cores = _cores(free)
+        cores = _whole(free)
         fit = _DEFAULT if cores >= _DEFAULT else 1 << (cores.bit_length() - 1)
         self._more = self._more + 1 if fit > self._threads else 0
         if fit != self._threads and not 0 < self._more < _PATIENCE:
