@@ -29,7 +29,8 @@ from zoe_ros.model.zoedepth import ZoeDepth
 GOLDEN = Path(__file__).resolve().parents[1] / 'golden'
 PHOTOS = {'nk_astronaut': 'nk', 'nk_camera': 'nk', 'n_coffee': 'n', 'k_rocket': 'k'}
 # Golden files of Depth Anything: variant, and the golden file that holds their picture.
-DEPTH_ANYTHING = {'da-n_coffee': ('da-n', 'n_coffee'), 'da-k_rocket': ('da-k', 'k_rocket')}
+DEPTH_ANYTHING = {'da-n_coffee': ('da-n', 'n_coffee'), 'da-n_astronaut': ('da-n', 'nk_astronaut'),
+                  'da-k_rocket': ('da-k', 'k_rocket'), 'da-k_camera': ('da-k', 'nk_camera')}
 
 DEPTH_RANGES = {'indoor': (1e-3, 10.0), 'outdoor': (1e-3, 80.0)}
 # fx, fy, cx, cy in widths and heights. They differ, so that a test sees which head's was taken.
