@@ -127,14 +127,20 @@ def describe(config: ZoeConfig, size: tuple[int, int], heads: Sequence[str]) -> 
             'meaning': 'planes R, G, B of an image of 0 ... 255, resized bilinearly with aligned '
                        'corners; then value / 127.5 - 1'}},
         'outputs': outputs,
-        'canonical_focal': {head: round(_canonical_focal(config, config.head(head)), 3)
-                            for head in heads} if config.canonical_focal else None}
+        **_focal_lengths(config, [config.head(head) for head in heads])}
 
 
-def _canonical_focal(config: ZoeConfig, head: HeadConfig) -> float:
-    """Return the focal length of a head's training camera [px], see :mod:`.training_camera`."""
+def _focal_lengths(config: ZoeConfig,
+                   heads: Sequence[HeadConfig]) -> dict[str, dict[str, float] | None]:
+    """Return the focal length of depth, and that to assume if a camera's is unknown [px]."""
+    if not config.canonical_focal:
+        return {'canonical_focal': None, 'assumed_focal': None}
     height, width = config.image_size
-    return math.sqrt(head.training_camera[0] * width * head.training_camera[1] * height)
+    trained = {head.name: head.training_camera[:2] for head in heads}
+    assumed = {head.name: head.assumed_focal or head.training_camera[:2] for head in heads}
+    return {name: {head: round(math.sqrt(fx * width * fy * height), 3)
+                   for head, (fx, fy) in focal.items()}
+            for name, focal in (('canonical_focal', trained), ('assumed_focal', assumed))}
 
 
 class FixedGraph(nn.Module):

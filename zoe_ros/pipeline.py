@@ -306,9 +306,9 @@ class Pipeline:
 
     def _focal_factor(self, prepared: Prepared, net: NetworkDepth,
                       camera: Camera | None) -> float:
-        """Return the factor on depth for the lens of the camera; 1 where it is unknown."""
+        """Return the factor on depth for the lens of the camera, see :func:`focal_factor`."""
         # The view of the training camera has the training camera's focal length.
-        if camera is None or prepared.view is not None:
+        if prepared.view is not None:
             return 1.0
         return focal_factor(
             camera, net.plan, self._config.head(net.head), self._config.image_size)

@@ -42,7 +42,7 @@ class Remarks:
         :param info: the CameraInfo that is used for it, or None.
         :param camera: by this CameraInfo; None if it cannot be used.
         :param no_camera: why the image has no usable CameraInfo, or empty.
-        :param focal_factor: see :func:`.training_camera.focal_factor`; 1 without a camera.
+        :param focal_factor: see :func:`.training_camera.focal_factor`.
         :param unsteady: number of frames whose depth could not be steadied, because the motion
             of the camera is not known.
         """

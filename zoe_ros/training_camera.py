@@ -78,10 +78,12 @@ class TrainingCamera:
         return torch.where(unseen, torch.nan, brought)
 
 
-def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig,
+def focal_factor(camera: Camera | None, plan: SizePlan, head: HeadConfig,
                  training_size: tuple[int, int]) -> float:
     """
     Return the factor on depth for a lens that the head was not trained with.
+
+    Without a camera it is that of the lens that the head takes for granted, usually 1.
 
     An object of size s at depth z covers s * f / z network pixels. The head, trained with the
     focal length f', takes this size for the depth z' = z * f' / f; so z = z' * f / f'. Both f are
@@ -89,6 +91,9 @@ def focal_factor(camera: Camera, plan: SizePlan, head: HeadConfig,
     whose size the network knows, but not for cues from perspective; and with strong distortion
     the focal length differs from place to place.
     """
+    if camera is None:
+        fx, fy = head.assumed_focal or head.training_camera[:2]
+        return math.sqrt(fx * fy / (head.training_camera[0] * head.training_camera[1]))
     of_camera = (camera.fx * plan.net[1] / plan.padded[1]) * (
         camera.fy * plan.net[0] / plan.padded[0])
     of_training = (head.training_camera[0] * training_size[1]) * (

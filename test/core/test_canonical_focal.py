@@ -10,6 +10,8 @@ import pytest
 from zoe_ros import DepthEstimator
 from zoe_ros.camera import Camera
 from zoe_ros.model.config import VARIANTS, ZoeConfig
+from zoe_ros.model.hub import SHIPPED
+from zoe_ros.model.weights import open_checkpoint
 from zoe_ros.outputs import DEPTH
 
 SIZE = (60, 200)
@@ -72,6 +74,35 @@ def test_a_frame_without_camera_says_once_for_which_camera_its_metres_are(canoni
     # The tiny model's cameras: 0.8 and 0.6 widths.
     assert said == ['depth is in metres for a horizontal field of view of 64 degrees (indoor), '
                     '80 degrees (outdoor) only: there is no CameraInfo']
+
+
+def test_a_usual_lens_is_assumed_where_none_is_known(canonical, pipeline):
+    """Indoors that of training, outdoors another one: 0.7 of the tiny model's focal length."""
+    image = bags.picture(*SIZE)
+    for head, factor in {'indoor': 1, 'outdoor': 0.7}.items():
+        estimator = canonical(head)
+        trained, by_camera = estimator.predict(image).depth, estimator.predict(image, CAMERA).depth
+        metric = estimator.model.config.metric
+        fx, fy = metric.heads[1].training_camera[:2]
+        estimator.model.config = replace(estimator.model.config, metric=replace(metric, heads=(
+            metric.heads[0], replace(metric.heads[1], assumed_focal=(0.7 * fx, 0.7 * fy)))))
+        assumed = estimator.predict(image).depth
+        assert np.allclose(assumed, factor * trained, rtol=1e-5)
+        assert np.array_equal(estimator.predict(image, CAMERA).depth, by_camera)
+        live = pipeline(estimator=estimator, router=head)
+        frame = live.process(photo(size=SIZE), (DEPTH,))
+        assert np.allclose(frame.depth, assumed, rtol=1e-5)
+        # The tiny model's outdoor camera is 0.6 widths.
+        assert '64 degrees (indoor), 100 degrees (outdoor)' in frame.remarks[0]
+        assert np.allclose(live.predict_image(image)[0], assumed, rtol=1e-5)
+
+
+def test_the_shipped_weights_assume_what_their_variant_assumes():
+    """Weights that were copied elsewhere, and are named by their path, give the same metres."""
+    assert open_checkpoint(SHIPPED / 'mobile-lite.safetensors').config == VARIANTS['mobile-lite']
+    indoor, outdoor = VARIANTS['mobile-lite'].metric.heads
+    assert round(indoor.field_of_view) == 61
+    assert round(outdoor.field_of_view) == 67
 
 
 def test_a_camera_of_another_size_is_refused(canonical):

@@ -16,6 +16,7 @@ from zoe_ros import export as exporting
 from zoe_ros.cli import main
 from zoe_ros.export import check, describe, export, OPSET, run_graph, TOLERANCE
 from zoe_ros.files import whole_folder
+from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.hub import SHIPPED
 from zoe_ros.model.weights import save_model
 from zoe_ros.settings import ExportSettings
@@ -190,8 +191,14 @@ def test_a_canonical_focal_length_is_described():
     config = replace(made_up.tiny_config(), canonical_focal=True)
     # fx = 0.8 * 96, fy = 1.1 * 64 of the indoor head; 0.6 * 96, 2 * 64 of the outdoor head. They
     # do not depend on the size of the graph.
-    assert describe(config, (96, 64), config.head_names)['canonical_focal'] == pytest.approx(
-        {'indoor': (76.8 * 70.4) ** 0.5, 'outdoor': (57.6 * 128) ** 0.5}, abs=1e-3)
+    focal = {'indoor': (76.8 * 70.4) ** 0.5, 'outdoor': (57.6 * 128) ** 0.5}
+    facts = describe(config, (96, 64), config.head_names)
+    assert facts['canonical_focal'] == pytest.approx(focal, abs=1e-3)
+    assert facts['assumed_focal'] == facts['canonical_focal']
+    lite = describe(VARIANTS['mobile-lite'], (192, 256), ('indoor', 'outdoor'))
+    assert lite['assumed_focal']['indoor'] == lite['canonical_focal']['indoor']
+    assert lite['assumed_focal']['outdoor'] == pytest.approx(
+        0.75 / 0.85 * lite['canonical_focal']['outdoor'], abs=1e-2)
 
 
 @pytest.mark.slow

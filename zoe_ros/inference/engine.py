@@ -241,7 +241,7 @@ class DepthEstimator:
 
         :param image: (h, w, 3) uint8 RGB.
         :param camera: of this image. A model with ``canonical_focal`` needs its focal length for
-            the metres, and takes that of its training camera without one. Other models ignore it.
+            the metres, and takes a usual one for granted without. Other models ignore it.
         :param deviation: compute the standard deviation of depth, too.
         :raises TypeError, ValueError: the array or the size of the camera is of another kind.
         """
@@ -296,9 +296,9 @@ class DepthEstimator:
         return [array.copy() for array in arrays] if self.device.type == 'cuda' else arrays
 
     def _in_metres(self, net: NetworkDepth, camera: Camera | None) -> NetworkDepth:
-        """Apply the focal length of a camera where the model leaves that to us."""
+        """Apply the focal length, known or usual, where the model leaves that to us."""
         config = self.model.config
-        if camera is None or not config.canonical_focal:
+        if not config.canonical_focal:
             return net
         factor = focal_factor(camera, net.plan, config.head(net.head), config.image_size)
         return replace(net, depth=net.depth * factor, deviation=(

@@ -95,6 +95,8 @@ class HeadConfig:
     :param depth_range: (min, max) [m]; bounds the bins only where ``bounded`` is true.
     :param training_camera: (fx, fy, cx, cy) of the camera that it was trained with, in widths
         (x) and heights (y) of that camera's image.
+    :param assumed_focal: (fx, fy) in the same units that a model with ``canonical_focal`` takes
+        for granted where the focal length is unknown; None for those of the training camera.
     """
 
     name: str
@@ -102,11 +104,12 @@ class HeadConfig:
     depth_range: tuple[float, float]
     training_camera: tuple[float, float, float, float] = (
         518.8579 / 640, 519.4696 / 480, 325.5824 / 640, 253.7362 / 480)
+    assumed_focal: tuple[float, float] | None = None
 
     @property
     def field_of_view(self) -> float:
-        """Return the horizontal field of view of the training camera [degrees]."""
-        return 2 * math.degrees(math.atan(0.5 / self.training_camera[0]))
+        """Return the horizontal field of view that is right without CameraInfo [degrees]."""
+        return 2 * math.degrees(math.atan(0.5 / (self.assumed_focal or self.training_camera)[0]))
 
 
 @dataclass(frozen=True)
@@ -251,11 +254,14 @@ _STREET = (0.607, 0.809, 0.498, 0.497)
 _SMALL = MetricConfig(
     heads=(replace(_INDOOR, training_camera=_ROOM), replace(_OUTDOOR, training_camera=_STREET)),
     relative_input=False, seed_hidden=64, embedding_hidden=64, embedding_dim=48, bins=32)
-# What a model takes for granted where no focal length is known: 61 degrees wide, 4 : 3, between
-# phones, webcams and RGB-D cameras.
+# The canonical camera: 61 degrees wide, 4 : 3, between phones, webcams and RGB-D cameras.
 _USUAL = (0.85, 0.85 * 4 / 3, 0.498, 0.497)
-_LITE = replace(_SMALL, heads=(replace(_INDOOR, training_camera=_USUAL),
-                               replace(_OUTDOOR, training_camera=_USUAL)))
+# Outdoors lenses differ more, and one that is wider than assumed costs more than one that is
+# narrower: the main camera of a phone, 67 degrees, costs less on average (docs/lenses.md).
+_WIDER = (0.75, 0.75 * 4 / 3)
+_LITE = replace(_SMALL, heads=(
+    replace(_INDOOR, training_camera=_USUAL),
+    replace(_OUTDOOR, training_camera=_USUAL, assumed_focal=_WIDER)))
 _NANO = replace(_LITE, seed_hidden=32, embedding_hidden=32, embedding_dim=24, bins=16)
 _SMALL_ROUTER = RouterConfig(dim=64, layers=2, heads=4, feedforward=128)
 _SWIN = 'swinv2_{}_window12to24_192to384'
