@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Pack what a machine with a GPU lacks and cannot download: rosbags and ROS 2 from wheels, as one
-# archive of an installed prefix, for Python 3.12 on Linux x86_64. Needs such a Python here.
-#   PYTHON=python3.12 bench/gpu_wheels.sh [FOLDER]      writes FOLDER/ros.tar.xz (default: .trial)
+# archive of an installed prefix, and the wheel of Embree, which renders the world of the step that
+# trains, for Python 3.12 on Linux x86_64. Needs such a Python here.
+#   PYTHON=python3.12 bench/gpu_wheels.sh [FOLDER]      writes into FOLDER (default: .trial)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 OUT=${1:-.trial}
@@ -30,4 +31,6 @@ find "$PREFIX" -type f -size +32k -exec sha256sum {} + | sort | while read -r su
 done
 tar --create --directory "$PREFIX" --sort=name --owner=0 --group=0 . \
     | xz --threads=0 -6 > "$OUT/ros.tar.xz"
-ls -l "$OUT/ros.tar.xz"
+rm -f "$OUT"/*.whl
+$PYTHON -m pip download --quiet --no-deps --dest "$OUT" embreex
+ls -l "$OUT"

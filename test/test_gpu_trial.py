@@ -59,6 +59,8 @@ def test_what_the_facts_say(dry_run):
     assert len(rows('golden fp32')) == 2
     assert [row['l2'] < 1e-6 for row in rows('da-n fp32')] == [True]
     assert all(0 < row['l2'] < 0.05 for row in rows('da-n bf16') + rows('da-n fp16'))
+    assert all(abs(row['loss'] / row['on_cpu'] - 1) < 1e-4 for row in rows('nano fp32'))
+    assert [row['of'] for row in rows('whole run')] == ['nano']
     assert {row['part'] for row in rows('parts, batch 1')} >= {'backbone', 'decoder', 'network'}
     tests, = rows('GPU tests')
     assert tests['counts']['passed'] > 0

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from bench.trial import card, kernels, models, network, product
+from bench.trial import card, kernels, models, network, product, training
 from bench.trial.facts import summary, write_fact
 from bench.trial.record import Trial
 import torch
@@ -44,6 +44,7 @@ STEPS = {
     'shapes': Step(network, 80, model=True),
     'bench': Step(product, 90, model=True),
     'node': Step(product, 60, model=True),
+    'train': Step(training, 90, model=True),
     'anything': Step(network, 110),
     'micro': Step(card, 40),
     'sanitizer': Step(card, 60, cuda=True),

@@ -49,6 +49,11 @@ class Batch:
         return replace(self, pixels=self.pixels.to(device, non_blocking=True),
                        depths=[depth.to(device, non_blocking=True) for depth in self.depths])
 
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory from which a GPU copies beside its work."""
+        return replace(self, pixels=self.pixels.pin_memory(),
+                       depths=[depth.pin_memory() for depth in self.depths])
+
 
 class Batches(TorchDataset):
     """
@@ -151,14 +156,17 @@ def _order(seed: int, turn: int, epoch: int, count: int) -> np.ndarray:
     return _ORDERS[key]
 
 
-def load(batches: Batches, first: int, last: int, workers: int) -> Iterator[Batch]:
+def load(batches: Batches, first: int, last: int, workers: int,
+         pinned: bool = False) -> Iterator[Batch]:
     """
     Yield the batches of steps ``first`` to ``last`` - 1, read ahead by other processes.
 
+    :param pinned: for a GPU, see :meth:`Batch.pin_memory`.
     :raises DatasetError: a file is damaged.
     """
     loader = DataLoader(
-        _Told(batches), batch_size=None, sampler=range(first, last), num_workers=workers)
+        _Told(batches), batch_size=None, sampler=range(first, last), num_workers=workers,
+        pin_memory=pinned)
     for batch in loader:
         if isinstance(batch, DatasetError):
             raise batch

@@ -142,7 +142,8 @@ class _Run:
         settings = self.settings
         threads = TrainingThreads()
         shown: float | None = None
-        steps = tqdm(load(self.batches, self.step, settings.steps, settings.workers),
+        steps = tqdm(load(self.batches, self.step, settings.steps, settings.workers,
+                          pinned=self.device.type == 'cuda'),
                      total=settings.steps, initial=self.step, unit='step', disable=not self.first,
                      mininterval=1.0)
         for batch in steps:
@@ -166,7 +167,9 @@ class _Run:
             module.eval()
         self.optimizer.zero_grad(set_to_none=True)
         parts = self.objective(batch)
-        values = {name: float(part.detach()) for name, part in parts.items()}
+        # Together: each copy from a GPU waits for the GPU.
+        values = dict(zip(parts, torch.stack(
+            [part.detach().float() for part in parts.values()]).tolist()))
         if not math.isfinite(values['loss']):
             raise TrainingError(
                 f'the loss of step {self.step + 1} is {values["loss"]}, with the batch '
