@@ -22,6 +22,8 @@ _LOSS = ('test/core/test_objective.py',)
 _CHOICE = 'zoe_ros/distill/choice.py'
 _TEACHER = 'zoe_ros/distill/teacher.py'
 _LABEL = 'zoe_ros/distill/label.py'
+_PANORAMA = 'zoe_ros/world/panorama.py'
+_WORLD_SKY = ('test/core/test_world_sky.py',)
 _DATA = ('test/core/test_datasets_published.py',)
 
 
@@ -164,6 +166,23 @@ MUTATIONS = (
              'zoe_ros/datasets/files.py', '(camera.cx + 0.5) * sx - 0.5', 'camera.cx * sx', _DATA),
     Mutation('zoe world: --domain is ignored', 'zoe_ros/datasets/open.py',
              'if not domain or name == domain]', 'if domain in (*DOMAINS, "")]', _COMMANDS),
+    Mutation('zoe world: trees of a panorama are sky', 'zoe_ros/world/render.py',
+             'np.zeros(len(rays)))[:, 0] > 0.5', 'np.zeros(len(rays)))[:, 0] > 0', _WORLD_SKY),
+    Mutation('zoe world: the panorama is turned, the map of its sky is not', _PANORAMA,
+             'return replace(panorama, pyramid',
+             'return replace(panorama, shift=(0, 0.5), pyramid', _WORLD_SKY),
+    Mutation('zoe world: the sky has holes where clouds are', _PANORAMA,
+             'sky = ~_grow(~open_sky, ~above)', 'sky = open_sky', _WORLD_SKY),
+    Mutation('zoe world: the lamps of a ceiling are sky', _PANORAMA,
+             'row < _ZENITH', 'above', _WORLD_SKY),
+    Mutation('zoe world: gaps between leaves are the sky', _PANORAMA,
+             'sky.mean() > _LEAST / 2', 'sky.any()', _WORLD_SKY),
+    Mutation('zoe world: the sky ends at the edge of the panorama', _PANORAMA,
+             'more = found | np.roll(found, 1, 1) | np.roll(found, -1, 1)',
+             'more = found.copy()\n    more[:, 1:] |= found[:, :-1]\n'
+             '    more[:, :-1] |= found[:, 1:]', _WORLD_SKY),
+    Mutation('zoe world: the sky of another frame', 'zoe_ros/world/make.py',
+             'renderer.sky(poses[i], camera)', 'renderer.sky(poses[0], camera)', _WORLD_SKY),
     # --- distillation -----------------------------------------------------------------------
     Mutation('zoe distill: slow motion gives no frames', _CHOICE,
              'return False\n        self._last = small',

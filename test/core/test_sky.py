@@ -66,6 +66,12 @@ def test_a_white_wall_is_no_sky():
     assert (found[:, 82:] == 4).all()
 
 
+def test_what_is_farther_is_more_likely_sky():
+    image, depth = street()
+    near, far = (find_sky(*sky_inputs(image, factor * depth))[:15] for factor in (1, 2))
+    assert (far > near + 0.5).all()
+
+
 def test_there_is_no_sky_indoors():
     image, depth = street()
     assert np.array_equal(at_the_camera(network(image, depth, 'indoor'), sky='inf').depth, depth)

@@ -15,6 +15,7 @@ SPLITS = ('train', 'test')
 RANGES = {'indoor': (0.3, 10.0), 'outdoor': (0.3, 80.0)}    # of depth [m]
 DESCRIPTION = 'world.json'
 KINDS_FILE = 'kinds.txt'      # of the scenes, one a line
+SKIES_FILE = 'skies.npy'      # where frames show the sky, eight pixels of a row a byte
 
 
 class WorldDataset:
@@ -26,7 +27,7 @@ class WorldDataset:
 
         :raises DatasetError: the arrays are missing, incomplete, or of another version.
         """
-        part = Path(folder).expanduser() / split / domain
+        part = self._part = Path(folder).expanduser() / split / domain
         description = read_description(part)
         if description['version'] != VERSION:
             raise DatasetError(f'{part} was made by another version of zoe world: make it again')
@@ -58,6 +59,19 @@ class WorldDataset:
             np.array(self._images[index]), self._depths[index].astype(np.float32),
             Camera(width, height, *self._cameras[index]), self.domain,
             f'{scene:04}-{frame:02}{kind}')
+
+    def sky(self, index: int) -> np.ndarray:
+        """
+        Return where a frame shows the sky, (h, w) bool.
+
+        :raises DatasetError: the world is of a former release, which did not store the sky.
+        """
+        try:
+            packed = np.load(self._part / SKIES_FILE, mmap_mode='r')[index]
+        except (OSError, ValueError) as error:
+            raise DatasetError(f'{self._part} does not tell where the sky is ({error}): make it '
+                               'again with zoe world') from None
+        return np.unpackbits(packed, axis=-1, count=self._depths.shape[2]).astype(bool)
 
 
 def is_world(folder: Path) -> bool:

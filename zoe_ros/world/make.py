@@ -14,7 +14,14 @@ from tqdm import tqdm
 
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError, DOMAINS
-from zoe_ros.datasets.world import DESCRIPTION, KINDS_FILE, read_description, SPLITS, VERSION
+from zoe_ros.datasets.world import (
+    DESCRIPTION,
+    KINDS_FILE,
+    read_description,
+    SKIES_FILE,
+    SPLITS,
+    VERSION,
+)
 from zoe_ros.settings import WorldSettings
 from zoe_ros.world.dress import dress
 from zoe_ros.world.kinds import draw_scene
@@ -85,14 +92,17 @@ def _fill_part(folder: Path, description: dict[str, object], settings: WorldSett
     # Not memory-mapped: without room on the disk, a write to memory would end the process.
     with (folder / 'images.npy').open('wb') as images, \
             (folder / 'depths.npy').open('wb') as depths, \
+            (folder / SKIES_FILE).open('wb') as skies, \
             ProcessPoolExecutor(settings.workers) as pool:
         _begin_array(images, np.uint8, (*shape, 3))
         _begin_array(depths, np.float16, shape)
-        for scene, (kind, image, depth, camera) in enumerate(tqdm(
+        _begin_array(skies, np.uint8, (*shape[:2], -(-shape[2] // 8)))
+        for scene, (kind, image, depth, sky, camera) in enumerate(tqdm(
                 pool.map(_render_scene, jobs), total=scenes, desc=f'{split} {domain}',
                 unit='scene')):
             images.write(image.tobytes())
             depths.write(depth.tobytes())
+            skies.write(np.packbits(sky, axis=-1).tobytes())
             cameras[scene * settings.frames:(scene + 1) * settings.frames] = camera
             kinds.append(kind)
     array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
@@ -127,8 +137,9 @@ def _photos(folder: str) -> Photos:
 
 
 def _render_scene(job: tuple[WorldSettings, str, str, int]
-                  ) -> tuple[str, np.ndarray, np.ndarray, tuple[float, float, float, float]]:
-    """Return kind, images (n, h, w, 3), depths (n, h, w), camera (fx, fy, cx, cy) of a scene."""
+                  ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray,
+                             tuple[float, float, float, float]]:
+    """Return kind, images (n, h, w, 3), depths and skies (n, h, w), fx, fy, cx, cy of a scene."""
     settings, split, domain, scene = job
     for attempt in range(100):
         rng = np.random.default_rng((settings.seed, SPLITS.index(split), DOMAINS.index(domain),
@@ -142,5 +153,6 @@ def _render_scene(job: tuple[WorldSettings, str, str, int]
         frames = [renderer.frame(poses[i], camera, response, rng) for i in chosen]
         return (kind, np.stack([image for image, _ in frames]),
                 np.stack([depth for _, depth in frames]).astype(np.float16),
+                np.stack([renderer.sky(poses[i], camera) for i in chosen]),
                 (camera.fx, camera.fy, camera.cx, camera.cy))
     raise DatasetError(f'scene {scene} of {split} {domain} has no {settings.frames} free places')

@@ -10,6 +10,7 @@ from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.world import RANGES
 from zoe_ros.world.mesh import MeshArrays, turn
+from zoe_ros.world.panorama import sky_map
 from zoe_ros.world.photos import Photo
 from zoe_ros.world.textures import albedo, Color, noise
 
@@ -174,6 +175,21 @@ class Renderer:
                               + corner[1:, 1:]) / 8
         return expose(light, response, rng), self._in_range(hits, camera)
 
+    def sky(self, pose: Pose, camera: Camera) -> np.ndarray:
+        """
+        Return where the centres of pixels see the sky, (h, w) bool.
+
+        Pixels without sky and without depth show trees or houses of the panorama, or surfaces out
+        of range.
+        """
+        rays = camera.rays.reshape(-1, 2)
+        seen = np.full(len(rays), self.scene.sky is not None)
+        seen[self._cast(pose, rays).at] = False
+        if self.scene.panorama is not None:
+            seen &= sky_map(self.scene.panorama).color(
+                *_angles(_ways(pose, rays)), np.zeros(len(rays)))[:, 0] > 0.5
+        return seen.reshape(camera.height, camera.width)
+
     def _in_range(self, hits: Hits, camera: Camera) -> np.ndarray:
         near, far = RANGES[self.scene.domain]
         depth = np.full(camera.height * camera.width, np.nan, np.float32)
@@ -264,11 +280,9 @@ class Renderer:
         """Return the light of the sky along each ray, (n, 3); black indoors."""
         if self.scene.sky is None:
             return np.zeros((len(rays), 3), np.float32)
-        way = _directions(pose, rays)
-        way /= np.linalg.norm(way, axis=-1, keepdims=True)
+        way = _ways(pose, rays)
         if self.scene.panorama is not None:
-            azimuth, elevation = np.arctan2(way[:, 0], way[:, 1]), np.arcsin(way[:, 2])
-            sky = self.scene.panorama.color(azimuth, elevation, np.full(len(way), 1 / focal))
+            sky = self.scene.panorama.color(*_angles(way), np.full(len(way), 1 / focal))
             return sky + self._glare(way)
         height = way[:, 2].clip(0.0)
         low, high = (np.asarray(c, np.float32) for c in self.scene.sky)
@@ -324,6 +338,17 @@ def _directions(pose: Pose, rays: np.ndarray) -> np.ndarray:
     """Return rays (x, y, 1) of the optical frame in the world, (n, 3) float32."""
     full = np.concatenate([rays, np.ones((len(rays), 1), rays.dtype)], axis=1)
     return (full @ pose.rotation.T).astype(np.float32)
+
+
+def _ways(pose: Pose, rays: np.ndarray) -> np.ndarray:
+    """Return the directions of rays in the world, (n, 3) float32 of length 1."""
+    way = _directions(pose, rays)
+    return way / np.linalg.norm(way, axis=-1, keepdims=True)
+
+
+def _angles(way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return azimuth and elevation of directions [rad], which are places on a panorama."""
+    return np.arctan2(way[:, 0], way[:, 1]), np.arcsin(way[:, 2])
 
 
 def _tracer(corners: np.ndarray) -> Any:
