@@ -20,10 +20,10 @@ import sys
 from typing import Any, NamedTuple
 
 from zoe_ros.cluster import connected, import_ray
-from zoe_ros.cuts import Part, plan
+from zoe_ros.cuts import Part
 from zoe_ros.errors import first_line
 from zoe_ros.inference.malloc import keep_freed_memory
-from zoe_ros.jobs import AnyJob, BagJob, Done, Job, Step
+from zoe_ros.jobs import AnyJob, BagJob, Done, jobs_of, Step
 from zoe_ros.parts import join_parts, run_part
 from zoe_ros.run import load_estimator
 from zoe_ros.run_many import closing_texts, earlier, failure, one_line, PROBLEMS, run_one
@@ -98,7 +98,7 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
             with connected(ray, address):
                 nodes = _nodes(ray, settings.device)
                 most, _ = team(nodes, workers, sys.maxsize)
-                jobs = [Job(one, parts) for one, parts in zip(waiting, plan(waiting, most, least))]
+                jobs = jobs_of(waiting, most, least)
                 hired = _hire(ray, nodes, workers, jobs, partial(load_estimator, settings))
                 for job in _share(ray, hired, jobs):
                     outcome, remarks = job.outcome, job.remarks
@@ -263,7 +263,8 @@ def _share(ray: Any, hired: list[Any], jobs: Sequence[AnyJob]) -> Iterator[Any]:
                     worker, following)
     finally:
         for job in jobs:
-            job.discard_parts()
+            if kept := job.kept():
+                log.warning('%s', kept)
 
 
 def _result(ray: Any, call: Any, step: Step | None) -> Any:

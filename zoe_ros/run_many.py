@@ -131,6 +131,7 @@ def earlier(settings: RunSettings) -> Outcome | None:
     try:
         _require_same(folder, settings)
         _require_unchanged(folder, settings)
+        _discard_unfinished(settings)   # of a process that was killed when these were complete
         return Outcome(settings.data, str(folder), EARLIER, _figures(folder))
     except (ValueError, OSError) as problem:
         return Outcome(settings.data, str(folder), FAILED, error=one_line(problem))
@@ -167,6 +168,18 @@ def cut_folder(settings: RunSettings) -> Path:
     return folder.with_name(folder.name + '.cut')
 
 
+def part_folder(settings: RunSettings) -> Path:
+    """Return the folder of the results of a bag until they are complete."""
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    return folder.with_name(folder.name + '.part')
+
+
+def _discard_unfinished(settings: RunSettings) -> None:
+    """Remove what a bag with complete results does not need any more."""
+    for folder in (part_folder(settings), cut_folder(settings)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def results_folder(output: Path, data: Path) -> Path:
     """Return the folder of the results: data of one name in two places have two folders."""
     place = hashlib.sha256(str(data).encode()).hexdigest()[:8]
@@ -178,15 +191,14 @@ def results_folder(output: Path, data: Path) -> Path:
 def _run_into(folder: Path, settings: RunSettings, estimator: DepthEstimator,
               work: Work) -> None:
     """Run, and give the results their name when they are complete."""
-    part = folder.with_name(folder.name + '.part')
+    part = part_folder(settings)
     shutil.rmtree(part, ignore_errors=True)     # of a run that failed or was killed
     inputs = inputs_of(settings, estimator)     # data that changes during the run has changed
     made = work(replace(settings, output=str(part)), estimator)
     with whole_file(made / INPUTS) as file:
         file.write_text(json.dumps(inputs, indent=1) + '\n', encoding='utf-8')
     made.replace(folder)
-    shutil.rmtree(part)
-    shutil.rmtree(cut_folder(settings), ignore_errors=True)
+    _discard_unfinished(settings)
 
 
 def inputs_of(settings: RunSettings, estimator: DepthEstimator) -> dict[str, str | None]:
