@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from zoe_ros.cuts import Part, plan
 from zoe_ros.kept_parts import keep_plan, kept_plan
-from zoe_ros.run_many import cut_folder, failure
+from zoe_ros.run_many import CUT, cut_folder, failure
 from zoe_ros.run_table import Outcome
 from zoe_ros.settings import RunSettings
 
@@ -77,12 +77,6 @@ class Job:
         """Return the number of parts that are there."""
         return sum((cut_folder(self.settings) / str(part.number)).exists() for part in self.parts)
 
-    def kept(self) -> str:
-        """Return what the user should know of the parts if the fleet ends now."""
-        complete = self.complete_parts()
-        return (f'{complete} of {len(self.parts)} parts of {self.settings.data} are kept: the '
-                'same command goes on from them') if complete else ''
-
     def discard_parts(self) -> None:
         """Remove the parts, after the last step, unless the same command can go on from them."""
         if not self._keeps_parts:
@@ -113,6 +107,15 @@ def jobs_of(waiting: Sequence[RunSettings], workers: int, least: int) -> list[Jo
                      len(job.parts), job.complete_parts())
         jobs.append(job)
     return jobs
+
+
+def tell_kept(output: Path) -> None:
+    """Tell the user of parts that are left in the folder of all results, by any fleet."""
+    for folder in sorted(output.glob(f'*{CUT}')):
+        count = sum(path.name.isdecimal() for path in folder.iterdir())
+        if count:
+            log.warning('complete parts that are kept in %s: %d; the command that made them goes '
+                        'on from them; to give them up, remove this folder', folder, count)
 
 
 @dataclass(frozen=True)
@@ -155,10 +158,6 @@ class BagJob:
     def died(self, reason: str) -> Done:
         """Return how the work ended if the workers died."""
         return Done(error=reason)
-
-    def kept(self) -> str:
-        """Return nothing: there are no parts."""
-        return ''
 
     def discard_parts(self) -> None:
         """Do nothing: there are no parts."""

@@ -28,6 +28,8 @@ from zoe_ros.storage.remote import is_remote, match, to_path
 LIST = '@'
 # Beside the results: name of an input -> SHA-256, see `inputs_of`.
 INPUTS = 'inputs.json'
+# Behind the name of the results: the folder of the parts of a bag.
+CUT = '.cut'
 # By which a run over a bag fails, as for the command.
 PROBLEMS = (ValueError, OSError, RuntimeError)
 # Makes the results of a run, and returns their folder.
@@ -165,7 +167,7 @@ def failure(settings: RunSettings, problem: BaseException | str) -> Outcome:
 def cut_folder(settings: RunSettings) -> Path:
     """Return the folder of the parts of a bag that several workers share."""
     folder = results_folder(Path(settings.output), to_path(settings.data))
-    return folder.with_name(folder.name + '.cut')
+    return folder.with_name(folder.name + CUT)
 
 
 def part_folder(settings: RunSettings) -> Path:

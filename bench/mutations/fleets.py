@@ -57,7 +57,7 @@ MUTATIONS = (
              'if is_usable(folder, origin):', 'if False:',
              ('test/core/test_fleet.py', '-k goes_on and kill_all_of')),
     Mutation('parts: Ctrl-C removes complete parts', _FLEET,
-             'if kept := job.kept():', 'if kept := job.discard_parts():',
+             'tell_kept(Path(settings.output))', 'jobs_of(waiting, 2, 0)',
              ('test/core/test_fleet.py', '-k goes_on and interrupt')),
     Mutation('parts: those of other inputs, settings, cuts or devices are used', _KEPT,
              "sealed == {'made_of': origin, 'files': _hashes(folder)}",

@@ -234,7 +234,7 @@ def test_a_fleet_goes_on_from_the_parts_of_one_that_ended(start, zoe, tmp_path, 
             if (parts / number).exists()}
     assert kept and len(kept) < 4 and not folder.exists()
     if end is interrupt:
-        assert f'{len(kept)} of 4 parts of {drive} are kept: the same command' in out
+        assert f'complete parts that are kept in {parts}: {len(kept)}; the command' in out
 
     fleet, seen = start(*command), set()
 

@@ -9,7 +9,7 @@ import pytest
 
 from zoe_ros import kept_parts
 from zoe_ros.cuts import plan
-from zoe_ros.jobs import jobs_of
+from zoe_ros.jobs import jobs_of, tell_kept
 from zoe_ros.model.calibration import Calibration, save_calibration
 from zoe_ros.parts import join_parts, run_part
 from zoe_ros.run import load_estimator
@@ -105,8 +105,8 @@ def test_a_part_of_other_inputs_or_a_damaged_one_is_run_again(settings, parts, c
 
 def test_a_part_of_other_settings_cuts_or_versions_is_run_again(settings, parts, monkeypatch):
     assert is_run_again(replace(settings, sky='inf'), parts[0])
-    assert is_run_again(settings, parts[0])
     assert is_run_again(settings, replace(parts[0], stop=parts[0].stop + 1))
+    assert is_run_again(settings, parts[0])
     monkeypatch.setattr(kept_parts, '__version__', '0.0.1')
     assert is_run_again(settings, parts[0])
 
@@ -189,6 +189,16 @@ def test_parts_go_when_the_bag_has_results(settings, parts):
         unfinished.with_name(unfinished.name + end).mkdir()
     assert earlier(settings).state == 'done earlier'
     assert [path.name for path in Path(settings.output).iterdir()] == [unfinished.name]
+
+
+def test_parts_that_are_left_are_told(settings, parts, caplog):
+    tell_kept(Path(settings.output))
+    assert caplog.messages == [
+        f'complete parts that are kept in {cut_folder(settings)}: 1; the command that made them '
+        'goes on from them; to give them up, remove this folder']
+    shutil.rmtree(cut_folder(settings) / '1')
+    tell_kept(Path(settings.output))
+    assert len(caplog.messages) == 1
 
 
 def test_parts_go_with_a_bag_that_fails_but_not_with_workers_that_die(settings, parts):
