@@ -31,7 +31,7 @@ LAYERS = [
     ['pipeline'],
     ['bag', 'results', 'run_table', 'provenance', 'cloud_picture'],
     ['picture', 'bag_writer', 'bag_anchor', 'cuts', 'part_files'],
-    ['datasets.'],
+    ['datasets.', 'kept_parts'],
     ['world.', 'baselines', 'evaluation_picture'],
     ['hugging_face', 'lerobot.'],
     ['run', 'evaluate', 'temporal', 'calibrate', 'benchmark', 'export'],

@@ -24,6 +24,7 @@ from zoe_ros.messages import (
     POSES,
     PoseTypes,
 )
+from zoe_ros.outputs import own_topics
 from zoe_ros.storage import EVER, StorageError, zstd
 from zoe_ros.storage.recording import (
     is_folder,
@@ -131,6 +132,8 @@ class BagReader:
                             if channel.kind in (*IMAGE_TYPES, INFO_TYPE)
                             and channel.encoding == 'cdr'
                             and self._recording.count(channel.topic, (channel.kind,))}
+            self._own = own_topics({channel.topic for channel in self._recording.channels})
+            self._firsts: dict[str, Any | None] = {}
             self.info_topics = sorted(
                 name for name, kind in self._topics.items() if kind == INFO_TYPE)
             self.topic = self._choose(topic)
@@ -202,7 +205,8 @@ class BagReader:
     def other_cameras(self) -> dict[str, str]:
         """Return the image topics of other cameras -> the topics of CameraInfo beside them."""
         images = _raw_first(topic for topic, kind in self._topics.items()
-                            if kind in IMAGE_TYPES and not self._is_depth(topic))
+                            if kind in IMAGE_TYPES and topic not in self._own
+                            and not self._is_depth(topic))
         beside = {topic: self._info_beside(topic) for topic in images}
         return {topic: info for topic, info in beside.items()
                 if info and info != self.info_topic and topic != self.topic}
@@ -247,16 +251,33 @@ class BagReader:
                  if message is not None and is_readable_depth(message)}
         return {name: found[name] for name in _raw_first(found)}
 
+    def sensor_depth_topics(self, option: str) -> dict[str, Any]:
+        """
+        Return :meth:`depth_topics` without those of a node of this package.
+
+        :param option: by which the user names a topic all the same.
+        :raises BagError: there are only these.
+        """
+        found = self.depth_topics()
+        measured = {topic: first for topic, first in found.items() if topic not in self._own}
+        if found and not measured:
+            raise BagError(f'{self._path} has no depth of a sensor, only {_listing(found)}, which '
+                           'looks like the output of zoe_ros: record the depth of a sensor, or '
+                           f'name this by {option} all the same')
+        return measured
+
     def _messages(self, topic: str, start: int = 0, stop: int = EVER) -> Iterator[BagImage]:
         for kind, recorded, data in self._recording.messages(
                 topic, (self._topics[topic],), start, stop):
             yield BagImage(recorded, partial(_deserialize, data, kind))
 
     def _first(self, topic: str) -> Any | None:
-        """Return the first message of a topic, if it can be read."""
-        with suppress(MessageError, StopIteration):
-            return next(self._messages(topic)).message
-        return None
+        """Return the first message of a topic, read once, if it can be read."""
+        if topic not in self._firsts:
+            self._firsts[topic] = None
+            with suppress(MessageError, StopIteration):
+                self._firsts[topic] = next(self._messages(topic)).message
+        return self._firsts[topic]
 
     def _read_infos(self) -> CameraInfoBuffer:
         """Read ahead; what is damaged is left out."""
@@ -286,7 +307,8 @@ class BagReader:
                 raise BagError(f'{self._path} has no images on {topic}; it has '
                                f'{_listing(topics)}')
             return topic
-        colored = _raw_first(name for name in topics if not self._is_depth(name))
+        colored = _raw_first(name for name in topics
+                             if name not in self._own and not self._is_depth(name))
         if len(colored) > 1:
             raise SeveralTopicsError(self._path, colored)
         if not colored:
@@ -326,7 +348,11 @@ class BagReader:
         image = self._first(self.topic)
         if image is None:
             return None
-        fitting = [name for name in self.info_topics if _fits(self._first(name), image)]
+        try:
+            size = decode_image(image).shape[:2]
+        except MessageError:
+            return None
+        fitting = [name for name in self.info_topics if _fits(self._first(name), image, size)]
         nearest = max((_shared_parts(name, self.topic) for name in fitting), default=0)
         fitting = [name for name in fitting if _shared_parts(name, self.topic) == nearest]
         return fitting[0] if len(fitting) == 1 else None
@@ -414,14 +440,10 @@ def _raw_first(topics: Iterable[str]) -> list[str]:
     return [name for name in names if name == _base(name) or _base(name) not in names]
 
 
-def _fits(info: Any | None, image: Any) -> bool:
-    """Tell whether CameraInfo has the frame and the size of an image."""
-    if info is None or frame_name(info.header) != frame_name(image.header):
-        return False
-    try:
-        return decode_image(image).shape[:2] in ((info.height, info.width), image_size(info))
-    except MessageError:
-        return False
+def _fits(info: Any | None, image: Any, size: tuple[int, ...]) -> bool:
+    """Tell whether CameraInfo has the frame of an image, and its (height, width) [px]."""
+    return (info is not None and frame_name(info.header) == frame_name(image.header)
+            and size in ((info.height, info.width), image_size(info)))
 
 
 def _shared_parts(one: str, other: str) -> int:

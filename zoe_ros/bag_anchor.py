@@ -1,7 +1,7 @@
 """The anchor of a bag: the messages of its range sensors and transforms, in their order."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from heapq import merge
 from typing import Any
@@ -23,7 +23,7 @@ _TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointC
           'stereo': 'sensor_msgs/msg/Image with CameraInfo'}
 _RIGHT_INFO = 'CameraInfo of the right camera'
 _TF_TYPE, _TF, _TF_STATIC = 'tf2_msgs/msg/TFMessage', '/tf', '/tf_static'
-_ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
+ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 # Odometry and right images are often recorded a little after their image; a live node hears them
 # while the network runs.
 _AHEAD = 10 ** 8        # [ns]
@@ -37,6 +37,7 @@ class BagAnchor:
     :ivar steady: for the pipeline; None where it is off.
     :ivar frames: of the robot, until the last message that was heard.
     :ivar topics: kind of a sensor -> its topic.
+    :ivar motion_topics: of the motion of the camera.
     """
 
     def __init__(self, bag: BagReader, settings: RunSettings) -> None:
@@ -54,11 +55,12 @@ class BagAnchor:
         self.topics = {kind: _choose(bag, kind, settings) for kind in settings.sensors()}
         moving, static = (_choose_transforms(bag, name) for name in (_TF, _TF_STATIC))
         driven = _choose_odometry(bag, settings, bool(moving))
+        self.motion_topics = [*([moving] if moving else []), *driven]
         if ODOMETRY in settings.anchors() and not moving and not driven:
             raise BagError(f"anchor '{ODOMETRY}' needs the motion of the camera on {_TF}, or one "
-                           f'topic of {_ODOMETRY_TYPE}; the bag has '
-                           + (f'{", ".join(bag.topics(_ODOMETRY_TYPE))}: choose one by '
-                              '--anchor-topic' if bag.topics(_ODOMETRY_TYPE) else 'neither'))
+                           f'topic of {ODOMETRY_TYPE}; the bag has '
+                           + (f'{", ".join(bag.topics(ODOMETRY_TYPE))}: choose one by '
+                              '--anchor-topic' if bag.topics(ODOMETRY_TYPE) else 'neither'))
         if static:      # holds at all times, whenever it was recorded
             for item in bag.messages(static, _TF_TYPE):
                 self._hear(_TF_STATIC, item)
@@ -71,7 +73,7 @@ class BagAnchor:
             streams.append(_named(_RIGHT_INFO, bag.messages(info, INFO_TYPE)))
         if moving:
             streams.append(_named(_TF, bag.messages(moving, _TF_TYPE)))
-        streams += [_named(_ODOMETRY_TYPE, bag.messages(topic, _ODOMETRY_TYPE))
+        streams += [_named(ODOMETRY_TYPE, bag.messages(topic, ODOMETRY_TYPE))
                     for topic in driven]
         self._messages = merge(*streams, key=_due)
         self._next = next(self._messages, None)
@@ -126,7 +128,7 @@ class BagAnchor:
             self._hear_motion(kind, message)
 
     def _hear_motion(self, kind: str, message: Any) -> None:
-        damaged = (add_odometry(self.frames, message) if kind == _ODOMETRY_TYPE
+        damaged = (add_odometry(self.frames, message) if kind == ODOMETRY_TYPE
                    else add_transforms(self.frames, message, kind == _TF_STATIC))
         for _ in range(damaged):
             self._ranges.miss(kind, 'damaged')
@@ -148,9 +150,9 @@ class BagAnchor:
 
 def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
     """Return the topic of a sensor: a requested one, or the only one."""
-    topics = (list(bag.depth_topics()) if kind == REGISTERED
-              else list(bag.other_cameras()) if kind == STEREO else bag.topics(_TYPES[kind]))
     wanted = settings.anchor_topic
+    topics = (_depth_topics(bag, wanted) if kind == REGISTERED
+              else list(bag.other_cameras()) if kind == STEREO else bag.topics(_TYPES[kind]))
     fitting = [topic for topic in topics if topic in wanted] or (
         topics if not wanted or len(settings.sensors()) > 1 else [])
     if len(fitting) == 1:
@@ -159,6 +161,12 @@ def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
                    + (f', which {" or ".join(wanted)} is not' if wanted else '')
                    + f'; the bag has {", ".join(topics) or "none"}'
                    + (': choose one by --anchor-topic' if fitting else ''))
+
+
+def _depth_topics(bag: BagReader, wanted: Sequence[str]) -> list[str]:
+    """Return the topics of depth, those of our own node only if a user wants them."""
+    found = list(bag.depth_topics())
+    return found if set(found) & set(wanted) else list(bag.sensor_depth_topics('--anchor-topic'))
 
 
 def _choose_transforms(bag: BagReader, name: str) -> str:
@@ -173,7 +181,7 @@ def _choose_transforms(bag: BagReader, name: str) -> str:
 
 def _choose_odometry(bag: BagReader, settings: RunSettings, by_tf: bool) -> list[str]:
     """Return the topics of odometry: requested ones or, without TF, the only one."""
-    topics = bag.topics(_ODOMETRY_TYPE)
+    topics = bag.topics(ODOMETRY_TYPE)
     wanted = [topic for topic in topics if topic in settings.anchor_topic]
     return wanted or (topics if len(topics) == 1 and not by_tf else [])
 
@@ -181,7 +189,7 @@ def _choose_odometry(bag: BagReader, settings: RunSettings, by_tf: bool) -> list
 def _due(entry: tuple[str, BagImage]) -> int:
     """Return when a message of a kind is heard [ns]."""
     kind, item = entry
-    early = kind in (_TF, _ODOMETRY_TYPE, STEREO, _RIGHT_INFO)
+    early = kind in (_TF, ODOMETRY_TYPE, STEREO, _RIGHT_INFO)
     return item.recorded - (_AHEAD if early else 0)
 
 

@@ -79,11 +79,7 @@ def plan(waiting: Sequence[RunSettings], workers: int, least: int) -> list[list[
         log.info('long bags are not cut: %s', obstacle)
         return whole
     memory = settings.router_time_constant if settings.router == 'auto' else 0.0
-    parts = [cut(extent, number, memory) for extent, number in zip(extents, numbers)]
-    for one, own in zip(waiting, parts):
-        if own:
-            log.info('%s is cut into %d parts', one.data, len(own))
-    return parts
+    return [cut(extent, number, memory) for extent, number in zip(extents, numbers)]
 
 
 def obstacle_of(settings: RunSettings) -> str:

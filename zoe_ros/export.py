@@ -22,6 +22,7 @@ from zoe_ros.inference.defaults import Hardware
 from zoe_ros.inference.routing import known_choice
 from zoe_ros.inference.runner import by_heads
 from zoe_ros.model.config import HeadConfig, PyramidConfig, ZoeConfig
+from zoe_ros.model.distributions import LogBinomial
 from zoe_ros.model.hub import find_weights
 from zoe_ros.model.transformer import TransformerBackbone
 from zoe_ros.model.weights import load_model, weights_file
@@ -167,6 +168,32 @@ class FixedGraph(nn.Module):
         return (*found.depth.values(), found.logits)
 
 
+class ExactSoftplus(nn.Module):
+    """
+    Softplus with small relative errors also near 0, in every runtime.
+
+    The log-binomial divides such numbers, and its temperature multiplies their errors. OpenVINO's
+    softplus and logarithm are wrong by up to 2e-6, and ONNX has no log1p. So the logarithm of
+    1 + u is the series of 2 artanh(u / (2 + u)).
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ln(1 + exp(x))."""
+        u = torch.exp(-x.abs())
+        z = u / (2 + u)             # at most 1/3: the first term left out is below 1e-9
+        square = z * z
+        series = torch.full_like(z, 1 / 17)
+        for odd in range(15, 0, -2):
+            series = series * square + 1 / odd
+        return x.relu() + 2 * z * series
+
+
+def _use_exact_softplus(model: ZoeDepth) -> None:
+    for module in model.modules():
+        if isinstance(module, LogBinomial):
+            module.mlp[-1] = ExactSoftplus()
+
+
 @torch.no_grad()
 def _position_biases(model: ZoeDepth, size: tuple[int, int]) -> list[nn.Parameter]:
     """Return the position biases of all blocks for an image of (height, width) [px]."""
@@ -192,6 +219,7 @@ def write_graph(model: ZoeDepth, size: tuple[int, int], heads: Sequence[str],
     # maps are not cut into tiles.
     with torch.enable_grad():
         expected = graph(pixels)
+        _use_exact_softplus(model)
         program = torch.onnx.export(
             torch.export.export(graph, (pixels,)), dynamo=True, opset_version=OPSET,
             input_names=[PIXELS], output_names=list(facts['outputs']), verbose=False)

@@ -20,10 +20,10 @@ import sys
 from typing import Any, NamedTuple
 
 from zoe_ros.cluster import connected, import_ray
-from zoe_ros.cuts import Part, plan
+from zoe_ros.cuts import Part
 from zoe_ros.errors import first_line
 from zoe_ros.inference.malloc import keep_freed_memory
-from zoe_ros.jobs import AnyJob, BagJob, Done, Job, Step
+from zoe_ros.jobs import AnyJob, BagJob, Done, jobs_of, Step, tell_kept
 from zoe_ros.parts import join_parts, run_part
 from zoe_ros.run import load_estimator
 from zoe_ros.run_many import closing_texts, earlier, failure, one_line, PROBLEMS, run_one
@@ -94,17 +94,26 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
                 waiting.append(one)
             else:
                 table.outcomes.append(outcome)
-        if waiting:
-            with connected(ray, address):
-                nodes = _nodes(ray, settings.device)
-                most, _ = team(nodes, workers, sys.maxsize)
-                jobs = [Job(one, parts) for one, parts in zip(waiting, plan(waiting, most, least))]
-                hired = _hire(ray, nodes, workers, jobs, partial(load_estimator, settings))
-                for job in _share(ray, hired, jobs):
-                    outcome, remarks = job.outcome, job.remarks
-                    table.outcomes.append(outcome)
-                    _report(outcome, remarks, len(table.outcomes), len(data))
+        try:
+            for job in _run_waiting(ray, waiting, settings, Fleet(workers, address), least):
+                table.outcomes.append(job.outcome)
+                _report(job.outcome, job.remarks, len(table.outcomes), len(data))
+        finally:
+            tell_kept(Path(settings.output))
     yield from closing_texts(table)
+
+
+def _run_waiting(ray: Any, waiting: Sequence[RunSettings], settings: RunSettings, fleet: Fleet,
+                 least: int) -> Iterator[Any]:
+    """Run over the bags that have no results; yield their jobs as they end."""
+    if not waiting:
+        return
+    with connected(ray, fleet.address):
+        nodes = _nodes(ray, settings.device)
+        most, _ = team(nodes, fleet.workers, sys.maxsize)
+        jobs = jobs_of(waiting, most, least)
+        hired = _hire(ray, nodes, fleet.workers, jobs, partial(load_estimator, settings))
+        yield from _share(ray, hired, jobs)
 
 
 def work_on_bags(task: Task, bags: Sequence[Path], fleet: Fleet) -> Iterator[tuple[Path, Done]]:
@@ -244,26 +253,22 @@ def _share(ray: Any, hired: list[Any], jobs: Sequence[AnyJob]) -> Iterator[Any]:
     # because others use the cluster: nobody waits for these.
     calls: dict[Any, tuple[Any, Step | None]] = {
         worker.prepare.remote(): (worker, None) for worker in hired}
-    try:
-        while left or any(step for _, step in calls.values()):
-            call = ray.wait(list(calls), num_returns=1)[0][0]
-            worker, step = calls.pop(call)
-            result = _result(ray, call, step)
-            if step is not None:
-                job = step.job
-                left.extendleft(job.end(*result))
-                if job.outcome is not None:
-                    left = deque(other for other in left if other.job is not job)
-                    if not any(other and other.job is job for _, other in calls.values()):
-                        job.discard_parts()
-                        yield job
-            if left:
-                following = left.popleft()
-                calls[getattr(worker, following.method).remote(*following.arguments)] = (
-                    worker, following)
-    finally:
-        for job in jobs:
-            job.discard_parts()
+    while left or any(step for _, step in calls.values()):
+        call = ray.wait(list(calls), num_returns=1)[0][0]
+        worker, step = calls.pop(call)
+        result = _result(ray, call, step)
+        if step is not None:
+            job = step.job
+            left.extendleft(job.end(*result))
+            if job.outcome is not None:
+                left = deque(other for other in left if other.job is not job)
+                if not any(other and other.job is job for _, other in calls.values()):
+                    job.discard_parts()
+                    yield job
+        if left:
+            following = left.popleft()
+            calls[getattr(worker, following.method).remote(*following.arguments)] = (
+                worker, following)
 
 
 def _result(ray: Any, call: Any, step: Step | None) -> Any:

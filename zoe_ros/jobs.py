@@ -3,14 +3,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import logging
 from pathlib import Path
 import shutil
 from typing import Any, NamedTuple
 
-from zoe_ros.cuts import Part
-from zoe_ros.run_many import cut_folder, failure
+from zoe_ros.cuts import Part, plan
+from zoe_ros.kept_parts import keep_plan, kept_plan
+from zoe_ros.run_many import CUT, cut_folder, failure
 from zoe_ros.run_table import Outcome
 from zoe_ros.settings import RunSettings
+
+log = logging.getLogger(__name__)
 
 
 class Step(NamedTuple):
@@ -36,16 +40,15 @@ class Job:
 
     def __init__(self, settings: RunSettings, parts: Sequence[Part]) -> None:
         """
-        Begin without results, also of parts.
+        Begin without an outcome.
 
-        :raises OSError: those of a fleet that was killed cannot be removed.
+        :param parts: which an earlier fleet may have completed.
         """
         self.settings, self.parts = settings, parts
         self.outcome: Outcome | None = None
         self.remarks: list[str] = []
         self._missing = len(parts)
-        if cut_folder(settings).exists():
-            shutil.rmtree(cut_folder(settings))
+        self._keeps_parts = False
 
     def first_steps(self) -> list[Step]:
         """Return the steps that can begin at once."""
@@ -66,12 +69,53 @@ class Job:
         return []
 
     def died(self, reason: str) -> Outcome:
-        """Return the outcome of a bag whose workers died."""
+        """Return the outcome of a bag whose workers died; its parts are kept."""
+        self._keeps_parts = True
         return failure(self.settings, reason)
 
+    def complete_parts(self) -> int:
+        """Return the number of parts that are there."""
+        return sum((cut_folder(self.settings) / str(part.number)).exists() for part in self.parts)
+
     def discard_parts(self) -> None:
-        """Remove the parts, after the last step."""
-        shutil.rmtree(cut_folder(self.settings), ignore_errors=True)
+        """Remove the parts, after the last step, unless the same command can go on from them."""
+        if not self._keeps_parts:
+            shutil.rmtree(cut_folder(self.settings), ignore_errors=True)
+
+
+def jobs_of(waiting: Sequence[RunSettings], workers: int, least: int) -> list[Job]:
+    """
+    Return the jobs of bags. Where an earlier fleet has cut a bag, the places of the cuts stay.
+
+    Parts of other settings, of another bag, or of other cuts are removed.
+
+    :param waiting, workers, least: see :func:`zoe_ros.cuts.plan`.
+    :raises OSError: parts cannot be removed, or the plan cannot be written.
+    """
+    jobs = []
+    for settings, parts in zip(waiting, plan(waiting, workers, least)):
+        folder = cut_folder(settings)
+        kept = kept_plan(folder, settings, least)
+        if not kept:
+            if folder.exists():
+                shutil.rmtree(folder)
+            if parts:
+                keep_plan(folder, settings, least, parts)
+        job = Job(settings, kept or parts)
+        if job.parts:
+            log.info('%s is cut into %d parts, of which %d are there', settings.data,
+                     len(job.parts), job.complete_parts())
+        jobs.append(job)
+    return jobs
+
+
+def tell_kept(output: Path) -> None:
+    """Tell the user of parts that are left in the folder of all results, by any fleet."""
+    for folder in sorted(output.glob(f'*{CUT}')):
+        count = sum(path.name.isdecimal() for path in folder.iterdir())
+        if count:
+            log.warning('complete parts that are kept in %s: %d; the command that made them goes '
+                        'on from them; to give them up, remove this folder', folder, count)
 
 
 @dataclass(frozen=True)
@@ -116,7 +160,7 @@ class BagJob:
         return Done(error=reason)
 
     def discard_parts(self) -> None:
-        """Do nothing: there are none."""
+        """Do nothing: there are no parts."""
 
 
 AnyJob = Job | BagJob

@@ -1,6 +1,7 @@
 """The outputs of a frame: their names, and their messages from depth and points."""
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -25,9 +26,32 @@ from zoe_ros.settings import FrameSettings
 DEPTH, CAMERA_INFO, POINTS = 'depth/image', 'depth/camera_info', 'depth/points'
 MILLIMETRES, COLORED, UNCERTAINTY = (
     'depth/image_raw', 'depth/image_colored', 'depth/uncertainty')
-SCALE = 'depth/scale'
+SCALE, HEAD = 'depth/scale', 'depth/head'
 # Where image_transport looks for depth in PNG.
 COMPRESSED = f'{DEPTH}/compressedDepth'
+_ALL = {DEPTH, CAMERA_INFO, POINTS, MILLIMETRES, COLORED, UNCERTAINTY, SCALE, HEAD, COMPRESSED}
+# Drivers have the other names, too.
+_OURS_ALONE = {COLORED, UNCERTAINTY, SCALE, HEAD}
+
+
+def own_topics(topics: Collection[str]) -> set[str]:
+    """
+    Return the topics that a node of this package published, as far as names tell.
+
+    They are ours if a name that no driver has is beside them. Beside ``depth/image`` any other of
+    our outputs is enough: a driver that has both costs its user an option, but our own depth
+    would have no error if it were taken for truth.
+
+    :param topics: all topics of a bag.
+    """
+    beside: defaultdict[str, set[str]] = defaultdict(set)
+    for topic in topics:
+        for name in _ALL:
+            if topic.endswith(f'/{name}'):
+                beside[topic.removesuffix(name)].add(name)
+    return {prefix + name for prefix, names in beside.items() for name in names
+            if names & _OURS_ALONE
+            or (name in (DEPTH, COMPRESSED) and DEPTH in names and len(names) > 1)}
 
 
 def image_outputs(types: MessageTypes, header: Any, found: CameraDepth, plan: SizePlan,

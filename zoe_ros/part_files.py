@@ -10,7 +10,7 @@ from typing import Any
 
 from zoe_ros.bag import TYPESTORE
 
-_RECORDS, _MESSAGES = 'records.jsonl', 'messages.cdr'
+FILES = _RECORDS, _MESSAGES = 'records.jsonl', 'messages.cdr'
 
 
 @dataclass

@@ -27,13 +27,14 @@ from zoe_ros.cuts import Part
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.inference.routing import HeadChoice, HeadTracker
+from zoe_ros.kept_parts import is_usable, made_of, seal
 from zoe_ros.messages import is_rectified
 from zoe_ros.part_files import PartWriter, read_part, read_records, Record
 from zoe_ros.picture import RunPicture, View
 from zoe_ros.pipeline import Frame, Pipeline
 from zoe_ros.results import new_folder, Statistics
 from zoe_ros.run import describe, facts_of, find_truth, Report, reporting, with_choices
-from zoe_ros.run_many import cut_folder, run_one
+from zoe_ros.run_many import cut_folder, inputs_of, run_one
 from zoe_ros.run_table import Outcome
 from zoe_ros.settings import RunSettings
 from zoe_ros.storage.remote import to_path
@@ -48,12 +49,18 @@ def run_part(settings: RunSettings, part: Part, estimator: DepthEstimator) -> No
     """
     Run over a part of a bag; its folder takes its name when it is complete.
 
+    A part that is there already, of an earlier fleet or of a worker that died, is not run again
+    if it is made of the same and whole.
+
     :param settings: of the run over the bag, see :func:`.run_many.run_one`.
     :raises ValueError, OSError, RuntimeError: as for :func:`.run.run`.
     """
     folder = cut_folder(settings) / str(part.number)
-    if folder.exists():
-        return      # of a worker that died as soon as the part was complete
+    origin = made_of(with_choices(settings, estimator), part, inputs_of(settings, estimator),
+                     estimator.device.type)
+    if is_usable(folder, origin):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
     half = folder.with_name(f'{folder.name}.part')
     shutil.rmtree(half, ignore_errors=True)     # of a worker that died before
     half.mkdir(parents=True)
@@ -66,6 +73,7 @@ def run_part(settings: RunSettings, part: Part, estimator: DepthEstimator) -> No
             else:
                 out.write(*maker.make(image))
         bag.require_whole(bag.count)    # the join counts the images of all parts
+    seal(half, origin)
     half.rename(folder)
 
 

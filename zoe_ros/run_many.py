@@ -28,6 +28,8 @@ from zoe_ros.storage.remote import is_remote, match, to_path
 LIST = '@'
 # Beside the results: name of an input -> SHA-256, see `inputs_of`.
 INPUTS = 'inputs.json'
+# Behind the name of the results: the folder of the parts of a bag.
+CUT = '.cut'
 # By which a run over a bag fails, as for the command.
 PROBLEMS = (ValueError, OSError, RuntimeError)
 # Makes the results of a run, and returns their folder.
@@ -131,6 +133,7 @@ def earlier(settings: RunSettings) -> Outcome | None:
     try:
         _require_same(folder, settings)
         _require_unchanged(folder, settings)
+        _discard_unfinished(settings)   # of a process that was killed when these were complete
         return Outcome(settings.data, str(folder), EARLIER, _figures(folder))
     except (ValueError, OSError) as problem:
         return Outcome(settings.data, str(folder), FAILED, error=one_line(problem))
@@ -164,7 +167,19 @@ def failure(settings: RunSettings, problem: BaseException | str) -> Outcome:
 def cut_folder(settings: RunSettings) -> Path:
     """Return the folder of the parts of a bag that several workers share."""
     folder = results_folder(Path(settings.output), to_path(settings.data))
-    return folder.with_name(folder.name + '.cut')
+    return folder.with_name(folder.name + CUT)
+
+
+def part_folder(settings: RunSettings) -> Path:
+    """Return the folder of the results of a bag until they are complete."""
+    folder = results_folder(Path(settings.output), to_path(settings.data))
+    return folder.with_name(folder.name + '.part')
+
+
+def _discard_unfinished(settings: RunSettings) -> None:
+    """Remove what a bag with complete results does not need any more."""
+    for folder in (part_folder(settings), cut_folder(settings)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def results_folder(output: Path, data: Path) -> Path:
@@ -178,15 +193,14 @@ def results_folder(output: Path, data: Path) -> Path:
 def _run_into(folder: Path, settings: RunSettings, estimator: DepthEstimator,
               work: Work) -> None:
     """Run, and give the results their name when they are complete."""
-    part = folder.with_name(folder.name + '.part')
+    part = part_folder(settings)
     shutil.rmtree(part, ignore_errors=True)     # of a run that failed or was killed
     inputs = inputs_of(settings, estimator)     # data that changes during the run has changed
     made = work(replace(settings, output=str(part)), estimator)
     with whole_file(made / INPUTS) as file:
         file.write_text(json.dumps(inputs, indent=1) + '\n', encoding='utf-8')
     made.replace(folder)
-    shutil.rmtree(part)
-    shutil.rmtree(cut_folder(settings), ignore_errors=True)
+    _discard_unfinished(settings)
 
 
 def inputs_of(settings: RunSettings, estimator: DepthEstimator) -> dict[str, str | None]:

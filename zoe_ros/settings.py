@@ -318,6 +318,9 @@ class EvalSettings(DataSettings, ModelSettings):
     temporal: bool = setting(
         False, 'Measure how steady depth is from frame to frame, on bags with the motion of the '
                'camera on /tf, with true depth or without.')
+    odometry_topic: str = setting(
+        '', 'With --temporal: topic of nav_msgs/Odometry with the motion of the camera; needed if '
+            'a bag has several and no /tf.')
     scale_time_constant: float = setting(
         0.0, 'With --temporal: also measure depth that is steadied with this time constant [s], '
              'as zoe run does. 0: only depth as the network predicts it.', low=0, high=3600)
@@ -332,9 +335,9 @@ class EvalSettings(DataSettings, ModelSettings):
             names = ' and '.join(name for name, given in unused.items() if given)
             raise ValueError(f'{names} cannot be given with --temporal, which compares frames of '
                              'one video')
-        if self.scale_time_constant and not self.temporal:
-            raise ValueError("parameter 'scale_time_constant' needs --temporal: it concerns "
-                             'videos')
+        for name in ('scale_time_constant', 'odometry_topic'):
+            if getattr(self, name) and not self.temporal:
+                raise ValueError(f"parameter '{name}' needs --temporal: it concerns videos")
 
 
 @dataclass(frozen=True)

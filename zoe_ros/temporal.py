@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from zoe_ros.anchor.transform import Transform
 from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag
-from zoe_ros.bag_anchor import BagAnchor
+from zoe_ros.bag_anchor import BagAnchor, ODOMETRY_TYPE
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RecordedDepth
@@ -136,7 +136,7 @@ def evaluate_video(path: Path, settings: EvalSettings, estimator: DepthEstimator
         before = seen
     if not any(TAE in frame[NETWORK] for frame in frames):
         raise BagError(f'{path}: the motion of the camera is not known between any two images: '
-                       'record its pose on /tf, or on one topic of nav_msgs/Odometry, and '
+                       'record its pose on /tf, or on a topic of nav_msgs/Odometry, and '
                        'CameraInfo')
     return Video(path.stem, {way: video_figures(frames, way) for way in _ways(settings)}, frames)
 
@@ -149,8 +149,11 @@ def _frames(path: Path, settings: EvalSettings, estimator: DepthEstimator) -> It
     """Give the frames of a bag."""
     with BagReader(path, settings.topic or None) as bag:
         run = RunSettings(data=str(path), router=settings.router,
-                          scale_time_constant=settings.scale_time_constant)
+                          scale_time_constant=settings.scale_time_constant,
+                          anchor_topic=_odometry_topics(bag, path, settings))
         robot = BagAnchor(bag, run)
+        if not robot.motion_topics:
+            raise BagError(_unmoved(bag, path))
         truth = (RecordedDepth(bag, settings.depth_topic) if settings.depth_topic
                  else RecordedDepth.find(bag))
         pipeline = Pipeline(estimator, BAG_TYPES, run, bag.infos, is_rectified(bag.topic),
@@ -169,6 +172,30 @@ def _frames(path: Path, settings: EvalSettings, estimator: DepthEstimator) -> It
                 frame_name(header), last, stamp, exact=True)
             last = stamp
             yield _Seen(frame, stamp, None if truth is None else truth.at(image), motion)
+
+
+def _odometry_topics(bag: BagReader, path: Path, settings: EvalSettings) -> tuple[str, ...]:
+    """
+    Return the topic of odometry that the user names, if any.
+
+    :raises BagError: the bag has none on this topic.
+    """
+    if not settings.odometry_topic:
+        return ()
+    topics = bag.topics(ODOMETRY_TYPE)
+    if settings.odometry_topic not in topics:
+        raise BagError(f'{path} has no {ODOMETRY_TYPE} on {settings.odometry_topic}; it has '
+                       f'{", ".join(topics) or "none at all"}')
+    return settings.odometry_topic,
+
+
+def _unmoved(bag: BagReader, path: Path) -> str:
+    """Return what is missing in a bag without the motion of the camera."""
+    topics = bag.topics(ODOMETRY_TYPE)
+    if topics:
+        return f'{path} has odometry on {", ".join(topics)}: choose one by --odometry-topic'
+    return (f'{path} has no motion of the camera: record its pose on /tf, or on a topic of '
+            'nav_msgs/Odometry')
 
 
 def _thinned(seen: _Seen, way: str) -> tuple[View, np.ndarray | None, Camera | None]:

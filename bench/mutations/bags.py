@@ -11,8 +11,34 @@ _READ = ('test/core/test_bag.py',)
 _INFO = ('test/core/test_field_camera_info.py',)
 _RUN_BAGS = ('test/core/test_run_bags.py',)
 _BAD = ('test/core/test_run_bad_input.py',)
+_OWN = ('test/core/test_own_outputs.py',)
+_ODOMETRY = ('test/core/test_temporal.py', '-k odometry')
 
 MUTATIONS = (
+    # --- bags that were recorded while the node ran -------------------------------------------
+    Mutation('bags: the depth of the node is the truth', _BAG,
+             'for topic, first in found.items() if topic not in self._own}',
+             'for topic, first in found.items()}', _OWN),
+    Mutation('bags: depth/image alone beside camera_info is the truth', 'zoe_ros/outputs.py',
+             'or (name in (DEPTH, COMPRESSED) and DEPTH in names and len(names) > 1)', '', _OWN),
+    Mutation('bags: depth/image_raw of a driver is ours', 'zoe_ros/outputs.py',
+             'if names & _OURS_ALONE', 'if len(names) > 1', _OWN),
+    Mutation('bags: colours of depth are a second camera', _BAG,
+             'if name not in self._own and not self._is_depth(name))',
+             'if not self._is_depth(name))', _OWN),
+    Mutation('stereo: colours of depth are a right camera', _BAG,
+             'if kind in IMAGE_TYPES and topic not in self._own\n', 'if kind in IMAGE_TYPES\n',
+             _OWN),
+    Mutation('anchor: depth is scaled by the depth of the node', 'zoe_ros/bag_anchor.py',
+             "list(bag.sensor_depth_topics('--anchor-topic'))", 'found', _OWN),
+    Mutation('bags: first messages are read for each question', _BAG,
+             'if topic not in self._firsts:', 'if True:', _OWN),
+    Mutation('zoe eval --temporal: --odometry-topic is ignored', 'zoe_ros/temporal.py',
+             'return settings.odometry_topic,', 'return ()', _ODOMETRY),
+    Mutation('zoe eval --temporal: a topic that is not there is ignored', 'zoe_ros/temporal.py',
+             'if settings.odometry_topic not in topics:', 'if False:', _ODOMETRY),
+    Mutation('zoe eval --temporal: hours of work before what is missing is told',
+             'zoe_ros/temporal.py', 'if not robot.motion_topics:', 'if False:', _ODOMETRY),
     # --- files ------------------------------------------------------------------------------
     Mutation('folder without metadata: run_10 comes before run_9', _RECORDING,
              "(0, int(part), '') if part.isdigit() else (1, 0, part)", '(1, 0, part)', _FIELD),

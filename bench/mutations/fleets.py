@@ -8,6 +8,7 @@ _INDEX = 'zoe_ros/storage/mcap_index.py'
 _MANY = 'zoe_ros/run_many.py'
 _LEROBOT = 'zoe_ros/lerobot'
 _CUTS = 'zoe_ros/cuts.py'
+_KEPT = 'zoe_ros/kept_parts.py'
 _PARTS = 'zoe_ros/parts.py'
 _KILLED = ('test/core/test_fleet.py::test_killed_workers_lose_only_their_bags',)
 _CTRL_C = ('test/core/test_fleet.py::test_ctrl_c_keeps_what_is_finished',)
@@ -22,6 +23,7 @@ _LABELLED = (f'{_COMMANDS}::test_labels_by_a_fleet',)
 _OF_LEROBOT = ('test/core/test_lerobot.py',)
 _OF_CUTS = 'test/core/test_cut_bags.py'
 _JOINED = (_OF_CUTS, '-k test_joined_parts')
+_OF_KEPT = ('test/core/test_kept_parts.py',)
 _ANY = (_OF_CUTS, '-k test_any_bag')
 _PLANNED = (_OF_CUTS, '-k not joined and not any_bag and not saves and not memory')
 
@@ -51,8 +53,30 @@ MUTATIONS = (
              'report.drop(cause, f', 'str(f', _ANY),
     Mutation('parts: missing images are not told', _PARTS,
              'bag.require_whole(given)', 'bag.require_whole(bag.count)', _PLANNED),
-    Mutation('parts: those of a fleet that was killed count', 'zoe_ros/jobs.py',
-             'if cut_folder(settings).exists():', 'if False:', _PLANNED),
+    Mutation('parts: the next fleet runs complete parts again', _PARTS,
+             'if is_usable(folder, origin):', 'if False:',
+             ('test/core/test_fleet.py', '-k goes_on and kill_all_of')),
+    Mutation('parts: Ctrl-C removes complete parts', _FLEET,
+             'tell_kept(Path(settings.output))', 'jobs_of(waiting, 2, 0)',
+             ('test/core/test_fleet.py', '-k goes_on and interrupt')),
+    Mutation('parts: those of other inputs, settings, cuts or devices are used', _KEPT,
+             "sealed == {'made_of': origin, 'files': _hashes(folder)}",
+             "sealed['files'] == _hashes(folder)", _OF_KEPT),
+    Mutation('parts: damaged ones are used', _KEPT,
+             "sealed == {'made_of': origin, 'files': _hashes(folder)}",
+             "sealed['made_of'] == origin", _OF_KEPT),
+    Mutation('parts: those of another version are used', _KEPT,
+             "'version': __version__, ", '', _OF_KEPT),
+    Mutation('parts: those of other cuts stay for ever', 'zoe_ros/jobs.py',
+             'if folder.exists():', 'if False:', _OF_KEPT),
+    Mutation('parts: another number of workers makes all parts useless', 'zoe_ros/jobs.py',
+             'kept or parts', 'parts', _OF_KEPT),
+    Mutation('parts: the cuts of a bag that was recorded again are those of the old one', _KEPT,
+             "'data': data_digest(to_path(settings.data))", "'data': ''", _OF_KEPT),
+    Mutation('parts: workers that die take complete parts with them', 'zoe_ros/jobs.py',
+             'self._keeps_parts = True', 'pass', _OF_KEPT),
+    Mutation('parts: they stay beside complete results for ever', _MANY,
+             '        _discard_unfinished(settings)   #', '        #', _OF_KEPT),
     Mutation('cuts: an image at a cut is in two parts', _CUTS,
              '[*times, EVER]', '[*(time + 1 for time in times), EVER]', _PLANNED),
     Mutation('cuts: the order of files that overlap is lost', _CUTS,

@@ -1,4 +1,4 @@
-"""Mutations of the encoders of Depth Anything, and of its files."""
+"""Mutations of the encoders of Depth Anything, of its files, and of exported graphs."""
 from mutations.mutation import Mutation
 
 _DINO = 'zoe_ros/model/dino.py'
@@ -7,6 +7,8 @@ _WEIGHTS = 'zoe_ros/model/weights.py'
 _ENCODER = ('test/core/test_dino.py',)
 _PAIR = ('test/core/test_pair.py',)
 _WHOLE = 'test/core/test_depth_anything.py'
+_EXPORT = 'zoe_ros/export.py'
+_SOFTPLUS = ('test/core/test_export.py', '-k softplus')
 
 
 def _tests(*names: str) -> tuple[str, ...]:
@@ -15,6 +17,10 @@ def _tests(*names: str) -> tuple[str, ...]:
 
 
 MUTATIONS = (
+    Mutation('export: single pixels are wrong where runtimes round ln(1 + x)', _EXPORT,
+             '        _use_exact_softplus(model)\n', '', _SOFTPLUS),
+    Mutation('export: the series of softplus is too short', _EXPORT, 'range(15, 0, -2)',
+             'range(7, 0, -2)', _SOFTPLUS),
     Mutation('da-n: positions as timm resamples them', _DINO, '_OFFSET = 0.1', '_OFFSET = 0.0',
              _ENCODER),
     Mutation('da-n: pixels in [-1, 1] for the encoder', _DINO,

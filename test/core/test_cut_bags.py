@@ -204,9 +204,7 @@ def test_damage_is_told_by_a_part(damaged, settings_of, tmp_path):
 def test_a_bag_ends_with_the_first_part_that_fails(settings_of, tmp_path):
     settings = settings_of(tmp_path / 'bag')
     parts = cut(Extent(100, [(1000, 2001)]), 3, 0.0)
-    (cut_folder(settings) / '2').mkdir(parents=True)    # of a fleet that was killed
     job = Job(settings, parts)
-    assert not cut_folder(settings).exists()
     assert [step.arguments for step in job.first_steps()] == [(settings, part) for part in parts]
     assert job.end(None, ['dark']) == [] and job.outcome is None
     for text in ('first', 'second'):

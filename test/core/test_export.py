@@ -69,6 +69,14 @@ def assert_agrees(done, weights, heads):
         assert off.mean() < 0.02
 
 
+def test_softplus_is_exact_where_the_log_binomial_needs_it(done):
+    x = torch.linspace(-80, 80, 100_001)
+    expected = torch.log1p(torch.exp(x.double()))
+    assert (exporting.ExactSoftplus()(x) / expected - 1).abs().max() < 3e-7
+    kinds = [node.op_type for node in onnx.load(done.graph).graph.node]
+    assert kinds.count('Exp') == 2      # of both heads
+
+
 def test_both_heads_agree_with_the_estimator(done, tiny_weights):
     assert_agrees(done, tiny_weights, ('indoor', 'outdoor'))
     assert done.difference < TOLERANCE

@@ -204,6 +204,56 @@ def test_workers_share_a_long_bag(start, zoe, tmp_path, photos, arguments, capsy
     assert 'workers:' not in capsys.readouterr().out
 
 
+def kill_all_of(fleet):
+    """Kill a fleet with all processes of its Ray, as the end of the machine does."""
+    for process in [fleet.pid, *processes_below(fleet.pid)]:
+        os.kill(process, signal.SIGKILL)
+
+
+def interrupt(fleet):
+    """Press Ctrl-C."""
+    os.killpg(fleet.pid, signal.SIGINT)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize('end', [kill_all_of, interrupt])
+def test_a_fleet_goes_on_from_the_parts_of_one_that_ended(start, zoe, tmp_path, photos, end):
+    output, serial = tmp_path / 'fleet', tmp_path / 'serial'
+    drive = write_drive(tmp_path / 'drive', photos, 100)
+    command = (drive, '--cut', '5', '--router-time-constant', '20')
+    folder = results_folder(output, drive)
+    parts = folder.with_name(f'{folder.name}.cut')
+    fleet = start(*command)
+    wait_until(lambda: any((parts / f'{number}').exists() for number in range(1, 5)))
+    below = processes_below(fleet.pid)
+    end(fleet)
+    out, _ = fleet.communicate(timeout=PATIENCE)
+    wait_until(lambda: not any(Path(f'/proc/{process}').exists() for process in below))
+    kept = {number: (parts / number / 'records.jsonl').stat().st_ino for number in '1234'
+            if (parts / number).exists()}
+    assert kept and len(kept) < 4 and not folder.exists()
+    if end is interrupt:
+        assert f'complete parts that are kept in {parts}: {len(kept)}; the command' in out
+
+    fleet, seen = start(*command), set()
+
+    def watch():
+        seen.update((number, path.stat().st_ino) for number in kept
+                    if (path := parts / number / 'records.jsonl').exists())
+        assert not any((parts / f'{number}.part').exists() for number in kept)
+        return fleet.poll() is not None
+
+    wait_until(watch)
+    out, err = fleet.communicate()
+    assert (fleet.returncode, err) == (0, ''), out
+    assert f'is cut into 4 parts, of which {len(kept)} are there' in out
+    assert seen == set(kept.items())
+    assert zoe(*command[:1], *command[3:], to=serial).code == 0
+    assert depth_bags(output, [drive]) == [(next(serial.glob('*/bag/*.mcap'))).read_bytes()]
+    assert [path.name for path in output.iterdir() if path.is_dir()] == [folder.name]
+
+
 @needs_ray
 @pytest.mark.slow
 def test_a_bag_with_an_anchor_is_not_cut(start, zoe, tmp_path, photos):

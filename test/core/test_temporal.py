@@ -6,7 +6,7 @@ import math
 import bags
 import numpy as np
 import pytest
-from robot_messages import transform_of
+from robot_messages import odometry_of, transform_of
 
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
@@ -81,8 +81,12 @@ def test_places_that_look_different_hardly_count_for_opw():
     assert error == pytest.approx(0.5 * (1 + math.exp(-50 * 3 * 0.2 ** 2)) / 2, rel=1e-4)
 
 
-def video(path, poses=True, truth=True):
-    """Write a bag of a camera that drives to a scene whose light changes; return its path."""
+def video(path, poses=True, truth=True, **odometry):
+    """
+    Write a bag of a camera that drives to a scene whose light changes; return its path.
+
+    :param poses: on /tf, 'late' of another time; :param odometry: topic -> speed [m/frame].
+    """
     rng, messages = np.random.default_rng(0), []
     stamps, recorded = bags.stamps(COUNT), bags.recorded(COUNT)
     for topic, message, at in bags.camera_messages(COUNT):
@@ -98,8 +102,13 @@ def video(path, poses=True, truth=True):
         messages.append((topic, message, at))
     for index in range(COUNT if poses else 0):
         pose = transform_of('odom', bags.FRAME, [0, 0, 0.01 * index, 0, 0, 0, 1])
-        pose.transforms[0].header.stamp = bags.ROSBAGS.header(stamp=stamps[index]).stamp
+        stamp = stamps[index] + (bags.SECOND * 1000 if poses == 'late' else 0)
+        pose.transforms[0].header.stamp = bags.ROSBAGS.header(stamp=stamp).stamp
         messages.append(('/tf', pose, recorded[index]))
+    for topic, speed in odometry.items():
+        messages += [(topic, odometry_of(stamp / bags.SECOND, [0, 0, speed * index, 0, 0, 0, 1],
+                                         child=bags.FRAME), at)
+                     for index, (stamp, at) in enumerate(zip(stamps, recorded))]
     return bags.write_bag(path, sorted(messages, key=lambda item: item[2]))
 
 
@@ -162,10 +171,32 @@ def test_what_is_no_video_is_refused(zoe_eval, tmp_path, capsys):
     assert zoe_eval(tmp_path) == 2
     assert '--temporal needs videos' in capsys.readouterr().err
     assert zoe_eval(video(tmp_path / 'bag', poses=False)) == 2
+    assert 'bag has no motion of the camera: record its pose on /tf' in capsys.readouterr().err
+    assert zoe_eval(video(tmp_path / 'far', poses='late')) == 2
     assert 'the motion of the camera is not known' in capsys.readouterr().err
     assert main(['eval', str(tmp_path), '--scale-time-constant', '1']) == 2
     assert 'needs --temporal' in capsys.readouterr().err
     assert not (tmp_path / 'results').exists()
+
+
+def test_one_of_two_topics_of_odometry_is_chosen(zoe_eval, tmp_path, capsys):
+    path = video(tmp_path / 'drive', poses=False, **{'/wheels': 0.01, '/visual': 0.2})
+    assert zoe_eval(path) == 2
+    assert capsys.readouterr().err.endswith(
+        'drive has odometry on /visual, /wheels: choose one by --odometry-topic\n')
+    assert zoe_eval(path, '--odometry-topic', '/gps') == 2
+    assert capsys.readouterr().err.endswith(
+        'has no nav_msgs/msg/Odometry on /gps; it has /visual, /wheels\n')
+    errors = {}
+    for topic in ('/wheels', '/visual'):
+        assert zoe_eval(path, '--odometry-topic', topic) == 0
+        errors[topic] = found(tmp_path)[0]['figures']['network']['TAE']
+    lone = video(tmp_path / 'lone', poses=False, **{'/wheels': 0.01})
+    assert zoe_eval(lone) == 0
+    assert found(tmp_path)[0]['figures']['network']['TAE'] == errors['/wheels']
+    assert errors['/visual'] != errors['/wheels']
+    assert main(['eval', str(path), '--odometry-topic', '/wheels']) == 2
+    assert "parameter 'odometry_topic' needs --temporal" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('options, names', [

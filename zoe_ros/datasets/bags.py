@@ -144,9 +144,9 @@ class RecordedDepth:
 
     @staticmethod
     def find(bag: BagReader) -> RecordedDepth | None:
-        """Return the reference if exactly one topic has depth in the frame of the images."""
+        """Return the reference if one topic of a sensor has depth in the frame of the images."""
         try:
-            found = bag.depth_topics()
+            found = bag.sensor_depth_topics('--depth-topic')
             fitting = _registered(bag, found) if found else []
             return RecordedDepth(bag, fitting[0]) if len(fitting) == 1 else None
         except (BagError, MessageError):
@@ -193,8 +193,8 @@ def pair(images: Sequence[_Image], depths: Sequence[_Image],
 
 
 def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
-    """Return the depth topic: the requested one, or the only one that matches the images."""
-    found = bag.depth_topics()
+    """Return the depth topic: the requested one, or the only one that fits the images."""
+    found = bag.depth_topics() if topic else bag.sensor_depth_topics('--depth-topic')
     if topic is not None:
         if topic not in found:
             raise BagError(f'{path} has no depth images on {topic}; it has '

@@ -31,6 +31,7 @@ from zoe_ros.outputs import (
     COLORED,
     COMPRESSED,
     DEPTH,
+    HEAD,
     MILLIMETRES,
     POINTS,
     SCALE,
@@ -48,7 +49,6 @@ ROS_TYPES = MessageTypes(
     point_cloud=PointCloud2, point_field=PointField,
     pose=PoseTypes(*(getattr(geometry, name) for name in POSES)),
     pack=pack_array)
-HEAD = 'depth/head'
 OUTPUTS = {
     DEPTH: Image, MILLIMETRES: Image, COLORED: Image, UNCERTAINTY: Image, CAMERA_INFO: CameraInfo,
     POINTS: PointCloud2, HEAD: String, COMPRESSED: CompressedImage}

@@ -22,11 +22,12 @@ from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.malloc import trim_freed_memory
 from zoe_ros.messages import nanoseconds
+from zoe_ros.outputs import HEAD
 from zoe_ros.pipeline import Frame, infer_each, Pipeline, Prepared
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.ros.anchor_inputs import TransformInput
 from zoe_ros.ros.bond import make_bond
-from zoe_ros.ros.camera_stream import CameraStream, HEAD
+from zoe_ros.ros.camera_stream import CameraStream
 from zoe_ros.ros.diagnostics import FrameStats
 from zoe_ros.ros.parameters import as_declared, declare
 from zoe_ros.ros.silence import explain_clock, explain_silence
