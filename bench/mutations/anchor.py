@@ -24,6 +24,7 @@ _OF_STEREO = ('test/core/test_anchor_stereo.py',)
 _OF_PAIR = ('test/core/test_stereo_pair.py',)
 _OF_STEADY = ('test/core/test_anchor_steady.py',)
 _MESSAGES = ('test/core/test_anchor_messages.py',)
+_REFUSALS = ('test/core/test_anchor_refusals.py',)
 _OF_SWEEP = ('test/core/test_anchor_sweep.py',)
 _RUN = ('test/core/test_run_anchor.py',)
 _OF_DOUBT = (
@@ -119,6 +120,12 @@ MUTATIONS = (
     Mutation('sweep: times since the epoch are not understood', _OF_MESSAGES,
              'return seconds - nanoseconds(cloud.header.stamp) / 1e9', 'return seconds',
              _OF_SWEEP),
+    Mutation('messages: a scan in degrees is used', _OF_MESSAGES,
+             'if _FARTHEST_ANGLE < max(abs(first), covered) < np.inf:', 'if False:', _REFUSALS),
+    Mutation('messages: a scan without every second ray is used', _OF_MESSAGES,
+             '_SAME_SPAN = 1.5', '_SAME_SPAN = 1e9', _REFUSALS),
+    Mutation('messages: angle_max may not be a turn away', _OF_MESSAGES,
+             'abs(stated - 2 * np.pi))', 'stated)', _REFUSALS),
     Mutation('sweep: the time increment is not read', _OF_MESSAGES,
              'message.range_min, message.range_max, message.time_increment)',
              'message.range_min, message.range_max)', _OF_SWEEP),
