@@ -12,8 +12,8 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics',
-     'depth_codec'],
+    ['errors', 'extras', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces',
+     'metrics', 'depth_codec'],
     ['model.', 'anchor.'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
@@ -87,6 +87,8 @@ def imports(path):
         elif (isinstance(node, ast.Call) and ast.unparse(node.func).endswith('import_module')
               and isinstance(node.args[0], ast.Constant)):
             names.add(node.args[0].value)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == 'require':
+            names.update(ast.literal_eval(package) for package in node.args[2:])
     return names
 
 
@@ -193,9 +195,10 @@ def test_the_walk_finds_imports_of_every_kind(tmp_path):
     file.write_text('import a.b, c as d\nfrom e import f\nfrom zoe_ros.model.hub import g\n'
                     'from zoe_ros import camera, h\n'
                     'def later():\n    from rclpy.node import Node\n'
-                    '    return importlib.import_module("i")\n')
+                    '    return importlib.import_module("i")\n'
+                    'require("a fleet", "fleet", "j", "k.l")\n')
     assert imports(file) == {'a.b', 'c', 'e.f', 'zoe_ros.model.hub.g', 'zoe_ros.camera',
-                             'zoe_ros.h', 'rclpy.node.Node', 'i'}
+                             'zoe_ros.h', 'rclpy.node.Node', 'i', 'j', 'k.l'}
     assert own(imports(file)) == {'model.hub', 'camera', '__init__'}
 
 

@@ -170,6 +170,9 @@ def _pop_fleet(options: dict[str, object]) -> tuple[int, str] | None:
 
 def _world(**options: object) -> Iterator[str]:
     settings = WorldSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.world.render import require_packages
+
+    require_packages()      # before modules that import them
     from zoe_ros.world.make import make_world
     from zoe_ros.world.record import record_world
 

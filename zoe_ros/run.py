@@ -20,14 +20,15 @@ from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag
 from zoe_ros.bag_anchor import BagAnchor
 from zoe_ros.bag_writer import BagWriter
 from zoe_ros.datasets.bags import RecordedDepth
+from zoe_ros.extras import require
 from zoe_ros.files import whole_file
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.lerobot.dataset import DatasetWriter, require_packages
+from zoe_ros.lerobot.dataset import DatasetWriter
 from zoe_ros.lerobot.timeline import Timeline
 from zoe_ros.messages import CameraInfoBuffer, is_rectified, nanoseconds
 from zoe_ros.model.config import ZoeConfig
-from zoe_ros.photos import find_photos, photo_camera, read_photo
+from zoe_ros.photos import find_photos, holds_several, photo_camera, read_photo
 from zoe_ros.picture import RunPicture, View
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.remarks import BLACK, is_dark, only_for_training_cameras
@@ -137,7 +138,7 @@ def _timeline(bag: BagReader) -> Timeline:
 
     :raises ValueError: there is no frame rate, or a package is not installed.
     """
-    require_packages()
+    require('format lerobot', 'lerobot', 'av', 'pyarrow')
     stamps: list[int] = []
     with suppress(BagError):    # the user is told after the last image
         for _, header in islice(bag.headers(bag.topic), _IMAGES_FOR_RATE):
@@ -174,6 +175,7 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
     folder = new_folder(Path(settings.output))
     unknown: list[Path] = []
     dark: list[Path] = []
+    several: list[Path] = []
     with reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
             start = perf_counter()
@@ -188,6 +190,8 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
                 unknown.append(photo)
             if is_dark(image):
                 dark.append(photo)
+            if holds_several(photo):
+                several.append(photo)
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
             with whole_file(folder / f'{photo.name}.depth.npy') as part:
                 array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
@@ -196,6 +200,10 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
             report.add(View(image, depth), head, perf_counter() - start)
     if dark:
         log.warning('%d image(s) %s; the first is %s', len(dark), BLACK, dark[0])
+    if several:
+        log.warning('%d image(s) hold several pictures, of which the first one is used; the first '
+                    'is %s: save the pictures as files of their own if all shall have depth',
+                    len(several), several[0])
     if unknown:
         _warn_of_unknown_focal(unknown, settings, estimator.model.config)
     return folder

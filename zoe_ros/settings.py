@@ -429,22 +429,3 @@ def check_choice(what: str, value: str, accepted: tuple[str, ...]) -> None:
     """Raise a ValueError that lists the accepted values, unless ``value`` is one of them."""
     if value not in accepted:
         raise ValueError(f"{what} '{value}' is not one of {', '.join(accepted)}")
-
-
-def parse_size(text: str, multiple: int) -> tuple[int, int] | None:
-    """
-    Parse a size like '192x256' into (height, width); return None for an empty string.
-
-    :param multiple: ``size_multiple`` of the model's encoder [px].
-    :raises ValueError: the text is not two multiples.
-    """
-    if not text:
-        return None
-    try:
-        height, width = (int(part) for part in text.lower().split('x'))
-    except ValueError:
-        height = width = 0
-    if min(height, width) < multiple or height % multiple or width % multiple:
-        raise ValueError(f"size '{text}' is not HEIGHTxWIDTH in multiples of {multiple}, like "
-                         f'{6 * multiple}x{8 * multiple}')
-    return height, width

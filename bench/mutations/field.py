@@ -13,11 +13,16 @@ _STREAM = 'zoe_ros/ros/camera_stream.py'
 _FOLDERS = ('test/core/test_field_bag_folders.py',)
 _DOUBTS = ('test/core/test_doubts.py',)
 _REFUSALS = ('test/core/test_anchor_refusals.py',)
+_OF_PHOTOS = ('test/core/test_field_photos.py',)
 _PAIRS = ('test/core/test_datasets_pairs.py',)
 _NAMES = ('test/node/test_node_names.py',)
 _FILES = ('test/node/test_node_parameter_files.py',)
 
 MUTATIONS = (
+    Mutation('photos: an animation is taken for one picture', 'zoe_ros/run.py',
+             'if holds_several(photo):', 'if False:', _OF_PHOTOS),
+    Mutation('photos: a preview counts as a second picture', 'zoe_ros/photos.py',
+             'return picture.size == size', 'return True', _OF_PHOTOS),
     Mutation('field: matrices of another resolution are taken without a word', _REMARKS,
              'elif off > _OFF_CENTRE:', 'elif off > 0.9:', _DOUBTS),
     Mutation('field: focal lengths of another unit are taken without a word', _REMARKS,

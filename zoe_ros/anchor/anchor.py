@@ -155,11 +155,7 @@ class Anchor:
         :param stamp: of the image [s].
         """
         scale = self.measure(depth, head, stamp)
-        factor, shift, *_ = scale.correction
-        if scale.correction == NOTHING:
-            return depth, scale
-        scaled = depth * np.float32(factor)
-        return (scaled / scale.correction.divisor(scaled) if shift else scaled), scale
+        return scale.correction.apply(depth, None)[0], scale
 
     def measure(self, depth: np.ndarray, head: str, stamp: float) -> Scale:
         """Measure the scale of a frame, see :meth:`apply`; its depth is not changed."""

@@ -15,6 +15,7 @@ from zoe_ros.distill.label_fleet import label_in_fleet
 from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.student import mean_error, student_config, train_settings
 from zoe_ros.distill.teacher import Teacher
+from zoe_ros.extras import require
 from zoe_ros.files import whole_file
 from zoe_ros.fleet import Fleet
 from zoe_ros.inference.choices import resolve_device
@@ -62,6 +63,7 @@ def distill(settings: DistillSettings, fleet: Fleet | None = None) -> Path:
     config = student_config(settings.start)
     run = train_settings(settings, config, output / 'training')
     check_bags(bags, settings)
+    require('a training', 'train', 'matplotlib')    # told before the labels, as the next mistake
     starting_model(config, run)     # its weights may be missing, which is told before the labels
     # The workers of a fleet need the memory of the GPUs.
     teacher = Teacher(settings.teacher, 'cpu' if fleet else settings.device, settings.precision)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 import logging
 from pathlib import Path
 import shutil
@@ -25,20 +24,6 @@ from zoe_ros.pipeline import Frame
 _STRIDE = 4
 
 log = logging.getLogger(__name__)
-
-
-def require_packages() -> None:
-    """
-    Check what the base installation lacks.
-
-    :raises ValueError: a package is not installed.
-    """
-    for name in ('av', 'pyarrow'):
-        try:
-            import_module(name)
-        except ImportError:
-            raise ValueError(
-                f"format lerobot needs {name}: pip install 'zoe_ros[lerobot]'") from None
 
 
 class DatasetWriter:
