@@ -13,8 +13,8 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # end stands for a package, whose modules may import each other.
 LAYERS = [
     ['errors', 'extras', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces',
-     'metrics', 'depth_codec'],
-    ['model.', 'anchor.'],
+     'metrics', 'depth_codec', 'headers', 'topic_names', 'stdout'],
+    ['model.', 'anchor.', 'command_settings'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
     ['inference.preprocess', 'inference.graphs', 'inference.choices', 'refine', 'sky', 'cloud',
@@ -25,8 +25,8 @@ LAYERS = [
     ['camera_depth'],
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
-    ['messages'],
-    ['outputs', 'photos', 'remarks', 'range_messages', 'stereo_pair'],
+    ['messages', 'camera_info'],
+    ['outputs', 'photos', 'remarks', 'range_messages', 'stereo_pair', 'bag_messages'],
     ['range_anchor'],
     ['pipeline'],
     ['bag', 'results', 'run_table', 'provenance', 'cloud_picture'],
@@ -59,7 +59,7 @@ MODEL_LAYERS = [
     ['identity'],
 ]
 # Packages that a module may import from; all others may not.
-ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
+ROOMS = {'rosbags': ['bag_messages', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'timm': ['model.pyramid'], 'cv2': ['anchor.opencv'],
          'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
          'onnxscript': ['export'], 'pyarrow': ['run_table', 'lerobot.dataset', 'lerobot.metadata'],

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoe_ros.command_settings import BenchSettings
 from zoe_ros.hugging_face import transformers_model
 from zoe_ros.inference.choices import (
     DTYPES,
@@ -30,7 +31,6 @@ from zoe_ros.inference.transfer import to_device, to_host
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import SharedFeatures, ZoeDepth
-from zoe_ros.settings import BenchSettings
 
 IMAGE = (480, 640)              # (height, width) [px] of the generated camera image
 # Size of the square matrices of the product: on a GPU, small ones take less time than the launch.

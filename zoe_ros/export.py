@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros import __version__
+from zoe_ros.command_settings import ExportSettings
 from zoe_ros.extras import require
 from zoe_ros.files import file_sha256, whole_folder
 from zoe_ros.inference.choices import find_config, input_size
@@ -27,7 +28,6 @@ from zoe_ros.model.hub import find_weights
 from zoe_ros.model.transformer import TransformerBackbone
 from zoe_ros.model.weights import load_model, weights_file
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.settings import ExportSettings
 
 PIXELS, ROUTER = 'pixels', 'router'
 # The oldest version of the operators that torch writes.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from zoe_ros.camera_depth import CameraDepth
+from zoe_ros.camera_info import info_of_image
 from zoe_ros.colormap import colorize
 from zoe_ros.inference.preprocess import SizePlan
 from zoe_ros.messages import (
@@ -16,7 +17,6 @@ from zoe_ros.messages import (
     color_message,
     compressed_depth_message,
     depth_message,
-    info_of_image,
     MessageTypes,
     millimetre_message,
 )

@@ -15,21 +15,15 @@ from zoe_ros.anchor.correction import Correction, NOTHING
 from zoe_ros.anchor.steady import SteadyScale, UNKNOWN_MOTION
 from zoe_ros.camera import Camera
 from zoe_ros.camera_depth import CameraDepth, for_anchor, for_steadying, to_camera
+from zoe_ros.camera_info import camera_from_info, CameraInfoBuffer
 from zoe_ros.camera_tables import CameraTables
 from zoe_ros.clock import Clock
 from zoe_ros.cloud import Unprojection
+from zoe_ros.headers import frame_name, nanoseconds
 from zoe_ros.images import decode_image, MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.routing import Chooser, HeadTracker, known_choice
-from zoe_ros.messages import (
-    camera_from_info,
-    CameraInfoBuffer,
-    frame_name,
-    MessageTypes,
-    nanoseconds,
-    pinhole_info,
-    scale_message,
-)
+from zoe_ros.messages import MessageTypes, pinhole_info, scale_message
 from zoe_ros.outputs import CAMERA_INFO, cloud_output, image_outputs, POINTS, SCALE, UNCERTAINTY
 from zoe_ros.range_anchor import RangeAnchor, ScaleNews
 from zoe_ros.remarks import Remarks
@@ -118,7 +112,7 @@ class Pipeline:
 
         :param types: the classes of the output messages.
         :param infos: holds the CameraInfo of the images. Without one there is depth but no cloud.
-        :param rectified: the images are rectified, see :func:`.messages.is_rectified`.
+        :param rectified: the images are rectified, see :func:`.topic_names.is_rectified`.
         :param anchor: gives depth the scale of the robot's sensors.
         :param steady: steadies the scale from frame to frame, before the anchor.
         :param tracker: chooses the heads; by default a new one.

@@ -15,8 +15,8 @@ from zoe_ros.anchor.stereo import PairError
 from zoe_ros.anchor.tracks import FeatureTracker
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
+from zoe_ros.headers import frame_name, nanoseconds
 from zoe_ros.images import MessageError
-from zoe_ros.messages import frame_name, nanoseconds
 from zoe_ros.range_messages import sensor_points
 from zoe_ros.settings import AnchorSettings, ODOMETRY, REGISTERED, STEREO
 from zoe_ros.stereo_pair import StereoPair

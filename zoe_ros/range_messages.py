@@ -11,8 +11,8 @@ import numpy as np
 
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.points import from_cloud, from_depth, from_scan, ImagePoints, SensorPoints
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import decode_depth, MessageError
-from zoe_ros.messages import nanoseconds
 
 # sensor_msgs/PointField: kind of a coordinate. Other kinds are not used for coordinates.
 _KINDS = {7: 'f4', 8: 'f8'}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from zoe_ros.camera import Camera
-from zoe_ros.messages import frame_name
+from zoe_ros.headers import frame_name
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.settings import FrameSettings
 

@@ -16,17 +16,19 @@ import numpy as np
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag
+from zoe_ros.bag import BagError, BagReader, is_bag
 from zoe_ros.bag_anchor import BagAnchor
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.bag_writer import BagWriter
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.extras import require
 from zoe_ros.files import whole_file
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.lerobot.dataset import DatasetWriter
 from zoe_ros.lerobot.timeline import Timeline
-from zoe_ros.messages import CameraInfoBuffer, is_rectified, nanoseconds
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.photos import find_photos, holds_several, photo_camera, read_photo
 from zoe_ros.picture import RunPicture, View
@@ -35,6 +37,7 @@ from zoe_ros.remarks import BLACK, is_dark, only_for_training_cameras
 from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import LEROBOT, RunSettings
 from zoe_ros.storage.remote import is_remote, is_there, to_path
+from zoe_ros.topic_names import is_rectified
 
 # The median of their steps is the frame rate of a LeRobot data set.
 _IMAGES_FOR_RATE = 100

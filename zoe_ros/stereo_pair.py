@@ -14,8 +14,9 @@ import numpy as np
 from zoe_ros.anchor.points import ImagePoints
 from zoe_ros.anchor.stereo import PairError, StereoMatcher
 from zoe_ros.camera import Camera
+from zoe_ros.camera_info import CameraInfoBuffer, info_of_image
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import decode_image, MessageError
-from zoe_ros.messages import CameraInfoBuffer, info_of_image, nanoseconds
 
 # Right images that are remembered. The one of an image in the network is kept beyond that.
 _RECENT = 10

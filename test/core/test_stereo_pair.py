@@ -11,7 +11,7 @@ import stereo
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.stereo import PairError, StereoMatcher
 from zoe_ros.camera import Camera
-from zoe_ros.messages import camera_from_info
+from zoe_ros.camera_info import camera_from_info
 from zoe_ros.range_anchor import RangeAnchor, ScaleNews
 from zoe_ros.settings import AnchorSettings
 from zoe_ros.stereo_pair import flaw_of

@@ -33,7 +33,7 @@ class Correction(NamedTuple):
         """Return the correction of depth that lacks a factor."""
         return self._replace(factor=factor * self.factor)
 
-    def apply(self, depth: Depth, deviation: Depth | None) -> tuple[Depth, Depth | None]:
+    def apply(self, depth: Depth, deviation: Depth | None) -> tuple[Depth, Depth]:
         """
         Return depth and its deviation at the scale, without the doubt about the scale itself.
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 import shutil
 
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.labels import open_labels
 from zoe_ros.datasets.open import open_datasets
@@ -24,7 +25,6 @@ from zoe_ros.model.identity import weights_by_name, weights_identity
 from zoe_ros.model.weights import load_model
 from zoe_ros.provenance import changed_inputs, data_digest, other_settings
 from zoe_ros.run_many import find_data
-from zoe_ros.settings import WorldSettings
 from zoe_ros.storage.remote import to_path
 from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.start import start_identity, starting_model

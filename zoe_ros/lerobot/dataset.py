@@ -11,12 +11,12 @@ from types import TracebackType
 import numpy as np
 
 from zoe_ros.bag_writer import uninterrupted
+from zoe_ros.headers import nanoseconds
 from zoe_ros.lerobot import metadata
 from zoe_ros.lerobot.codes import to_codes
 from zoe_ros.lerobot.metadata import ChannelStatistics, CODECS, DEPTH, IMAGE
 from zoe_ros.lerobot.timeline import Timeline
 from zoe_ros.lerobot.video import Video
-from zoe_ros.messages import nanoseconds
 from zoe_ros.outputs import DEPTH as DEPTH_OUTPUT
 from zoe_ros.pipeline import Frame
 

@@ -15,17 +15,11 @@ from std_msgs.msg import String
 
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.steady import SteadyScale
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.errors import first_line
+from zoe_ros.headers import nanoseconds
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import (
-    CameraInfoBuffer,
-    is_rectified,
-    MessageTypes,
-    nanoseconds,
-    pack_array,
-    POSES,
-    PoseTypes,
-)
+from zoe_ros.messages import MessageTypes, pack_array, POSES, PoseTypes
 from zoe_ros.outputs import (
     CAMERA_INFO,
     COLORED,
@@ -42,6 +36,7 @@ from zoe_ros.ros.anchor_inputs import AnchorInputs
 from zoe_ros.ros.image_input import image_source, ImageInput
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
+from zoe_ros.topic_names import is_rectified
 
 ROS_TYPES = MessageTypes(
     image=Image, compressed_image=CompressedImage, camera_info=CameraInfo,

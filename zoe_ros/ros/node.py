@@ -18,10 +18,10 @@ import torch
 
 from zoe_ros.errors import first_line
 from zoe_ros.files import file_sha256
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.malloc import trim_freed_memory
-from zoe_ros.messages import nanoseconds
 from zoe_ros.pipeline import Frame, infer_each, Pipeline, Prepared
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.ros.anchor_inputs import TransformInput

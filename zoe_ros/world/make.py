@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from zoe_ros.camera import Camera
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError, DOMAINS
 from zoe_ros.datasets.world import DESCRIPTION, KINDS_FILE, read_description, SPLITS, VERSION
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.dress import dress
 from zoe_ros.world.kinds import draw_scene
 from zoe_ros.world.photos import Photos
