@@ -63,7 +63,7 @@ ROOMS = {'rosbags': ['bag_messages', 'bag_writer'], 'huggingface_hub': ['model.h
          'timm': ['model.pyramid'], 'cv2': ['anchor.opencv'],
          'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
          'onnxscript': ['export'], 'pyarrow': ['run_table', 'lerobot.dataset', 'lerobot.metadata'],
-         'av': ['lerobot.video'], 'ray': ['cluster'],
+         'av': ['lerobot.dataset', 'lerobot.video'], 'ray': ['cluster'],
          'upath': ['storage.remote'], 'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',

@@ -177,7 +177,7 @@ class BagReader:
     def other_cameras(self) -> dict[str, str]:
         """Return the image topics of other cameras -> the topics of CameraInfo beside them."""
         images = raw_first(topic for topic, kind in self._topics.items()
-                            if kind in IMAGE_TYPES and not self._is_depth(topic))
+                           if kind in IMAGE_TYPES and not self._is_depth(topic))
         beside = {topic: self._info_beside(topic) for topic in images}
         return {topic: info for topic, info in beside.items()
                 if info and info != self.info_topic and topic != self.topic}

@@ -18,6 +18,7 @@ def require(purpose: str, extra: str, *packages: str, note: str = '') -> Any:
         try:
             found = import_module(package)
         except ImportError as error:
-            raise ValueError(f"{purpose} needs {error.name or package}: pip install "
-                             f"'zoe_ros[{extra}]'{note}") from None
+            missing = error.name or package
+            raise ValueError(
+                f"{purpose} needs {missing}: pip install 'zoe_ros[{extra}]'{note}") from None
     return found

@@ -3,6 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# Of a stamp that a driver has not filled in.
+UNSTAMPED = 'the stamps of its messages are 0: its driver must fill in header.stamp'
+
 
 def frame_name(header: Any) -> str:
     """Return the frame of a header without a leading slash, which tf2 does not know."""

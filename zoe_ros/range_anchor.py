@@ -15,7 +15,7 @@ from zoe_ros.anchor.stereo import PairError
 from zoe_ros.anchor.tracks import FeatureTracker
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
-from zoe_ros.headers import frame_name, nanoseconds
+from zoe_ros.headers import frame_name, nanoseconds, UNSTAMPED
 from zoe_ros.images import MessageError
 from zoe_ros.range_messages import sensor_points
 from zoe_ros.settings import AnchorSettings, ODOMETRY, REGISTERED, STEREO
@@ -72,6 +72,9 @@ class RangeAnchor:
         try:
             points, frame = sensor_points(message), frame_name(message.header)
             stamp = nanoseconds(message.header.stamp) / 1e9
+            if not stamp:
+                # One without a stamp may be of any time, also from a sensor that sends no more.
+                raise MessageError('stamp', UNSTAMPED)
         except MessageError as error:
             self.miss(kind, error.cause)
             with self._lock:

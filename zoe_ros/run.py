@@ -22,12 +22,11 @@ from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.bag_writer import BagWriter
 from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.datasets.bags import RecordedDepth
-from zoe_ros.extras import require
 from zoe_ros.files import whole_file
 from zoe_ros.headers import nanoseconds
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.lerobot.dataset import DatasetWriter
+from zoe_ros.lerobot.dataset import DatasetWriter, require_packages
 from zoe_ros.lerobot.timeline import Timeline
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.photos import find_photos, holds_several, photo_camera, read_photo
@@ -141,7 +140,7 @@ def _timeline(bag: BagReader) -> Timeline:
 
     :raises ValueError: there is no frame rate, or a package is not installed.
     """
-    require('format lerobot', 'lerobot', 'av', 'pyarrow')
+    require_packages()
     stamps: list[int] = []
     with suppress(BagError):    # the user is told after the last image
         for _, header in islice(bag.headers(bag.topic), _IMAGES_FOR_RATE):

@@ -27,6 +27,7 @@ _MESSAGES = ('test/core/test_anchor_messages.py',)
 _REFUSALS = ('test/core/test_anchor_refusals.py',)
 _OF_SWEEP = ('test/core/test_anchor_sweep.py',)
 _RUN = ('test/core/test_run_anchor.py',)
+_OF_VIEWS = ('test/core/test_changed_view.py',)
 _OF_DOUBT = (
     'test/core/test_pipeline_depth.py::test_the_uncertainty_of_an_anchored_frame',)
 _OF_CALIBRATION = ('test/core/test_calibration.py',)
@@ -133,6 +134,20 @@ MUTATIONS = (
              'deviation * self.factor', 'deviation * 1.0', ('test/core/test_refine.py',)),
     Mutation('correction: the deviation has no shift', 'zoe_ros/anchor/correction.py',
              'else spread / divisor', 'else spread', ('test/core/test_refine.py',)),
+    Mutation('anchor: of scans of one stamp the first one counts', _ANCHOR,
+             'min(reversed(seen), key', 'min(seen, key', _REFUSALS),
+    Mutation('anchor: a sensor without stamps is used', _RANGE, 'if not stamp:', 'if False:',
+             _REFUSALS),
+    Mutation('stereo: of right images of one stamp the first one counts', _PAIR,
+             '*reversed(self._recent)', '*self._recent', _OF_PAIR),
+    Mutation('stereo: images without stamps are a pair', _PAIR, 'if not stamp:', 'if False:',
+             _OF_PAIR),
+    Mutation('steady: another view is compared with the last one', _STEADY,
+             'and not camera.same_view(past.camera)', 'and False', _OF_VIEWS),
+    Mutation('steady: an autofocus makes another view', 'zoe_ros/camera.py', '_SAME_VIEW = 0.02',
+             '_SAME_VIEW = 0.001', _OF_VIEWS),
+    Mutation('tracks: features of another view are kept', _TRACKS,
+             'or not camera.same_view(seen_by)', 'or False', _OF_VIEWS),
     Mutation('doubt: that of the network stays beside an anchor', 'zoe_ros/pipeline.py',
              'if left is None or correction == NOTHING:', 'if True:', _OF_DOUBT),
     Mutation('doubt: a report changes the uncertainty', 'zoe_ros/pipeline.py',

@@ -30,6 +30,8 @@ MUTATIONS = (
     Mutation('mono16: infrared images beside depth count as depth', _BAG,
              'raw_first(name for name in readable if is_depth(readable[name]))',
              'raw_first(name for name in readable if says_depth(name))', _RGBD),
+    Mutation('remarks: images without stamps are taken without a word', _REMARKS,
+             'if self._unstamped > 1:', 'if False:', _DOUBTS),
     Mutation('photos: a preview counts as a second picture', 'zoe_ros/photos.py',
              'return picture.size == size', 'return True', _OF_PHOTOS),
     Mutation('field: matrices of another resolution are taken without a word', _REMARKS,

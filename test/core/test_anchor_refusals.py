@@ -87,6 +87,26 @@ def test_a_whole_turn_is_used_however_its_end_is_stated():
         assert len(sensor_points(scan).xyz) == rays
 
 
+# --- stamps ---------------------------------------------------------------------------------
+
+
+def test_of_messages_of_one_stamp_the_last_one_counts():
+    # As a simulated clock gives them, whose steps are coarser than the scans.
+    scale = scale_by('scan', *(scan_of(room() * np.float32(factor), 1.0)
+                               for factor in (1.0, 1.0, 1.25)))
+    assert scale.value == pytest.approx(1.25, rel=0.03)
+
+
+@pytest.mark.parametrize('kind, message', [('scan', scan_of), ('points', cloud_of),
+                                           ('depth', sparse_of)])
+def test_a_sensor_without_stamps_is_refused(kind, message):
+    # Its last message would hold for ever after it has died.
+    scale = scale_by(kind, message(room(), 0))
+    assert scale.pairs == 0
+    assert scale.reason == (f'stamp: {kind} is not used: the stamps of its messages are 0: its '
+                            'driver must fill in header.stamp')
+
+
 # --- rows of clouds -------------------------------------------------------------------------
 
 

@@ -190,6 +190,19 @@ def test_only_images_of_one_moment_are_a_pair():
                                     'image')
 
 
+def test_of_right_images_of_one_stamp_the_last_one_counts():
+    anchor = paired()
+    for pixels in (0 * RIGHT, RIGHT):
+        anchor.pair.hear(right_image(pixels=pixels))
+    assert measure(anchor).reason == ''
+
+
+def test_images_without_stamps_are_no_pair():
+    anchor = paired()
+    anchor.pair.hear(right_image(-bags.START))
+    assert measure(anchor, -bags.START).reason.startswith('stamp: the stamps of its messages are')
+
+
 def test_the_right_image_of_a_slow_network_is_kept():
     # It comes before or after the image goes into the network, which takes many images.
     for order in ('before', 'after'):

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import math
 from typing import NamedTuple
@@ -244,8 +244,9 @@ class Anchor:
 
         :raises LookupError: there are none, or their place is not known; with the reason.
         """
-        seen = self._seen.get(source.name, ())
-        nearest = min(seen, key=lambda item: abs(item.stamp - stamp), default=None)
+        seen: Sequence[_Observation] = self._seen.get(source.name, ())
+        # Of several with one stamp the last one: simulated clocks make coarse steps.
+        nearest = min(reversed(seen), key=lambda item: abs(item.stamp - stamp), default=None)
         if nearest is None or abs(nearest.stamp - stamp) > self._tolerance:
             raise LookupError(f'silent: nothing from {source.name} within {self._tolerance:g} s '
                               'of the image')

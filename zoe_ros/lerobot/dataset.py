@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from zoe_ros.bag_writer import uninterrupted
+from zoe_ros.extras import require
 from zoe_ros.headers import nanoseconds
 from zoe_ros.lerobot import metadata
 from zoe_ros.lerobot.codes import to_codes
@@ -24,6 +25,15 @@ from zoe_ros.pipeline import Frame
 _STRIDE = 4
 
 log = logging.getLogger(__name__)
+
+
+def require_packages() -> None:
+    """
+    Check what the base installation lacks.
+
+    :raises ValueError: a package is not installed.
+    """
+    require('format lerobot', 'lerobot', 'av', 'pyarrow')
 
 
 class DatasetWriter:
