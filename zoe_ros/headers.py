@@ -15,3 +15,10 @@ def frame_name(header: Any) -> str:
 def nanoseconds(stamp: Any) -> int:
     """Return a builtin_interfaces/Time as one number [ns]."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def not_registered(what: str, frame: str, camera: str) -> str:
+    """Return the doubt about depth whose frame is not that of the camera's images."""
+    return (f"{what} has the frame '{frame}' and the images have '{camera}': if it is not "
+            'registered to the images, pixels are compared with those of other places; give '
+            'registered depth, as depth_image_proc makes it')

@@ -32,6 +32,8 @@ MUTATIONS = (
              'raw_first(name for name in readable if says_depth(name))', _RGBD),
     Mutation('remarks: images without stamps are taken without a word', _REMARKS,
              'if self._unstamped > 1:', 'if False:', _DOUBTS),
+    Mutation('RGB-D bag: depth of another frame is taken without a word', _BAGS,
+             '    if frame and camera:', '    if False:', _RGBD),
     Mutation('photos: a preview counts as a second picture', 'zoe_ros/photos.py',
              'return picture.size == size', 'return True', _OF_PHOTOS),
     Mutation('field: matrices of another resolution are taken without a word', _REMARKS,

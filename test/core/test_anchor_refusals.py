@@ -107,6 +107,22 @@ def test_a_sensor_without_stamps_is_refused(kind, message):
                             'driver must fill in header.stamp')
 
 
+# --- frames of depth ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('frame, doubted', [
+    ('cam', False), ('/cam', False), ('', False), ('cam_depth_optical_frame', True)])
+def test_depth_of_another_frame_is_doubted_once(caplog, frame, doubted):
+    anchor = RangeAnchor(AnchorSettings(anchor='depth'), Frames())
+    for at in (1, 1.1):
+        message = sparse_of(room(), at)
+        message.header.frame_id = frame
+        anchor.hear('depth', message)
+        anchor.measure(room(), 'indoor', header(at, 'cam'), CAMERA, IMAGE)
+    assert [text.partition(':')[0] for text in caplog.messages] == [
+        f"the depth of the anchor has the frame '{frame}' and the images have 'cam'"] * doubted
+
+
 # --- rows of clouds -------------------------------------------------------------------------
 
 

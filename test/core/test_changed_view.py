@@ -48,10 +48,37 @@ def test_depth_is_steadied_within_one_view_alone(camera, again):
     assert steady.counts == ({'another view': 1} if again else {})
 
 
+@pytest.mark.parametrize('first, again', [(1, False), (0, True)])
+def test_two_images_of_one_stamp_are_steadied_and_those_without_a_stamp_are_not(first, again):
+    # A simulated clock makes coarse steps; a driver that does not stamp always says 0.
+    frames, at = Frames(), samples(*SIZE)
+    for k in range(20):
+        frames.move('cam', 'odom', [0, 0, 0, 0, 0, 0, 1], 0.2 * k)
+    steady = SteadyScale(2.0, frames)
+    factors = [steady.factor(
+        tunnel()[at.rows[:, None], at.columns] * np.float32(1.1 if k % 2 else 1 / 1.1), IMAGE,
+        CAMERA, 'indoor', first * (1 + 0.2 * (k // 2)), 'cam') for k in range(20)]
+    jitter = np.std(np.log(factors) - np.log(1.1) * (-1) ** np.arange(20))
+    assert bool(jitter > 0.09) is again
+    assert steady.counts == ({'gap': 19} if again else {})
+
+
 def test_views():
     assert CAMERA.same_view(DOUBLED) and CAMERA.same_view(FOCUSED)
     assert not CAMERA.same_view(ZOOMED)
     assert not CAMERA.same_view(replace(CAMERA, cy=CAMERA.cy + 10))
+
+
+@pytest.mark.skipif(find_spec('cv2') is None, reason='features are tracked by OpenCV')
+def test_features_are_followed_through_images_of_one_stamp():
+    tracker, texture = FeatureTracker(), stereo.texture()
+    for k in range(12):
+        at = k // 2 * 0.1
+        moved = stereo.right_view(texture, np.full((240, 320), 2, np.float32), 0.3 * at)
+        found = tracker.points(moved if at else texture, stereo.CAMERA, 1 + at, lambda a, b: (
+            Transform.from_numbers([-0.3 * (b - a), 0, 0, 0, 0, 0, 1])))
+        if k == 10:
+            assert len(found.z) > 8 and np.median(found.z) == pytest.approx(2, rel=0.05)
 
 
 @pytest.mark.skipif(find_spec('cv2') is None, reason='features are tracked by OpenCV')

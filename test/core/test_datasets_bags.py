@@ -219,6 +219,13 @@ def test_depth_in_mono16_is_read_where_its_topic_or_the_user_says_so(tmp_path, t
     assert bag[1].depth == pytest.approx(metres(1), abs=6e-4, nan_ok=True)
 
 
+@pytest.mark.parametrize('frame, doubted', [
+    (bags.FRAME, False), ('/' + bags.FRAME, False), ('', False), ('depth_optical_frame', True)])
+def test_depth_of_another_frame_is_doubted(tmp_path, caplog, frame, doubted):
+    assert len(RgbdBag(rgbd_bag(tmp_path / 'bag', depth_frame=frame), 'indoor')) == 4
+    assert [f"the frame '{frame}'" in text for text in caplog.messages] == [True] * doubted
+
+
 def test_mono16_beside_depth_is_brightness(tmp_path):
     path = rgbd_bag(tmp_path / 'bag', depth_topics=(DEPTH,))
     infrared = bags.ROSBAGS.image(bytes(2 * HEIGHT * WIDTH), HEIGHT, WIDTH, 2 * WIDTH, 'mono16')

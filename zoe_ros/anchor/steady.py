@@ -139,7 +139,9 @@ class SteadyScale:
         if past.head != now.head:
             raise LookupError('another head')
         if (past.depth.shape != now.depth.shape or past.frame != now.frame
-                or not 0 < now.stamp - past.stamp < _FORGET_AFTER * self._time_constant):
+                # Two images may have one stamp, by a clock of coarse steps; without stamps all do.
+                or not now.stamp
+                or not 0 <= now.stamp - past.stamp < _FORGET_AFTER * self._time_constant):
             raise LookupError('gap')
         if camera is not None and past.camera is not None and not camera.same_view(past.camera):
             raise LookupError('another view')   # a region, or a zoom

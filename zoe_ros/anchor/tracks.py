@@ -89,7 +89,7 @@ class FeatureTracker:
             gray = self._cv.resize(gray, size, interpolation=self._cv.INTER_AREA)
         before, last, seen_by = self._gray, self._stamp, self._camera or camera
         self._gray, self._stamp, self._camera = gray, stamp, camera
-        if (before is None or before.shape != gray.shape or not 0 < stamp - last < _GAP
+        if (before is None or before.shape != gray.shape or not 0 <= stamp - last < _GAP
                 or not camera.same_view(seen_by)):
             self._tracks = _nothing()
         else:

@@ -14,7 +14,7 @@ import numpy as np
 from zoe_ros.bag import BagError, BagImage, BagReader
 from zoe_ros.camera_info import camera_from_info, image_size
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, Sample
-from zoe_ros.headers import nanoseconds
+from zoe_ros.headers import frame_name, nanoseconds, not_registered
 from zoe_ros.images import decode_depth, decode_image, MessageError
 from zoe_ros.topic_names import is_rectified
 
@@ -211,7 +211,13 @@ def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
         raise BagError(f'{path} has several depth topics, {", ".join(found)}, of which '
                        f'{len(fitting)} are registered to the frame of {bag.topic}: choose one '
                        'by --depth-topic')
-    return fitting[0] if len(fitting) == 1 else next(iter(found))
+    if len(fitting) == 1:
+        return fitting[0]
+    only, = found
+    frame, camera = frame_name(found[only].header), frame_name(_first_header(bag))
+    if frame and camera:
+        log.warning('%s: %s', path, not_registered(only, frame, camera))
+    return only
 
 
 def _registered(bag: BagReader, found: dict[str, Any]) -> list[str]:
@@ -220,5 +226,9 @@ def _registered(bag: BagReader, found: dict[str, Any]) -> list[str]:
 
     :param found: depth topic -> its first message.
     """
-    frame = next(iter(bag)).message.header.frame_id
-    return [name for name, depth in found.items() if depth.header.frame_id == frame]
+    frame = frame_name(_first_header(bag))
+    return [name for name, depth in found.items() if frame_name(depth.header) == frame]
+
+
+def _first_header(bag: BagReader) -> Any:
+    return next(iter(bag)).message.header

@@ -280,7 +280,9 @@ class DepthNode(LifecycleNode):
         for remark in frame.remarks:
             self._say_once(of + remark)
         if frame.no_cloud:
-            self._say_once(f'{of}no cloud: {frame.no_cloud} ({stream.info_topic})')
+            # While the node is deactivated, the camera has no topic any more.
+            where = f' ({stream.info_topic})' if stream.info_topic else ''
+            self._say_once(f'{of}no cloud: {frame.no_cloud}{where}')
         if frame.scale_news:
             self._tell_scale(frame, of)
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]
