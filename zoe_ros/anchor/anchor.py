@@ -155,6 +155,8 @@ class Anchor:
         :param stamp: of the image [s].
         """
         scale = self.measure(depth, head, stamp)
+        if scale.correction == NOTHING:
+            return depth, scale
         return scale.correction.apply(depth, None)[0], scale
 
     def measure(self, depth: np.ndarray, head: str, stamp: float) -> Scale:
