@@ -154,6 +154,8 @@ MUTATIONS = (
              'or not 0 <= stamp - last < _GAP', 'or not 0 < stamp - last < _GAP', _OF_VIEWS),
     Mutation('anchor: depth of another frame is taken without a word', _RANGE,
              'if others and self._camera_frame', 'if False', _REFUSALS),
+    Mutation('anchor: the scale of another view is kept', _ANCHOR,
+             'and not camera.same_view(self._view)', 'and False', _OF_VIEWS),
     Mutation('tracks: features of another view are kept', _TRACKS,
              'or not camera.same_view(seen_by)', 'or False', _OF_VIEWS),
     Mutation('doubt: that of the network stays beside an anchor', 'zoe_ros/pipeline.py',

@@ -7,7 +7,9 @@ import pytest
 from robot_messages import CAMERA
 import stereo
 
+from zoe_ros.anchor.anchor import Anchor, Source
 from zoe_ros.anchor.frames import Frames
+from zoe_ros.anchor.points import ImagePoints
 from zoe_ros.anchor.steady import samples, SteadyScale
 from zoe_ros.anchor.tracks import FeatureTracker
 from zoe_ros.anchor.transform import Transform
@@ -61,6 +63,26 @@ def test_two_images_of_one_stamp_are_steadied_and_those_without_a_stamp_are_not(
     jitter = np.std(np.log(factors) - np.log(1.1) * (-1) ** np.arange(20))
     assert bool(jitter > 0.09) is again
     assert steady.counts == ({'gap': 19} if again else {})
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_a_scale_of_another_view_is_left_at_once(known):
+    anchor, v, u = Anchor(), *np.mgrid[4:120:8, 4:160:8]
+    anchor.place(Source('depth'))
+    scales = []
+    for k in range(20):
+        # The network errs by 20 % here and there, so that a fit alone is not sure.
+        error = np.exp(0.2 * np.random.default_rng(k).standard_normal((3, 4)))
+        depth = (tunnel() * error.repeat(40, 0).repeat(40, 1) / (3 if k < 10 else 1)).astype(
+            np.float32)
+        for camera in [CAMERA] if k < 10 else [ZOOMED] if known else [None, ZOOMED]:
+            anchor.configure(camera)
+        anchor.observe(ImagePoints(u.ravel() * 1.0, v.ravel() * 1.0, tunnel()[v, u].ravel(),
+                                   SIZE, {}), 1 + 0.1 * k, 'depth')
+        scales.append(anchor.measure(depth, 'indoor', 1 + 0.1 * k).value)
+    assert scales[9] == pytest.approx(3, rel=0.2)
+    assert scales[10:] == pytest.approx([1] * 10, rel=0.2)
+    assert anchor.counts['frames: another view'] == 1
 
 
 def test_views():

@@ -100,6 +100,7 @@ class Anchor:
         self.counts: Counter[str] = Counter()
         self._tolerance, self._report_only, self._motion = tolerance, report_only, motion
         self._camera: Camera | None = None
+        self._view: Camera | None = None        # the last camera that was known
         self._sources: dict[str, Source] = {}
         self._seen: dict[str, deque[_Observation]] = {}
         self._heads: dict[str, State] = {}
@@ -112,6 +113,12 @@ class Anchor:
         :param camera: of the depth images, with its lens model; None while it is not known.
         """
         self._camera = camera
+        if camera is not None:
+            if self._view is not None and not camera.same_view(self._view):
+                # Of a region or a zoom a network has another scale.
+                self.counts['frames: another view'] += 1
+                self._heads.clear()
+            self._view = camera
         self.place(*sources)
 
     def place(self, *sources: Source) -> None:
