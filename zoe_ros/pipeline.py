@@ -128,6 +128,7 @@ class Pipeline:
         self._tracker = tracker or HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
         self._tables: CameraTables | None = None
+        self._scaling: tuple[Any, ...] | None = None    # settings of the last frame
 
     def process(self, message: Any, wanted: Collection[str]) -> Frame:
         """
@@ -188,6 +189,7 @@ class Pipeline:
                 header, image, info, camera, no_cloud, factor, settings, self._config,
                 0 if self._steady is None else self._steady.counts[UNKNOWN_MOTION])
             scale = self._scale(factor, settings)
+            self._notice_scaling(settings)
             steadying = self._steady_factor(prepared, net, scale, tables)
             # Before the anchor, whose filter then sees a steady scale and brings it to metres.
             scale *= steadying
@@ -264,6 +266,15 @@ class Pipeline:
         return known_choice(settings.router, names) or partial(
             self._tracker.choose, names=names, stamp=stamp,
             time_constant=settings.router_time_constant)
+
+    def _notice_scaling(self, settings: FrameSettings) -> None:
+        """Let filters of the scale start again when a user has changed the scale itself."""
+        scaling = settings.depth_scale, settings.focal_correction, settings.camera_view
+        if self._scaling not in (None, scaling):
+            for scales in (self._anchor, self._steady):
+                if scales is not None:
+                    scales.forget()
+        self._scaling = scaling
 
     def _steady_factor(self, prepared: Prepared, net: NetworkDepth, scale: float,
                        tables: CameraTables | None) -> float:

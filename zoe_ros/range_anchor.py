@@ -98,6 +98,11 @@ class RangeAnchor:
         with self._lock:
             self._anchor.counts[f'{kind}: {cause}'] += 1
 
+    def forget(self) -> None:
+        """Forget the scales: depth is in another one from now on."""
+        with self._lock:
+            self._anchor.forget('other settings')
+
     def measure(self, depth: np.ndarray, head: str, header: Any, camera: Camera | None,
                 image: np.ndarray, flaw: str = '') -> Scale:
         """

@@ -27,6 +27,7 @@ _MESSAGES = ('test/core/test_anchor_messages.py',)
 _REFUSALS = ('test/core/test_anchor_refusals.py',)
 _OF_SWEEP = ('test/core/test_anchor_sweep.py',)
 _RUN = ('test/core/test_run_anchor.py',)
+_OF_SETTINGS = ('test/core/test_changed_settings.py',)
 _OF_VIEWS = ('test/core/test_changed_view.py',)
 _OF_DOUBT = (
     'test/core/test_pipeline_depth.py::test_the_uncertainty_of_an_anchored_frame',)
@@ -156,6 +157,8 @@ MUTATIONS = (
              'if others and self._camera_frame', 'if False', _REFUSALS),
     Mutation('anchor: the scale of another view is kept', _ANCHOR,
              'and not camera.same_view(self._view)', 'and False', _OF_VIEWS),
+    Mutation('pipeline: a new depth_scale comes with the time constant', 'zoe_ros/pipeline.py',
+             'if self._scaling not in (None, scaling):', 'if False:', _OF_SETTINGS),
     Mutation('tracks: features of another view are kept', _TRACKS,
              'or not camera.same_view(seen_by)', 'or False', _OF_VIEWS),
     Mutation('doubt: that of the network stays beside an anchor', 'zoe_ros/pipeline.py',

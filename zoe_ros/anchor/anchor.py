@@ -115,11 +115,18 @@ class Anchor:
         self._camera = camera
         if camera is not None:
             if self._view is not None and not camera.same_view(self._view):
-                # Of a region or a zoom a network has another scale.
-                self.counts['frames: another view'] += 1
-                self._heads.clear()
+                self.forget('another view')     # of a region or a zoom a network has another scale
             self._view = camera
         self.place(*sources)
+
+    def forget(self, cause: str) -> None:
+        """
+        Forget the scales: depth is in another one from now on.
+
+        :param cause: a few words for counting.
+        """
+        self.counts[f'frames: {cause}'] += 1
+        self._heads.clear()
 
     def place(self, *sources: Source) -> None:
         """Add or move sensors."""
@@ -215,8 +222,7 @@ class Anchor:
             return 0.0
         if stamp < last - _BACK:
             # What was known belongs to later frames.
-            self.counts['frames: time went back'] += 1
-            self._heads.clear()
+            self.forget('time went back')
             return 0.0
         step = None if self._motion is None else self._motion(last, stamp)
         return 0.0 if step is None else float(np.linalg.norm(step.translation))

@@ -98,6 +98,12 @@ class SteadyScale:
         """Return the filter of a time constant [s], or None for 0: off."""
         return SteadyScale(time_constant, frames) if time_constant else None
 
+    def forget(self) -> None:
+        """Start again: depth is in another scale from now on."""
+        if self._past is not None:
+            self.counts['other settings'] += 1
+        self._past = self._stood = None
+
     def factor(self, depth: np.ndarray, image: np.ndarray, camera: Camera | None, head: str,
                stamp: float, frame: str) -> float:
         """
