@@ -42,7 +42,8 @@ MUTATIONS = (
     Mutation('extras: the world is imported without what it needs', 'zoe_ros/cli.py',
              '    require_packages()  ', '    #', ('test/core/test_extras.py',)),
     Mutation('sizes: a text is not checked', 'zoe_ros/inference/choices.py',
-             'if min(height, width) < multiple or', 'if False and',
+             'if min(height, width) < multiple or height % multiple or width % multiple:',
+             'if False:',
              ('test/core/test_training_batches.py::test_sizes',)),
     # --- evaluation -------------------------------------------------------------------------
     Mutation('zoe eval: measures what was learnt', _EVALUATE,
