@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zoe_ros.benchmark import bench
-from zoe_ros.settings import BenchSettings
+from zoe_ros.command_settings import BenchSettings
 
 SIZES = ('96x128', '192x256', '288x384', '384x512', '480x640')
 BATCHES = (1, 2, 4, 8)

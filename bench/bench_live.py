@@ -30,7 +30,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from zoe_ros.messages import nanoseconds, pack_array
+from zoe_ros.headers import nanoseconds
+from zoe_ros.messages import pack_array
 
 WIDTH, HEIGHT, FOCAL = 640, 480, 520.0
 FACTORS = (1, 2, 4, 8)

@@ -23,11 +23,12 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 import torch
 
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.inference.preprocess import plan_sizes
 from zoe_ros.inference.routing import known_choice
-from zoe_ros.messages import CameraInfoBuffer, pack_array
+from zoe_ros.messages import pack_array
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS

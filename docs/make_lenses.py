@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 import torch
 
-from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.camera import Camera
 from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize, INK, PAPER

@@ -16,11 +16,12 @@ from matplotlib import pyplot as plt
 import numpy as np
 
 from zoe_ros.bag import BagReader
+from zoe_ros.command_settings import WorldSettings
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import decode_depth
-from zoe_ros.messages import nanoseconds
 from zoe_ros.outputs import DEPTH, SCALE
 from zoe_ros.run import run
-from zoe_ros.settings import RunSettings, WorldSettings
+from zoe_ros.settings import RunSettings
 from zoe_ros.world import record
 
 SEEDS, FRAMES = (1, 2, 3, 4), 20

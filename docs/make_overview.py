@@ -14,9 +14,10 @@ import sys
 import numpy as np
 from PIL import Image
 
-from zoe_ros.bag import BAG_TYPES, BagReader
+from zoe_ros.bag import BagReader
+from zoe_ros.bag_messages import BAG_TYPES
+from zoe_ros.camera_info import camera_from_info
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import camera_from_info
 from zoe_ros.picture import frame_row, stack, View
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings

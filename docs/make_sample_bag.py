@@ -30,12 +30,12 @@ from rosbags.typesys import get_typestore, Stores
 import torch
 import torch.nn.functional as nnf
 
-from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.bag_writer import info_from_camera, stamped
 from zoe_ros.camera import Camera
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.messages import millimetre_message
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.record import record_world
 
 TARGET = Path(__file__).parents[1] / 'zoe_ros' / 'data' / 'sample'

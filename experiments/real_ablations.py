@@ -1,9 +1,9 @@
 """
 What each part of the training of mobile-lite brings on photographs: a table in Markdown.
 
-Each row leaves out one part. All models of a seed take the same number of steps, straight to metric
-depth, and are evaluated on photographs of sources that none of them was trained with. Runs that
-exist are not repeated, so several processes can train different seeds.
+Each row leaves out one part. All models take the same number of steps, straight to metric depth,
+and are evaluated on photographs of sources that none of them was trained with. Runs that exist are
+not repeated, so several processes can train different seeds.
 
     python experiments/real_ablations.py work/ textures/ --photographs lab_d435/ mosd/ pjlab/ \\
         --held-out boxes_d435/ open3d/ ddad_dgp/

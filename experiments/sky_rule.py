@@ -19,12 +19,12 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_messages import BAG_TYPES
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.datasets import Dataset, Sample
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.datasets.world import WorldDataset
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 from zoe_ros.sky import BIAS, terms, WEIGHTS

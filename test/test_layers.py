@@ -12,9 +12,9 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces', 'metrics',
-     'depth_codec'],
-    ['model.', 'anchor.'],
+    ['errors', 'extras', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces',
+     'metrics', 'depth_codec', 'headers', 'topic_names', 'stdout'],
+    ['model.', 'anchor.', 'command_settings'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
     ['inference.preprocess', 'inference.graphs', 'inference.choices', 'refine', 'sky', 'cloud',
@@ -25,8 +25,8 @@ LAYERS = [
     ['camera_depth'],
     [''],                               # zoe_ros itself: the version and the public names
     ['images', 'storage.'],
-    ['messages'],
-    ['outputs', 'photos', 'remarks', 'range_messages', 'stereo_pair'],
+    ['messages', 'camera_info'],
+    ['outputs', 'photos', 'remarks', 'range_messages', 'stereo_pair', 'bag_messages'],
     ['range_anchor'],
     ['pipeline'],
     ['bag', 'results', 'run_table', 'provenance', 'cloud_picture'],
@@ -59,11 +59,11 @@ MODEL_LAYERS = [
     ['identity'],
 ]
 # Packages that a module may import from; all others may not.
-ROOMS = {'rosbags': ['bag', 'bag_writer'], 'huggingface_hub': ['model.hub'],
+ROOMS = {'rosbags': ['bag_messages', 'bag_writer'], 'huggingface_hub': ['model.hub'],
          'timm': ['model.pyramid'], 'cv2': ['anchor.opencv'],
          'embreex': ['world.render'], 'onnx': ['export'], 'onnxruntime': ['export'],
          'onnxscript': ['export'], 'pyarrow': ['run_table', 'lerobot.dataset', 'lerobot.metadata'],
-         'av': ['lerobot.video'], 'ray': ['cluster'],
+         'av': ['lerobot.dataset', 'lerobot.video'], 'ray': ['cluster'],
          'upath': ['storage.remote'], 'triton': ['model.fused', 'model.triton_kernels']}
 ROS_PACKAGES = [
     'rclpy', 'rcl_interfaces', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs',
@@ -87,6 +87,8 @@ def imports(path):
         elif (isinstance(node, ast.Call) and ast.unparse(node.func).endswith('import_module')
               and isinstance(node.args[0], ast.Constant)):
             names.add(node.args[0].value)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == 'require':
+            names.update(ast.literal_eval(package) for package in node.args[2:])
     return names
 
 
@@ -193,9 +195,10 @@ def test_the_walk_finds_imports_of_every_kind(tmp_path):
     file.write_text('import a.b, c as d\nfrom e import f\nfrom zoe_ros.model.hub import g\n'
                     'from zoe_ros import camera, h\n'
                     'def later():\n    from rclpy.node import Node\n'
-                    '    return importlib.import_module("i")\n')
+                    '    return importlib.import_module("i")\n'
+                    'require("a fleet", "fleet", "j", "k.l")\n')
     assert imports(file) == {'a.b', 'c', 'e.f', 'zoe_ros.model.hub.g', 'zoe_ros.camera',
-                             'zoe_ros.h', 'rclpy.node.Node', 'i'}
+                             'zoe_ros.h', 'rclpy.node.Node', 'i', 'j', 'k.l'}
     assert own(imports(file)) == {'model.hub', 'camera', '__init__'}
 
 

@@ -1,31 +1,23 @@
 """Reads rosbags without ROS: images, depth and CameraInfo."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 import gc
 from pathlib import Path
-import struct
 from typing import Any
 
-from rosbags.typesys import get_typestore, Stores
+import numpy as np
 
+from zoe_ros.bag_messages import deserialize, IMAGE_TYPES, INFO_TYPE, InfoDecoder
+from zoe_ros.camera_info import CameraInfoBuffer, image_size
 from zoe_ros.errors import first_line
-from zoe_ros.images import decode_image, is_depth, is_readable_depth, MessageError
-from zoe_ros.messages import (
-    CameraInfoBuffer,
-    frame_name,
-    image_size,
-    MessageTypes,
-    nanoseconds,
-    pack_numpy,
-    POSES,
-    PoseTypes,
-)
-from zoe_ros.outputs import own_topics
-from zoe_ros.storage import EVER, StorageError, zstd
+from zoe_ros.headers import frame_name, nanoseconds
+from zoe_ros.images import decode_depth, decode_image, is_depth, is_readable_depth, MessageError
+from zoe_ros.outputs import own_topics, perhaps_own_topics
+from zoe_ros.storage import EVER, StorageError
 from zoe_ros.storage.recording import (
     is_folder,
     is_storage_name,
@@ -34,22 +26,7 @@ from zoe_ros.storage.recording import (
     starts_as_storage,
     storage_files,
 )
-
-TYPESTORE = get_typestore(Stores.LATEST)
-IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
-INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
-# The start of a message in CDR: byte order, then the stamp of its header [s, ns].
-_LITTLE_ENDIAN, _STAMP = b'\0\1\0\0', struct.Struct('<iI')
-_CONTENT = len(_LITTLE_ENDIAN) + _STAMP.size
-
-BAG_TYPES = MessageTypes(
-    image=TYPESTORE.types['sensor_msgs/msg/Image'],
-    compressed_image=TYPESTORE.types['sensor_msgs/msg/CompressedImage'],
-    camera_info=TYPESTORE.types[INFO_TYPE],
-    point_cloud=TYPESTORE.types['sensor_msgs/msg/PointCloud2'],
-    point_field=TYPESTORE.types['sensor_msgs/msg/PointField'],
-    pose=PoseTypes(*(TYPESTORE.types[f'geometry_msgs/msg/{name}'] for name in POSES)),
-    pack=pack_numpy)
+from zoe_ros.topic_names import info_topics_of, raw_first, says_depth, shared_parts
 
 
 class BagError(ValueError):
@@ -132,7 +109,8 @@ class BagReader:
                             if channel.kind in (*IMAGE_TYPES, INFO_TYPE)
                             and channel.encoding == 'cdr'
                             and self._recording.count(channel.topic, (channel.kind,))}
-            self._own = own_topics({channel.topic for channel in self._recording.channels})
+            names = {channel.topic for channel in self._recording.channels}
+            self._own, self._perhaps_own = own_topics(names), perhaps_own_topics(names)
             self._firsts: dict[str, Any | None] = {}
             self.info_topics = sorted(
                 name for name, kind in self._topics.items() if kind == INFO_TYPE)
@@ -196,7 +174,7 @@ class BagReader:
     def messages(self, topic: str, kind: str) -> Iterator[BagImage]:
         """Give the messages of a topic of any type, in the order of recording."""
         for _, recorded, data in self._recording.messages(topic, (kind,)):
-            yield BagImage(recorded, partial(_deserialize, data, kind))
+            yield BagImage(recorded, partial(deserialize, data, kind))
 
     def images(self, topic: str) -> Iterator[BagImage]:
         """Give the images of any image topic, in the order of recording."""
@@ -204,9 +182,9 @@ class BagReader:
 
     def other_cameras(self) -> dict[str, str]:
         """Return the image topics of other cameras -> the topics of CameraInfo beside them."""
-        images = _raw_first(topic for topic, kind in self._topics.items()
-                            if kind in IMAGE_TYPES and topic not in self._own
-                            and not self._is_depth(topic))
+        images = raw_first(topic for topic, kind in self._topics.items()
+                           if kind in IMAGE_TYPES and topic not in self._own
+                           and not self._is_depth(topic))
         beside = {topic: self._info_beside(topic) for topic in images}
         return {topic: info for topic, info in beside.items()
                 if info and info != self.info_topic and topic != self.topic}
@@ -239,17 +217,23 @@ class BagReader:
         self.infos.now = recorded
         return self.infos.find(header)
 
-    def depth_topics(self) -> dict[str, Any]:
+    def depth_topics(self, named: str | None = None) -> dict[str, Any]:
         """
         Return the first message of each topic of depth images.
 
-        Compressed depth is left out if the bag has the same depth raw.
+        Compressed depth is left out if the bag has the same depth raw. Images of mono16 count if
+        nothing else is depth and their topic has it in its name.
+
+        :param named: by the user: it has depth, also as mono16.
         """
         first = {name: self._first(name) for name, kind in self._topics.items()
                  if kind in IMAGE_TYPES}
-        found = {name: message for name, message in first.items()
-                 if message is not None and is_readable_depth(message)}
-        return {name: found[name] for name in _raw_first(found)}
+        readable = {name: message for name, message in first.items()
+                    if message is not None and is_readable_depth(message)}
+        chosen = (raw_first(name for name in readable if is_depth(readable[name]))
+                  or raw_first(filter(says_depth, readable)))
+        return {name: message for name, message in readable.items()
+                if name in chosen or name == named}
 
     def sensor_depth_topics(self, option: str) -> dict[str, Any]:
         """
@@ -259,7 +243,8 @@ class BagReader:
         :raises BagError: there are only these.
         """
         found = self.depth_topics()
-        measured = {topic: first for topic, first in found.items() if topic not in self._own}
+        measured = {topic: first for topic, first in found.items() if topic not in self._own
+                    and not (topic in self._perhaps_own and _is_dense(first))}
         if found and not measured:
             raise BagError(f'{self._path} has no depth of a sensor, only {_listing(found)}, which '
                            'looks like the output of zoe_ros: record the depth of a sensor, or '
@@ -269,7 +254,7 @@ class BagReader:
     def _messages(self, topic: str, start: int = 0, stop: int = EVER) -> Iterator[BagImage]:
         for kind, recorded, data in self._recording.messages(
                 topic, (self._topics[topic],), start, stop):
-            yield BagImage(recorded, partial(_deserialize, data, kind))
+            yield BagImage(recorded, partial(deserialize, data, kind))
 
     def _first(self, topic: str) -> Any | None:
         """Return the first message of a topic, read once, if it can be read."""
@@ -283,10 +268,10 @@ class BagReader:
         """Read ahead; what is damaged is left out."""
         # Beside the images it is of their camera; elsewhere it might be of another one.
         infos = CameraInfoBuffer(
-            capacity=None, other_frames=self.info_topic in _siblings(self.topic))
+            capacity=None, other_frames=self.info_topic in info_topics_of(self.topic))
         if self.info_topic:
             held, given = self._recording.count(self.info_topic, (INFO_TYPE,)), 0
-            decode = _InfoDecoder()
+            decode = InfoDecoder()
             with _without_collection():
                 for kind, recorded, data in self._recording.messages(
                         self.info_topic, (INFO_TYPE,)):
@@ -307,8 +292,8 @@ class BagReader:
                 raise BagError(f'{self._path} has no images on {topic}; it has '
                                f'{_listing(topics)}')
             return topic
-        colored = _raw_first(name for name in topics
-                             if name not in self._own and not self._is_depth(name))
+        colored = raw_first(name for name in topics
+                            if name not in self._own and not self._is_depth(name))
         if len(colored) > 1:
             raise SeveralTopicsError(self._path, colored)
         if not colored:
@@ -335,8 +320,7 @@ class BagReader:
         if first is None:
             return False
         # Some drivers publish depth as if it were brightness.
-        return is_depth(first) or (
-            'depth' in topic.lower() and getattr(first, 'encoding', '') == 'mono16')
+        return is_depth(first) or (says_depth(topic) and is_readable_depth(first))
 
     def _info_topic(self) -> str | None:
         """Return the topic of this camera's CameraInfo, by its name or else by its content."""
@@ -353,12 +337,12 @@ class BagReader:
         except MessageError:
             return None
         fitting = [name for name in self.info_topics if _fits(self._first(name), image, size)]
-        nearest = max((_shared_parts(name, self.topic) for name in fitting), default=0)
-        fitting = [name for name in fitting if _shared_parts(name, self.topic) == nearest]
+        nearest = max((shared_parts(name, self.topic) for name in fitting), default=0)
+        fitting = [name for name in fitting if shared_parts(name, self.topic) == nearest]
         return fitting[0] if len(fitting) == 1 else None
 
     def _info_beside(self, topic: str) -> str | None:
-        return next((name for name in _siblings(topic) if name in self.info_topics), None)
+        return next((name for name in info_topics_of(topic) if name in self.info_topics), None)
 
     def _unreadable(self, reason: str) -> BagError:
         return BagError(f'{self._path} cannot be read as a rosbag ({reason}); if its '
@@ -367,15 +351,6 @@ class BagReader:
     def _ros1(self) -> BagError:
         return BagError(f'{self._path} is a bag of ROS 1: convert it, for example with '
                         '"rosbags-convert --src ... --dst ..."')
-
-
-def _deserialize(data: bytes, kind: str) -> Any:
-    try:
-        # A recorder may have packed each message.
-        return TYPESTORE.deserialize_cdr(
-            zstd.unpack(data) if data.startswith(zstd.MAGIC) else data, kind)
-    except Exception as error:  # damaged bytes surface as errors of many libraries
-        raise MessageError('corrupt', f'a damaged message: {first_line(error)}') from None
 
 
 @contextmanager
@@ -390,66 +365,17 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-class _InfoDecoder:
-    """
-    Decodes the CameraInfo of a bag.
-
-    Those of a camera differ in their stamps only: whatever follows the stamp is decoded once, and
-    shared. A bag may hold a million.
-    """
-
-    def __init__(self) -> None:
-        """Start without a CameraInfo to compare with."""
-        self._content = b''
-        self._info: Any = None
-
-    def __call__(self, data: bytes, kind: str) -> Any:
-        """
-        Return the message.
-
-        :raises MessageError: its bytes are damaged.
-        """
-        content = data[_CONTENT:] if data.startswith(_LITTLE_ENDIAN) else b''
-        if not content or content != self._content:
-            self._info, self._content = _deserialize(data, kind), content
-            return self._info
-        header = self._info.header
-        stamp = type(header.stamp)(*_STAMP.unpack_from(data, len(_LITTLE_ENDIAN)))
-        return BAG_TYPES.camera_info(
-            **{**vars(self._info), 'header': type(header)(stamp, header.frame_id)})
-
-
-def _siblings(topic: str) -> tuple[str, str]:
-    """Return where CameraInfo is by convention: beside an image topic, or below it."""
-    topic = _base(topic)
-    return f'{topic.rsplit("/", 1)[0]}/camera_info', f'{topic}/camera_info'
-
-
-def _base(topic: str) -> str:
-    """Return the topic of raw images, of which image_transport derives that of compressed ones."""
-    return topic.removesuffix('/compressed').removesuffix('/compressedDepth')
-
-
-def _raw_first(topics: Iterable[str]) -> list[str]:
-    """
-    Return topics in order, without those of the same images compressed.
-
-    The node, too, takes the raw ones.
-    """
-    names = sorted(topics)
-    return [name for name in names if name == _base(name) or _base(name) not in names]
+def _is_dense(message: Any) -> bool:
+    """Tell whether an image has depth in every pixel, as no sensor has."""
+    with suppress(MessageError):
+        return bool(np.isfinite(decode_depth(message)).all())
+    return False
 
 
 def _fits(info: Any | None, image: Any, size: tuple[int, ...]) -> bool:
     """Tell whether CameraInfo has the frame of an image, and its (height, width) [px]."""
     return (info is not None and frame_name(info.header) == frame_name(image.header)
             and size in ((info.height, info.width), image_size(info)))
-
-
-def _shared_parts(one: str, other: str) -> int:
-    """Return how many parts two names have in common from their start."""
-    pairs = zip(one.split('/'), other.split('/'))
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), 1000)
 
 
 def _listing(topics: Any) -> str:

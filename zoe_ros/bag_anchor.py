@@ -11,12 +11,14 @@ import numpy as np
 from zoe_ros.anchor.anchor import Scale
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.steady import SteadyScale
-from zoe_ros.bag import BagError, BagImage, BagReader, INFO_TYPE
+from zoe_ros.bag import BagError, BagImage, BagReader
+from zoe_ros.bag_messages import INFO_TYPE
+from zoe_ros.headers import frame_name
 from zoe_ros.images import MessageError
-from zoe_ros.messages import frame_name, is_rectified
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.range_messages import add_odometry, add_transforms
 from zoe_ros.settings import ODOMETRY, REGISTERED, RunSettings, STEREO
+from zoe_ros.topic_names import is_rectified
 
 _TYPES = {'scan': 'sensor_msgs/msg/LaserScan', 'points': 'sensor_msgs/msg/PointCloud2',
           'depth': 'sensor_msgs/msg/Image with depth',

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from zoe_ros.bag import BAG_TYPES, TYPESTORE
+from zoe_ros.bag_messages import BAG_TYPES, TYPESTORE
 from zoe_ros.camera import Camera
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS, SCALE
 from zoe_ros.pipeline import Frame

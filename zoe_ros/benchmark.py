@@ -14,8 +14,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoe_ros.command_settings import BenchSettings
 from zoe_ros.hugging_face import transformers_model
-from zoe_ros.inference.choices import DTYPES, find_config, find_precision, resolve_device
+from zoe_ros.inference.choices import (
+    DTYPES,
+    find_config,
+    find_precision,
+    input_size,
+    resolve_device,
+)
 from zoe_ros.inference.defaults import describe
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
@@ -24,7 +31,6 @@ from zoe_ros.inference.transfer import to_device, to_host
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import SharedFeatures, ZoeDepth
-from zoe_ros.settings import BenchSettings, parse_size
 
 IMAGE = (480, 640)              # (height, width) [px] of the generated camera image
 # Size of the square matrices of the product: on a GPU, small ones take less time than the launch.
@@ -44,8 +50,7 @@ def bench(settings: BenchSettings) -> list[str]:
     device = resolve_device(settings.device)
     hardware = describe(device)
     config = find_config(settings.variant, settings.weights or None, hardware)
-    config = replace(config, image_size=parse_size(
-        settings.size, config.backbone.size_multiple) or config.image_size)
+    config = replace(config, image_size=input_size(settings.size, config))
     settings = replace(settings, precision=find_precision(settings.precision, hardware))
     dtype = DTYPES[settings.precision]
     model = (load_model(config, settings.weights, device, dtype) if settings.weights

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from zoe_ros.command_settings import CalibrateSettings
 from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.inference.choices import two_models
@@ -15,7 +16,6 @@ from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.calibration import Calibration, save_calibration
 from zoe_ros.model.config import PAIRS
 from zoe_ros.model.pair import ModelPair
-from zoe_ros.settings import CalibrateSettings
 
 SHARE = 0.6827      # of normally distributed values within one standard deviation
 _PIXELS = 2000      # of each image, so that images count alike, of a lidar or of the world

@@ -15,6 +15,7 @@ _WIDE_ANGLE = re.compile(
 _ITERATIONS = 50
 # Residual of a ray in units of the image plane at z = 1: a thousandth of a pixel or less.
 _TOLERANCE = 1e-6
+_SAME_VIEW = 0.02       # of the size of the image
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,19 @@ class Camera:
     @property
     def _is_pinhole(self) -> bool:
         return self.model != 'equidistant' and not any(self.distortion)
+
+    def same_view(self, other: Camera) -> bool:
+        """
+        Tell whether another camera sees the same part of the world, at any resolution.
+
+        An autofocus changes the focal length a little in each image, which does not count.
+        """
+        return np.allclose(self._view(), other._view(), rtol=0, atol=_SAME_VIEW)
+
+    def _view(self) -> tuple[float, ...]:
+        """Return focal lengths and centre as shares of the size of the image."""
+        return (self.fx / self.width, self.fy / self.height,
+                (self.cx + 0.5) / self.width, (self.cy + 0.5) / self.height)
 
     @cached_property
     def rays(self) -> np.ndarray:

@@ -6,24 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 import io
 import logging
-import os
 import shlex
 import sys
 from typing import Any, NoReturn
 
 from zoe_ros import __version__
-from zoe_ros.distill.recipe import DistillSettings
-from zoe_ros.inference.malloc import keep_freed_memory
-from zoe_ros.settings import (
+from zoe_ros.command_settings import (
     BenchSettings,
     CalibrateSettings,
     EvalSettings,
     ExportSettings,
-    IMAGES_OF_A_PART,
-    LEROBOT,
-    RunSettings,
     WorldSettings,
 )
+from zoe_ros.distill.recipe import DistillSettings
+from zoe_ros.inference.malloc import keep_freed_memory
+from zoe_ros.settings import IMAGES_OF_A_PART, LEROBOT, RunSettings
+from zoe_ros.stdout import Stdout
 from zoe_ros.training.recipe import TrainSettings
 
 # How the help calls the values of an option.
@@ -37,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may have letters that the terminal does not know.
         sys.stdout.reconfigure(errors='backslashreplace')
-    stdout = _Stdout()
+    stdout = Stdout()
     logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[stdout])
     for chatty in ('httpx', 'onnxscript', 'onnx_ir'):     # a line for each request or operator
         logging.getLogger(chatty).setLevel(logging.ERROR)
@@ -170,6 +168,9 @@ def _pop_fleet(options: dict[str, object]) -> tuple[int, str] | None:
 
 def _world(**options: object) -> Iterator[str]:
     settings = WorldSettings(**options)  # type: ignore[arg-type]
+    from zoe_ros.world.render import require_packages
+
+    require_packages()      # before modules that import them
     from zoe_ros.world.make import make_world
     from zoe_ros.world.record import record_world
 
@@ -325,41 +326,6 @@ def _add_settings(command: argparse.ArgumentParser, kind: type) -> None:
             help=text + (' (default: %(default)s)' if item.default != '' else ''))
 
 
-class _Stdout(logging.Handler):
-    """
-    Standard output, for log lines and results; a command goes on when it cannot be written.
-
-    :ivar lost: text could not be written, for example because the disk is full. It stays false
-        after ``zoe run ... | head``, whose reader has left.
-    """
-
-    lost = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a log record."""
-        try:
-            self.say(self.format(record))
-        except Exception:
-            self.handleError(record)
-
-    def say(self, text: str) -> None:
-        """Print at once."""
-        try:
-            print(text, flush=True)
-        except OSError as error:
-            self._discard(error)
-
-    def _discard(self, error: OSError) -> None:
-        """Send stdout nowhere from now on, also what Python would flush when it ends."""
-        if not isinstance(error, BrokenPipeError):
-            self.lost = True
-            print(f'zoe: stdout cannot be written: {error.strerror}; the printed text is lost, '
-                  'files are written all the same', file=sys.stderr)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser that reports a wrong argument in one line."""
 
@@ -372,7 +338,7 @@ class _Parser(argparse.ArgumentParser):
         if file is not sys.stdout:
             super()._print_message(message, file)
             return
-        stdout = _Stdout()
+        stdout = Stdout()
         stdout.say(message.rstrip('\n'))
         if stdout.lost:
             self.exit(2)

@@ -9,6 +9,7 @@ import socket
 from typing import Any
 
 from zoe_ros.errors import first_line
+from zoe_ros.extras import require
 
 # For Ray's shared memory [bytes]: only paths, figures and small pictures go through it.
 _SHARED_MEMORY = 100_000_000
@@ -27,11 +28,7 @@ def import_ray(alone: bool) -> Any:
         # Read on import: all processes of Ray listen on the loopback interface only. The name
         # comes from Windows and macOS, where this is the default.
         os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise ValueError(f"a fleet needs {error.name}: pip install 'zoe_ros[fleet]'") from None
-    return ray
+    return require('a fleet', 'fleet', 'ray')
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import logging
 from math import ceil
 from pathlib import Path
 
-from zoe_ros.bag import IMAGE_TYPES, is_bag
+from zoe_ros.bag import is_bag
+from zoe_ros.bag_messages import IMAGE_TYPES
 from zoe_ros.settings import LEROBOT, RunSettings
 from zoe_ros.storage import EVER, StorageError
 from zoe_ros.storage.recording import is_folder, Recording, storage_files

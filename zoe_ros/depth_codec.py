@@ -41,7 +41,7 @@ def decode_compressed_depth(data: bytes, encoding: str, kind: str) -> np.ndarray
     """
     Return the raw depth image in the data of a compressedDepth message.
 
-    :param encoding: of the raw image, '16UC1' or '32FC1'.
+    :param encoding: of the raw image, '32FC1', or another one for millimetres.
     :param kind: of the picture, 'png' or 'rvl'.
     :return: (height, width) uint16 [mm], or float32 [m] with NaN for no value.
     :raises ValueError: the data is damaged, or no picture of this kind.
@@ -51,7 +51,7 @@ def decode_compressed_depth(data: bytes, encoding: str, kind: str) -> np.ndarray
     _, scale, offset = _HEADER.unpack_from(data)
     picture = data[_HEADER.size:]
     values = decode_rvl(picture) if kind == 'rvl' else decode_png(picture)
-    if encoding == '16UC1':
+    if encoding != '32FC1':
         return values
     # The plugin quantises the inverse of depth: value = scale / depth + offset, 0 for none.
     with np.errstate(divide='ignore', invalid='ignore'):

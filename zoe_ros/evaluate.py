@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from zoe_ros.baselines import measure_baselines
+from zoe_ros.command_settings import EvalSettings
 from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.datasets.folders import RgbdFolder
 from zoe_ros.datasets.open import open_datasets
@@ -30,7 +31,6 @@ from zoe_ros.metrics import (
     WITHIN,
 )
 from zoe_ros.results import link_latest, new_folder
-from zoe_ros.settings import EvalSettings
 
 ROUTING = 'router accuracy'
 TABLE = 'evaluation.json'

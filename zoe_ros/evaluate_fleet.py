@@ -7,13 +7,13 @@ from pathlib import Path
 
 from zoe_ros import evaluate, temporal
 from zoe_ros.bag import is_bag
+from zoe_ros.command_settings import EvalSettings
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.open import open_datasets, require_domain
 from zoe_ros.fleet import Fleet, Task, work_on_bags
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.jobs import Done
 from zoe_ros.run_many import find_data, is_many
-from zoe_ros.settings import EvalSettings
 
 
 def evaluate_in_fleet(settings: EvalSettings, fleet: Fleet) -> tuple[Path, str]:

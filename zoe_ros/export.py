@@ -16,8 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from zoe_ros import __version__
+from zoe_ros.command_settings import ExportSettings
+from zoe_ros.extras import require
 from zoe_ros.files import file_sha256, whole_folder
-from zoe_ros.inference.choices import find_config
+from zoe_ros.inference.choices import find_config, input_size
 from zoe_ros.inference.defaults import Hardware
 from zoe_ros.inference.routing import known_choice
 from zoe_ros.inference.runner import by_heads
@@ -27,7 +29,6 @@ from zoe_ros.model.hub import find_weights
 from zoe_ros.model.transformer import TransformerBackbone
 from zoe_ros.model.weights import load_model, weights_file
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.settings import ExportSettings, parse_size
 
 PIXELS, ROUTER = 'pixels', 'router'
 # The oldest version of the operators that torch writes.
@@ -63,7 +64,7 @@ def export(settings: ExportSettings) -> Exported:
         computes other depth than torch.
     :raises OSError: the folder cannot be written.
     """
-    _require_packages()
+    require('zoe export', 'export', 'onnx', 'onnxruntime', 'onnxscript')
     folder = Path(settings.folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f'{folder} exists and is not empty: name a new folder')
@@ -91,7 +92,7 @@ def find_shape(config: ZoeConfig, settings: ExportSettings) -> tuple[tuple[int, 
 
     :raises ValueError: the model cannot have this size, or lacks the head.
     """
-    size = parse_size(settings.size, config.backbone.size_multiple) or config.image_size
+    size = input_size(settings.size, config)
     sized = isinstance(config.backbone, PyramidConfig) and config.backbone.sized
     if sized and size != config.image_size:
         height, width = config.image_size
@@ -266,17 +267,3 @@ def check(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> floa
                              f'{difference:.2g} (L2, relative), so nothing is written')
         worst = max(worst, difference)
     return worst
-
-
-def _require_packages() -> None:
-    """
-    Import what the export needs before any work is done.
-
-    :raises ValueError: a package is missing.
-    """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ValueError(f"zoe export needs {error.name}: pip install 'zoe_ros[export]'") from None

@@ -37,6 +37,8 @@ _MOSAICS = {f'{pattern}{8 * size}': (size, pattern) for pattern in BAYER for siz
 IMAGE_ENCODINGS = (*_COLORS, *_MOSAICS, *PACKED_YUV, *SEMIPLANAR_YUV)
 # encoding of a depth image: kind of a sample, and metres of its unit (REP-118)
 _DEPTHS = {'32FC1': ('f4', 1.0), '16UC1': ('u2', 1e-3), '64FC1': ('f8', 1.0)}
+# By its name mono16 is brightness. Some drivers publish millimetres so, on topics of depth.
+_READABLE_DEPTHS = {**_DEPTHS, 'mono16': ('u2', 1e-3)}
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 
 
@@ -72,17 +74,21 @@ def is_depth(message: Any) -> bool:
 
 
 def is_readable_depth(message: Any) -> bool:
-    """Tell whether :func:`decode_depth` knows the encoding of an Image or CompressedImage."""
+    """
+    Tell whether :func:`decode_depth` knows the encoding of an Image or CompressedImage.
+
+    Of mono16 only the topic tells whether it is depth or brightness.
+    """
     if hasattr(message, 'format'):
         return _depth_picture(message.format) is not None
-    return message.encoding in _DEPTHS
+    return message.encoding in _READABLE_DEPTHS
 
 
 def decode_depth(message: Any) -> np.ndarray:
     """
-    Return the depth in a sensor_msgs/Image of 32FC1 [m] or 16UC1 [mm] (REP-118).
+    Return the depth in a sensor_msgs/Image of 32FC1 [m] or 16UC1 [mm] (REP-118), or mono16 [mm].
 
-    Or in a CompressedImage: image_transport's compressedDepth (PNG or RVL), or a PNG of 16UC1.
+    Or in a CompressedImage: image_transport's compressedDepth (PNG or RVL), or a PNG of 16 bits.
 
     :return: (height, width) float32 [m]; NaN for 0, for REP 117's infinities, and for 65535 mm,
         which stands for all that is farther.
@@ -100,10 +106,10 @@ def decode_depth(message: Any) -> np.ndarray:
 def _raw_depth(message: Any) -> tuple[np.ndarray, float]:
     """Return the samples of a depth image (h, w), and their unit [m]."""
     data = _message_bytes(message)
-    if message.encoding not in _DEPTHS:
+    if message.encoding not in _READABLE_DEPTHS:
         raise MessageError('encoding', f"encoding '{message.encoding}' of a depth image is not "
-                                       f'one of {", ".join(_DEPTHS)}')
-    kind, unit = _DEPTHS[message.encoding]
+                                       f'one of {", ".join(_READABLE_DEPTHS)}')
+    kind, unit = _READABLE_DEPTHS[message.encoding]
     sample = np.dtype(('>' if message.is_bigendian else '<') + kind)
     return np.ascontiguousarray(_pixel_rows(message, data, sample.itemsize)).view(sample), unit
 
@@ -117,24 +123,24 @@ def _unpacked_depth(message: Any) -> tuple[np.ndarray, float]:
     encoding = _split_format(message.format)[0]
     data = bytes(message.data)
     # The plugin of color images has no header before its PNG.
-    plain = encoding == '16UC1' and data.startswith(_PNG_MAGIC)
+    plain = encoding != '32FC1' and data.startswith(_PNG_MAGIC)
     try:
         _check_png(data if plain else data[DEPTH_HEADER:])
         values = decode_png(data) if plain else decode_compressed_depth(data, encoding, kind)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MessageError('corrupt', f'a damaged {message.format} image: '
                                       f'{first_line(error)}') from None
-    return values, _DEPTHS[encoding][1]
+    return values, _READABLE_DEPTHS[encoding][1]
 
 
 def _depth_picture(text: str) -> str | None:
     """Return 'png' or 'rvl', if the format of a CompressedImage is depth that can be read."""
     encoding, _, rest = (part.strip() for part in text.partition(';'))
-    if encoding not in ('16UC1', '32FC1'):
+    if encoding not in ('16UC1', '32FC1', 'mono16'):
         return None
     # Versions without RVL name no picture. As JPEG, a depth image has lost its depth.
     if rest in ('', 'compressedDepth', 'compressedDepth png') or (
-            encoding == '16UC1' and rest.startswith('png compressed')):
+            encoding != '32FC1' and rest.startswith('png compressed')):
         return 'png'
     return 'rvl' if rest == 'compressedDepth rvl' else None
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoe_ros.camera_depth import CameraDepth
+from zoe_ros.camera_info import info_of_image
 from zoe_ros.colormap import colorize
 from zoe_ros.inference.preprocess import SizePlan
 from zoe_ros.messages import (
@@ -17,7 +18,6 @@ from zoe_ros.messages import (
     color_message,
     compressed_depth_message,
     depth_message,
-    info_of_image,
     MessageTypes,
     millimetre_message,
 )
@@ -36,22 +36,34 @@ _OURS_ALONE = {COLORED, UNCERTAINTY, SCALE, HEAD}
 
 def own_topics(topics: Collection[str]) -> set[str]:
     """
-    Return the topics that a node of this package published, as far as names tell.
-
-    They are ours if a name that no driver has is beside them. Beside ``depth/image`` any other of
-    our outputs is enough: a driver that has both costs its user an option, but our own depth
-    would have no error if it were taken for truth.
+    Return the topics that a node of this package published: a name that no driver has is beside.
 
     :param topics: all topics of a bag.
     """
+    return {topic for topic, beside in _beside(topics).items() if beside & _OURS_ALONE}
+
+
+def perhaps_own_topics(topics: Collection[str]) -> set[str]:
+    """
+    Return the topics of depth that may be ours, beside another of our outputs.
+
+    Drivers have these names, too, for example those of OpenNI.
+
+    :param topics: all topics of a bag.
+    """
+    return {topic for topic, beside in _beside(topics).items()
+            if topic.endswith((f'/{DEPTH}', f'/{COMPRESSED}'))
+            and DEPTH in beside and len(beside) > 1}
+
+
+def _beside(topics: Collection[str]) -> dict[str, set[str]]:
+    """Return the topics with names of our outputs -> these names under the same prefix."""
     beside: defaultdict[str, set[str]] = defaultdict(set)
-    for topic in topics:
-        for name in _ALL:
-            if topic.endswith(f'/{name}'):
-                beside[topic.removesuffix(name)].add(name)
-    return {prefix + name for prefix, names in beside.items() for name in names
-            if names & _OURS_ALONE
-            or (name in (DEPTH, COMPRESSED) and DEPTH in names and len(names) > 1)}
+    prefixes = {topic: topic.removesuffix(name) for topic in topics
+                for name in _ALL if topic.endswith(f'/{name}')}
+    for topic, prefix in prefixes.items():
+        beside[prefix].add(topic.removeprefix(prefix))
+    return {topic: beside[prefix] for topic, prefix in prefixes.items()}
 
 
 def image_outputs(types: MessageTypes, header: Any, found: CameraDepth, plan: SizePlan,

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from zoe_ros.bag import TYPESTORE
+from zoe_ros.bag_messages import TYPESTORE
 
 FILES = _RECORDS, _MESSAGES = 'records.jsonl', 'messages.cdr'
 

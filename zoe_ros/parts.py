@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from zoe_ros.bag import BAG_TYPES, BagImage, BagReader
+from zoe_ros.bag import BagImage, BagReader
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.bag_writer import BagWriter
 from zoe_ros.cuts import Part
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.inference.routing import HeadChoice, HeadTracker
 from zoe_ros.kept_parts import is_usable, made_of, seal
-from zoe_ros.messages import is_rectified
 from zoe_ros.part_files import PartWriter, read_part, read_records, Record
 from zoe_ros.picture import RunPicture, View
 from zoe_ros.pipeline import Frame, Pipeline
@@ -38,6 +38,7 @@ from zoe_ros.run_many import cut_folder, inputs_of, run_one
 from zoe_ros.run_table import Outcome
 from zoe_ros.settings import RunSettings
 from zoe_ros.storage.remote import to_path
+from zoe_ros.topic_names import is_rectified
 
 log = logging.getLogger(__name__)
 

@@ -78,6 +78,24 @@ def read_photo(path: Path) -> np.ndarray:
         raise ValueError(f'{path} is damaged ({first_line(error)})') from None
 
 
+def holds_several(path: Path) -> bool:
+    """
+    Tell whether an image file holds more pictures than the first, as animations do.
+
+    Smaller ones do not count: they are previews and gain maps, which many phones add.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path) as picture:
+            warnings.simplefilter('ignore')
+            size = picture.size
+            if getattr(picture, 'n_frames', 1) < 2:     # not every format has a number
+                return False
+            picture.seek(1)
+            return picture.size == size
+    except Exception:   # what is damaged behind the first picture does not spoil it
+        return False
+
+
 def photo_camera(path: Path, size: tuple[int, int]) -> Camera | None:
     """
     Return the camera of an image file by its EXIF focal length, or None where there is none.

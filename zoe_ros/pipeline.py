@@ -15,21 +15,15 @@ from zoe_ros.anchor.correction import Correction, NOTHING
 from zoe_ros.anchor.steady import SteadyScale, UNKNOWN_MOTION
 from zoe_ros.camera import Camera
 from zoe_ros.camera_depth import CameraDepth, for_anchor, for_steadying, to_camera
+from zoe_ros.camera_info import camera_from_info, CameraInfoBuffer
 from zoe_ros.camera_tables import CameraTables
 from zoe_ros.clock import Clock
 from zoe_ros.cloud import Unprojection
+from zoe_ros.headers import frame_name, nanoseconds
 from zoe_ros.images import decode_image, MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.routing import Chooser, HeadTracker, known_choice
-from zoe_ros.messages import (
-    camera_from_info,
-    CameraInfoBuffer,
-    frame_name,
-    MessageTypes,
-    nanoseconds,
-    pinhole_info,
-    scale_message,
-)
+from zoe_ros.messages import MessageTypes, pinhole_info, scale_message
 from zoe_ros.outputs import CAMERA_INFO, cloud_output, image_outputs, POINTS, SCALE, UNCERTAINTY
 from zoe_ros.range_anchor import RangeAnchor, ScaleNews
 from zoe_ros.remarks import Remarks
@@ -118,7 +112,7 @@ class Pipeline:
 
         :param types: the classes of the output messages.
         :param infos: holds the CameraInfo of the images. Without one there is depth but no cloud.
-        :param rectified: the images are rectified, see :func:`.messages.is_rectified`.
+        :param rectified: the images are rectified, see :func:`.topic_names.is_rectified`.
         :param anchor: gives depth the scale of the robot's sensors.
         :param steady: steadies the scale from frame to frame, before the anchor.
         :param tracker: chooses the heads; by default a new one.
@@ -134,6 +128,7 @@ class Pipeline:
         self._tracker = tracker or HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
         self._tables: CameraTables | None = None
+        self._scaling: tuple[Any, ...] | None = None    # settings of the last frame
 
     def process(self, message: Any, wanted: Collection[str]) -> Frame:
         """
@@ -194,6 +189,7 @@ class Pipeline:
                 header, image, info, camera, no_cloud, factor, settings, self._config,
                 0 if self._steady is None else self._steady.counts[UNKNOWN_MOTION])
             scale = self._scale(factor, settings)
+            self._notice_scaling(settings)
             steadying = self._steady_factor(prepared, net, scale, tables)
             # Before the anchor, whose filter then sees a steady scale and brings it to metres.
             scale *= steadying
@@ -270,6 +266,15 @@ class Pipeline:
         return known_choice(settings.router, names) or partial(
             self._tracker.choose, names=names, stamp=stamp,
             time_constant=settings.router_time_constant)
+
+    def _notice_scaling(self, settings: FrameSettings) -> None:
+        """Let filters of the scale start again when a user has changed the scale itself."""
+        scaling = settings.depth_scale, settings.focal_correction, settings.camera_view
+        if self._scaling not in (None, scaling):
+            for scales in (self._anchor, self._steady):
+                if scales is not None:
+                    scales.forget()
+        self._scaling = scaling
 
     def _steady_factor(self, prepared: Prepared, net: NetworkDepth, scale: float,
                        tables: CameraTables | None) -> float:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+import logging
 from threading import Lock
 from typing import Any
 
@@ -15,8 +16,8 @@ from zoe_ros.anchor.stereo import PairError
 from zoe_ros.anchor.tracks import FeatureTracker
 from zoe_ros.anchor.transform import IDENTITY, Transform
 from zoe_ros.camera import Camera
+from zoe_ros.headers import frame_name, nanoseconds, not_registered, UNSTAMPED
 from zoe_ros.images import MessageError
-from zoe_ros.messages import frame_name, nanoseconds
 from zoe_ros.range_messages import sensor_points
 from zoe_ros.settings import AnchorSettings, ODOMETRY, REGISTERED, STEREO
 from zoe_ros.stereo_pair import StereoPair
@@ -25,6 +26,9 @@ from zoe_ros.stereo_pair import StereoPair
 _MOST_FRAMES = 8
 # A way of some decimetres is known to about this share; the odometry of a small drone, measured.
 _ODOMETRY_DEVIATION = 0.1
+
+
+log = logging.getLogger(__name__)
 
 
 class RangeAnchor:
@@ -47,6 +51,7 @@ class RangeAnchor:
         self._fixed = Transform.from_numbers(numbers) if numbers else None
         self._frames, self._lock = frames, Lock()
         self._camera_frame = ''
+        self._doubted = False       # that depth is registered
         self._anchor = Anchor(settings.anchor_tolerance, settings.anchor_report_only,
                               self._motion)
         self.pair = StereoPair() if STEREO in settings.anchors() else None
@@ -72,6 +77,9 @@ class RangeAnchor:
         try:
             points, frame = sensor_points(message), frame_name(message.header)
             stamp = nanoseconds(message.header.stamp) / 1e9
+            if not stamp:
+                # One without a stamp may be of any time, also from a sensor that sends no more.
+                raise MessageError('stamp', UNSTAMPED)
         except MessageError as error:
             self.miss(kind, error.cause)
             with self._lock:
@@ -89,6 +97,11 @@ class RangeAnchor:
         """Count a message of a sensor that cannot be read."""
         with self._lock:
             self._anchor.counts[f'{kind}: {cause}'] += 1
+
+    def forget(self) -> None:
+        """Forget the scales: depth is in another one from now on."""
+        with self._lock:
+            self._anchor.forget('other settings')
 
     def measure(self, depth: np.ndarray, head: str, header: Any, camera: Camera | None,
                 image: np.ndarray, flaw: str = '') -> Scale:
@@ -109,6 +122,7 @@ class RangeAnchor:
         paired = self._paired(header, camera, image, flaw)
         with self._lock:
             self._camera_frame = frame_name(header)
+            self._doubt_registered()
             self._anchor.configure(camera)
             if self._tracker is not None and seen is not None:
                 if any(self._tracker.reason):
@@ -120,6 +134,14 @@ class RangeAnchor:
             elif paired is not None:
                 self._anchor.observe(paired, stamp, STEREO)
             return self._explained(self._anchor.measure(depth, head, stamp), depth.shape)
+
+    def _doubt_registered(self) -> None:
+        """Say it once if the frame of depth images says that they are of another camera."""
+        others = [frame for kind, frame in self._names
+                  if kind == REGISTERED and frame not in ('', self._camera_frame)]
+        if others and self._camera_frame and not self._doubted:
+            self._doubted = True
+            log.warning(not_registered('the depth of the anchor', others[0], self._camera_frame))
 
     def _explained(self, scale: Scale, size: tuple[int, ...]) -> Scale:
         """

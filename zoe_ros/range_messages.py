@@ -11,8 +11,8 @@ import numpy as np
 
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.points import from_cloud, from_depth, from_scan, ImagePoints, SensorPoints
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import decode_depth, MessageError
-from zoe_ros.messages import nanoseconds
 
 # sensor_msgs/PointField: kind of a coordinate. Other kinds are not used for coordinates.
 _KINDS = {7: 'f4', 8: 'f8'}
@@ -23,21 +23,52 @@ _TIMES = ('t', 'time', 'offset_time', _SINCE_EPOCH)
 _TIME_KINDS = {6: 'u4', **_KINDS}
 # Livox writes nanoseconds since the epoch as float64; in seconds this is the year 3,170,800.
 _NANOSECONDS = 1e14
+# No angle of a scan is larger [rad], and none is stated to cover so many times what its rays do.
+_FARTHEST_ANGLE = 1.5 * 2 * np.pi
+_SAME_SPAN = 1.5
 
 
 def sensor_points(message: Any) -> SensorPoints | ImagePoints:
     """
     Return the points of a LaserScan, a PointCloud2 or a depth image.
 
-    :raises MessageError: a cloud without coordinates, or a damaged message.
+    :raises MessageError: a cloud without coordinates, a scan whose angles cannot be right, or a
+        damaged message.
     """
     if hasattr(message, 'ranges'):
+        _check_angles(message)
         return from_scan(np.asarray(message.ranges), message.angle_min, message.angle_increment,
                          message.range_min, message.range_max, message.time_increment)
     if hasattr(message, 'point_step'):
         rows = _rows(message)
         return from_cloud(_coordinates(message, rows), _times(message, rows))
     return from_depth(decode_depth(message))
+
+
+def _check_angles(scan: Any) -> None:
+    """
+    Refuse a LaserScan whose angles cannot be right: its points would be in wrong places.
+
+    An ``angle_max`` that nobody filled in counts as none, because points do not depend on it.
+    Numbers that are not finite are left to :func:`.anchor.points.from_scan`.
+
+    :raises MessageError: angles in degrees, or an increment for another number of rays.
+    """
+    first, last, step = scan.angle_min, scan.angle_max, abs(scan.angle_increment)
+    covered = step * (len(scan.ranges) - 1)
+    if _FARTHEST_ANGLE < max(abs(first), covered) < np.inf:
+        raise MessageError('angles', f'its angles reach {max(abs(first), covered):.4g} rad, more '
+                                     'than a turn: LaserScan has radians, not degrees')
+    if len(scan.ranges) < 2 or last in (0, first) or not abs(last) <= _FARTHEST_ANGLE:
+        return
+    # Drivers differ by a ray at the end, and angle_max may be a turn away.
+    stated = abs(last - first)
+    if all(max(covered, span) - 2 * step > _SAME_SPAN * min(covered, span)
+           for span in (stated, abs(stated - 2 * np.pi))):
+        raise MessageError('angles', f'{len(scan.ranges)} ranges every {step:.4g} rad cover '
+                                     f'{covered:.4g} rad, but angle_min to angle_max are '
+                                     f'{stated:.4g} rad: its driver or a filter states a wrong '
+                                     'angle_increment')
 
 
 def _coordinates(cloud: Any, rows: np.ndarray) -> np.ndarray:

@@ -24,17 +24,11 @@ def refine(depth: torch.Tensor, deviation: torch.Tensor | None, settings: FrameS
     :param correction: of both.
     :return: both, NaN where removed.
     """
+    depth, deviation = correction.apply(depth, deviation)
     # An absurd focal length can scale depth to 0. Such pixels become NaN by arithmetic (infinity
     # times 0 is NaN), because booleans are four times as slow in torch.
-    depth = F.threshold(depth * correction.factor, 0.0, torch.nan)
+    depth = F.threshold(depth, 0.0, torch.nan)
     depth += depth * 0
-    if deviation is not None:
-        deviation = deviation * correction.factor
-    # A recorded graph has room for a shift, whether there is one or not.
-    if isinstance(correction.shift, torch.Tensor) or correction.shift:
-        divisor = correction.divisor(depth)
-        depth = depth / divisor
-        deviation = None if deviation is None else deviation / divisor
     if deviation is not None and (
             isinstance(correction.doubt, torch.Tensor) or correction.doubt):
         deviation = torch.hypot(correction.left * deviation, correction.doubt * depth)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from zoe_ros.camera import Camera
-from zoe_ros.messages import frame_name
+from zoe_ros.headers import frame_name, nanoseconds
 from zoe_ros.model.config import ZoeConfig
 from zoe_ros.settings import FrameSettings
 
@@ -31,6 +31,7 @@ class Remarks:
     def __init__(self) -> None:
         """Start with nothing said."""
         self._said: set[str] = set()
+        self._unstamped = 0     # frames
 
     def about(self, header: Any, image: np.ndarray, info: Any | None, camera: Camera | None,
               no_camera: str, focal_factor: float, settings: FrameSettings, config: ZoeConfig,
@@ -48,6 +49,12 @@ class Remarks:
         """
         found = dict(_all_about(header, info, no_camera, focal_factor, settings, config))
         found |= _doubts(image, info, camera)
+        self._unstamped += not nanoseconds(header.stamp)
+        if self._unstamped > 1:     # a simulation may start at 0
+            found['stamp'] = (
+                'the images have stamps of 0, and so have the outputs: anchor, '
+                'scale_time_constant and TF need stamps, which the driver of the camera must '
+                'fill in')
         if unsteady >= _UNSTEADY:
             found['unsteady'] = ('scale_time_constant has no effect while the camera moves: '
                                  + (no_camera or 'neither TF nor odometry tells where it was at '

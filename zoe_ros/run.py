@@ -16,24 +16,27 @@ import numpy as np
 from tqdm import tqdm
 import yaml
 
-from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag
+from zoe_ros.bag import BagError, BagReader, is_bag
 from zoe_ros.bag_anchor import BagAnchor
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.bag_writer import BagWriter
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.lerobot.dataset import DatasetWriter, require_packages
 from zoe_ros.lerobot.timeline import Timeline
-from zoe_ros.messages import CameraInfoBuffer, is_rectified, nanoseconds
 from zoe_ros.model.config import ZoeConfig
-from zoe_ros.photos import find_photos, photo_camera, read_photo
+from zoe_ros.photos import find_photos, holds_several, photo_camera, read_photo
 from zoe_ros.picture import RunPicture, View
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.remarks import BLACK, is_dark, only_for_training_cameras
 from zoe_ros.results import link_latest, new_folder, Statistics, table
 from zoe_ros.settings import LEROBOT, RunSettings
 from zoe_ros.storage.remote import is_remote, is_there, to_path
+from zoe_ros.topic_names import is_rectified
 
 # The median of their steps is the frame rate of a LeRobot data set.
 _IMAGES_FOR_RATE = 100
@@ -174,6 +177,7 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
     folder = new_folder(Path(settings.output))
     unknown: list[Path] = []
     dark: list[Path] = []
+    several: list[Path] = []
     with reporting(folder, settings, {}, len(photos)) as report:
         for photo in report.progress(photos):
             start = perf_counter()
@@ -188,6 +192,8 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
                 unknown.append(photo)
             if is_dark(image):
                 dark.append(photo)
+            if holds_several(photo):
+                several.append(photo)
             # The whole name: kitchen.jpg and kitchen.png may stand side by side.
             with whole_file(folder / f'{photo.name}.depth.npy') as part:
                 array = io.BytesIO()    # numpy itself does not tell why a file cannot be written
@@ -196,6 +202,10 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
             report.add(View(image, depth), head, perf_counter() - start)
     if dark:
         log.warning('%d image(s) %s; the first is %s', len(dark), BLACK, dark[0])
+    if several:
+        log.warning('%d image(s) hold several pictures, of which the first one is used; the first '
+                    'is %s: save the pictures as files of their own if all shall have depth',
+                    len(several), several[0])
     if unknown:
         _warn_of_unknown_focal(unknown, settings, estimator.model.config)
     return folder

@@ -14,8 +14,9 @@ import numpy as np
 from zoe_ros.anchor.points import ImagePoints
 from zoe_ros.anchor.stereo import PairError, StereoMatcher
 from zoe_ros.camera import Camera
+from zoe_ros.camera_info import CameraInfoBuffer, info_of_image
+from zoe_ros.headers import nanoseconds, UNSTAMPED
 from zoe_ros.images import decode_image, MessageError
-from zoe_ros.messages import CameraInfoBuffer, info_of_image, nanoseconds
 
 # Right images that are remembered. The one of an image in the network is kept beyond that.
 _RECENT = 10
@@ -93,8 +94,11 @@ class StereoPair:
         :param camera: that took it; :param flaw: why it is not rectified, see :func:`flaw_of`.
         :raises PairError: there is no right image of the same moment, or no rectified pair.
         """
+        stamp = nanoseconds(header.stamp)
+        if not stamp:
+            raise PairError('stamp', UNSTAMPED)
         with self._lock:
-            message = self._find(nanoseconds(header.stamp))
+            message = self._find(stamp)
         if message is None:
             raise PairError('no pair', 'nothing from the right camera within '
                                        f'{_AT_ONCE / 1e6:g} ms of the image')
@@ -112,7 +116,8 @@ class StereoPair:
 
     def _find(self, stamp: int) -> Any:
         """Return the right image nearest to a stamp, if it was taken at once, or None."""
-        known = [*self._recent, *([] if self._kept is None else [self._kept])]
+        # Of several with one stamp the last one.
+        known = [*reversed(self._recent), *([] if self._kept is None else [self._kept])]
         nearest = min(known, key=lambda image: _apart(image, stamp), default=None)
         return None if nearest is None or _apart(nearest, stamp) > _AT_ONCE else nearest
 

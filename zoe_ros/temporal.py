@@ -13,19 +13,22 @@ import numpy as np
 from tqdm import tqdm
 
 from zoe_ros.anchor.transform import Transform
-from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag
+from zoe_ros.bag import BagError, BagReader, is_bag
 from zoe_ros.bag_anchor import BagAnchor, ODOMETRY_TYPE
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.camera import Camera
+from zoe_ros.command_settings import EvalSettings
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
+from zoe_ros.headers import frame_name, nanoseconds
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import frame_name, is_rectified, nanoseconds
 from zoe_ros.pipeline import Frame, Pipeline
 from zoe_ros.results import link_latest, new_folder
-from zoe_ros.settings import EvalSettings, RunSettings
+from zoe_ros.settings import RunSettings
 from zoe_ros.temporal_metrics import alignment_error, scale_step, View, warp, warping_error
+from zoe_ros.topic_names import is_rectified
 
 NETWORK, STEADIED = 'network', 'steadied'
 TABLE = 'temporal.json'

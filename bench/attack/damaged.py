@@ -17,8 +17,8 @@ import raw_mcap
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from zoe_ros.bag import BagError, BagReader
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import decode_image, MessageError
-from zoe_ros.messages import nanoseconds
 
 SAMPLE = Path(__file__).resolve().parents[2] / 'zoe_ros' / 'data' / 'sample'
 RUN_EVERY = 10

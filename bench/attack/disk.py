@@ -14,7 +14,7 @@ import made_up
 import short_training
 
 from zoe_ros import cli
-from zoe_ros.settings import WorldSettings
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.training.trainer import train
 from zoe_ros.world.make import make_world
 

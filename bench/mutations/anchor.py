@@ -24,8 +24,11 @@ _OF_STEREO = ('test/core/test_anchor_stereo.py',)
 _OF_PAIR = ('test/core/test_stereo_pair.py',)
 _OF_STEADY = ('test/core/test_anchor_steady.py',)
 _MESSAGES = ('test/core/test_anchor_messages.py',)
+_REFUSALS = ('test/core/test_anchor_refusals.py',)
 _OF_SWEEP = ('test/core/test_anchor_sweep.py',)
 _RUN = ('test/core/test_run_anchor.py',)
+_OF_SETTINGS = ('test/core/test_changed_settings.py',)
+_OF_VIEWS = ('test/core/test_changed_view.py',)
 _OF_DOUBT = (
     'test/core/test_pipeline_depth.py::test_the_uncertainty_of_an_anchored_frame',)
 _OF_CALIBRATION = ('test/core/test_calibration.py',)
@@ -119,9 +122,45 @@ MUTATIONS = (
     Mutation('sweep: times since the epoch are not understood', _OF_MESSAGES,
              'return seconds - nanoseconds(cloud.header.stamp) / 1e9', 'return seconds',
              _OF_SWEEP),
+    Mutation('messages: a scan in degrees is used', _OF_MESSAGES,
+             'if _FARTHEST_ANGLE < max(abs(first), covered) < np.inf:', 'if False:', _REFUSALS),
+    Mutation('messages: a scan without every second ray is used', _OF_MESSAGES,
+             '_SAME_SPAN = 1.5', '_SAME_SPAN = 1e9', _REFUSALS),
+    Mutation('messages: angle_max may not be a turn away', _OF_MESSAGES,
+             'abs(stated - 2 * np.pi))', 'stated)', _REFUSALS),
     Mutation('sweep: the time increment is not read', _OF_MESSAGES,
              'message.range_min, message.range_max, message.time_increment)',
              'message.range_min, message.range_max)', _OF_SWEEP),
+    Mutation('correction: the deviation is not scaled', 'zoe_ros/anchor/correction.py',
+             'deviation * self.factor', 'deviation * 1.0', ('test/core/test_refine.py',)),
+    Mutation('correction: the deviation has no shift', 'zoe_ros/anchor/correction.py',
+             'else spread / divisor', 'else spread', ('test/core/test_refine.py',)),
+    Mutation('anchor: of scans of one stamp the first one counts', _ANCHOR,
+             'min(reversed(seen), key', 'min(seen, key', _REFUSALS),
+    Mutation('anchor: a sensor without stamps is used', _RANGE, 'if not stamp:', 'if False:',
+             _REFUSALS),
+    Mutation('stereo: of right images of one stamp the first one counts', _PAIR,
+             '*reversed(self._recent)', '*self._recent', _OF_PAIR),
+    Mutation('stereo: images without stamps are a pair', _PAIR, 'if not stamp:', 'if False:',
+             _OF_PAIR),
+    Mutation('steady: another view is compared with the last one', _STEADY,
+             'and not camera.same_view(past.camera)', 'and False', _OF_VIEWS),
+    Mutation('steady: an autofocus makes another view', 'zoe_ros/camera.py', '_SAME_VIEW = 0.02',
+             '_SAME_VIEW = 0.001', _OF_VIEWS),
+    Mutation('steady: two images of one stamp start again', _STEADY,
+             'or not 0 <= now.stamp - past.stamp', 'or not 0 < now.stamp - past.stamp', _OF_VIEWS),
+    Mutation('steady: images without stamps are steadied', _STEADY,
+             '                or not now.stamp\n', '', _OF_VIEWS),
+    Mutation('tracks: two images of one stamp start again', _TRACKS,
+             'or not 0 <= stamp - last < _GAP', 'or not 0 < stamp - last < _GAP', _OF_VIEWS),
+    Mutation('anchor: depth of another frame is taken without a word', _RANGE,
+             'if others and self._camera_frame', 'if False', _REFUSALS),
+    Mutation('anchor: the scale of another view is kept', _ANCHOR,
+             'and not camera.same_view(self._view)', 'and False', _OF_VIEWS),
+    Mutation('pipeline: a new depth_scale comes with the time constant', 'zoe_ros/pipeline.py',
+             'if self._scaling not in (None, scaling):', 'if False:', _OF_SETTINGS),
+    Mutation('tracks: features of another view are kept', _TRACKS,
+             'or not camera.same_view(seen_by)', 'or False', _OF_VIEWS),
     Mutation('doubt: that of the network stays beside an anchor', 'zoe_ros/pipeline.py',
              'if left is None or correction == NOTHING:', 'if True:', _OF_DOUBT),
     Mutation('doubt: a report changes the uncertainty', 'zoe_ros/pipeline.py',

@@ -2,6 +2,7 @@
 from mutations.mutation import Mutation
 
 _BAG = 'zoe_ros/bag.py'
+_BYTES = 'zoe_ros/bag_messages.py'
 _RECORDING = 'zoe_ros/storage/recording.py'
 _SQLITE = 'zoe_ros/storage/sqlite.py'
 _MCAP = 'zoe_ros/storage/mcap.py'
@@ -17,12 +18,15 @@ _ODOMETRY = ('test/core/test_temporal.py', '-k odometry')
 MUTATIONS = (
     # --- bags that were recorded while the node ran -------------------------------------------
     Mutation('bags: the depth of the node is the truth', _BAG,
-             'for topic, first in found.items() if topic not in self._own}',
-             'for topic, first in found.items()}', _OWN),
-    Mutation('bags: depth/image alone beside camera_info is the truth', 'zoe_ros/outputs.py',
-             'or (name in (DEPTH, COMPRESSED) and DEPTH in names and len(names) > 1)', '', _OWN),
+             'for topic, first in found.items() if topic not in self._own\n',
+             'for topic, first in found.items() if True\n', _OWN),
+    Mutation('bags: depth/image beside camera_info is always the truth', _BAG,
+             'topic in self._perhaps_own and _is_dense(first)', 'False', _OWN),
+    Mutation('bags: depth/image beside camera_info is never the truth', _BAG,
+             'topic in self._perhaps_own and _is_dense(first)', 'topic in self._perhaps_own',
+             _OWN),
     Mutation('bags: depth/image_raw of a driver is ours', 'zoe_ros/outputs.py',
-             'if names & _OURS_ALONE', 'if len(names) > 1', _OWN),
+             'if beside & _OURS_ALONE', 'if len(beside) > 1', _OWN),
     Mutation('bags: colours of depth are a second camera', _BAG,
              'if name not in self._own and not self._is_depth(name))',
              'if not self._is_depth(name))', _OWN),
@@ -73,10 +77,10 @@ MUTATIONS = (
              '                    self._note(kind, bytes(content))', '                    pass',
              _FIELD),
     # --- topics -----------------------------------------------------------------------------
-    Mutation('CameraInfo: not found beside compressed images', _BAG,
-             '    topic = _base(topic)\n', '', _INFO),
+    Mutation('CameraInfo: not found beside compressed images', 'zoe_ros/topic_names.py',
+             '    topic = raw_topic(topic)\n', '', _INFO),
     Mutation('CameraInfo: of another camera elsewhere in the bag', _BAG,
-             'other_frames=self.info_topic in _siblings(self.topic))', 'other_frames=True)',
+             'other_frames=self.info_topic in info_topics_of(self.topic))', 'other_frames=True)',
              _INFO),
     Mutation('CameraInfo: only the last thirty', _BAG, 'capacity=None, other_frames',
              'other_frames', _READ),
@@ -85,7 +89,7 @@ MUTATIONS = (
              'return fitting[0] if fitting else None', _INFO),
     Mutation('bag: images that are missing are not told', _BAG,
              'if defects or given < self.count:', 'if defects:', _FIELD),
-    Mutation('bag: packed messages are damaged', _BAG,
+    Mutation('bag: packed messages are damaged', _BYTES,
              'zstd.unpack(data) if data.startswith(zstd.MAGIC) else data', 'data', _FIELD),
     Mutation('bag: Ctrl-C while it is written is lost', 'zoe_ros/bag_writer.py',
              '        if waiting:\n            signal.raise_signal(signal.SIGINT)\n', '', _READ),
@@ -115,12 +119,12 @@ MUTATIONS = (
     Mutation('whole files: the unfinished one stays', 'zoe_ros/files.py',
              '            part.unlink()\n', '            pass\n',
              ('test/core/test_field_command.py',)),
-    Mutation('bag: CameraInfo of another content are taken for the same', _BAG,
+    Mutation('bag: CameraInfo of another content are taken for the same', _BYTES,
              'if not content or content != self._content:',
              'if not content or not self._content:', _READ),
-    Mutation('bag: CameraInfo of the other byte order are taken for the same', _BAG,
+    Mutation('bag: CameraInfo of the other byte order are taken for the same', _BYTES,
              " if data.startswith(_LITTLE_ENDIAN) else b''", '', _READ),
-    Mutation('bag: CameraInfo keep the stamp of the first', _BAG,
+    Mutation('bag: CameraInfo keep the stamp of the first', _BYTES,
              'type(header)(stamp, header.frame_id)', 'header', _READ),
     Mutation('zoe: lost output is a success', 'zoe_ros/cli.py',
              'return 2 if stdout.lost else 0', 'return 0', ('test/core/test_field_command.py',)),

@@ -3,7 +3,8 @@ from mutations.mutation import Mutation
 
 _BAG = 'zoe_ros/bag.py'
 _BAGS = 'zoe_ros/datasets/bags.py'
-_MESSAGES = 'zoe_ros/messages.py'
+_CAMERA_INFO = 'zoe_ros/camera_info.py'
+_NAMES_OF_TOPICS = 'zoe_ros/topic_names.py'
 _RANGES = 'zoe_ros/range_messages.py'
 _ANCHOR = 'zoe_ros/range_anchor.py'
 _BAG_ANCHOR = 'zoe_ros/bag_anchor.py'
@@ -13,11 +14,28 @@ _STREAM = 'zoe_ros/ros/camera_stream.py'
 _FOLDERS = ('test/core/test_field_bag_folders.py',)
 _DOUBTS = ('test/core/test_doubts.py',)
 _REFUSALS = ('test/core/test_anchor_refusals.py',)
+_RGBD = ('test/core/test_datasets_bags.py',)
+_OF_PHOTOS = ('test/core/test_field_photos.py',)
 _PAIRS = ('test/core/test_datasets_pairs.py',)
 _NAMES = ('test/node/test_node_names.py',)
 _FILES = ('test/node/test_node_parameter_files.py',)
 
 MUTATIONS = (
+    Mutation('photos: an animation is taken for one picture', 'zoe_ros/run.py',
+             'if holds_several(photo):', 'if False:', _OF_PHOTOS),
+    Mutation('mono16: depth of its topic is not read', _BAG,
+             'or raw_first(filter(says_depth, readable)))', 'or [])', _RGBD),
+    Mutation('mono16: what a user names is not read', _BAG,
+             'if name in chosen or name == named}', 'if name in chosen}', _RGBD),
+    Mutation('mono16: infrared images beside depth count as depth', _BAG,
+             'raw_first(name for name in readable if is_depth(readable[name]))',
+             'raw_first(name for name in readable if says_depth(name))', _RGBD),
+    Mutation('remarks: images without stamps are taken without a word', _REMARKS,
+             'if self._unstamped > 1:', 'if False:', _DOUBTS),
+    Mutation('RGB-D bag: depth of another frame is taken without a word', _BAGS,
+             '    if frame and camera:', '    if False:', _RGBD),
+    Mutation('photos: a preview counts as a second picture', 'zoe_ros/photos.py',
+             'return picture.size == size', 'return True', _OF_PHOTOS),
     Mutation('field: matrices of another resolution are taken without a word', _REMARKS,
              'elif off > _OFF_CENTRE:', 'elif off > 0.9:', _DOUBTS),
     Mutation('field: focal lengths of another unit are taken without a word', _REMARKS,
@@ -31,10 +49,10 @@ MUTATIONS = (
              'if info is None or camera is None:', _DOUBTS),
     Mutation('field: images of 12 bits are black without a word', _REMARKS, '_DARK = 16',
              '_DARK = 8', _DOUBTS),
-    Mutation('field: CameraInfo without a size gives no cloud', _MESSAGES,
+    Mutation('field: CameraInfo without a size gives no cloud', _CAMERA_INFO,
              'if stated != (0, 0) and size not in', 'if size not in',
              ('test/core/test_field_camera_info.py',)),
-    Mutation('field: half a size is taken for none', _MESSAGES, 'if stated != (0, 0) and',
+    Mutation('field: half a size is taken for none', _CAMERA_INFO, 'if stated != (0, 0) and',
              'if all(stated) and', ('test/core/test_field_camera_info.py',)),
     Mutation('field: a bag must have the suffix of its storage', _BAG,
              ' or path.name == METADATA or starts_as_storage(path))',
@@ -44,11 +62,11 @@ MUTATIONS = (
              'if not isinstance(path, Path):', _FOLDERS),
     Mutation('field: files packed by zstd are not found by metadata', _RECORDING,
              "_PACKED = ('.zstd', '.zst')", "_PACKED = ('.zstd',)", _FOLDERS),
-    Mutation('field: raw images of one camera hide another camera', _BAG,
-             'if name == _base(name) or _base(name) not in names]',
-             'if name == _base(name)]', _FOLDERS),
-    Mutation('field: thermal images are taken for depth', _BAG, "'depth' in topic.lower() and",
-             'bool(topic) and', _FOLDERS),
+    Mutation('field: raw images of one camera hide another camera', _NAMES_OF_TOPICS,
+             'if name == raw_topic(name) or raw_topic(name) not in names]',
+             'if name == raw_topic(name)]', _FOLDERS),
+    Mutation('field: thermal images are taken for depth', _NAMES_OF_TOPICS,
+             "return 'depth' in topic.lower()", 'return True', _FOLDERS),
     Mutation('field: images without stamps are one pair', _BAGS,
              'return self.stamp or self.recorded, self.recorded',
              'return self.stamp, self.stamp', _PAIRS),

@@ -38,6 +38,15 @@ def _labels(*names: str) -> tuple[str, ...]:
 
 
 MUTATIONS = (
+    Mutation('extras: a training starts without what it needs at its first save',
+             'zoe_ros/distill/distill.py', "require('a training', 'train', 'matplotlib')", '',
+             ('test/core/test_extras.py',)),
+    Mutation('extras: the world is imported without what it needs', 'zoe_ros/cli.py',
+             '    require_packages()  ', '    #', ('test/core/test_extras.py',)),
+    Mutation('sizes: a text is not checked', 'zoe_ros/inference/choices.py',
+             'if min(height, width) < multiple or height % multiple or width % multiple:',
+             'if False:',
+             ('test/core/test_training_batches.py::test_sizes',)),
     # --- evaluation -------------------------------------------------------------------------
     Mutation('zoe eval: measures what was learnt', _EVALUATE,
              "open_datasets(settings.data, 'test', settings)",

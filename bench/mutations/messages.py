@@ -3,7 +3,7 @@ from mutations.mutation import Mutation
 
 _IMAGES = 'zoe_ros/images.py'
 _COLORS = 'zoe_ros/color_spaces.py'
-_MESSAGES = 'zoe_ros/messages.py'
+_CAMERA_INFO = 'zoe_ros/camera_info.py'
 _FIELD = ('test/core/test_field_images.py',)
 _BRIDGE = ('test/core/test_cv_bridge.py',)
 _DEPTHS = ('test/core/test_datasets_bags.py',)
@@ -41,24 +41,24 @@ MUTATIONS = (
     Mutation('YUV: colours drift where Y is below 16', _COLORS, 'np.maximum(y, 16)', 'y.copy()',
              _FIELD),
     # --- CameraInfo -------------------------------------------------------------------------
-    Mutation('CameraInfo: the tolerance is not compared', _MESSAGES,
+    Mutation('CameraInfo: the tolerance is not compared', _CAMERA_INFO,
              'if 0 < self._tolerance < abs(stamp - nearest):', 'if False:',
              ('test/core/test_camera_info.py', 'test/node/test_audit_node.py::'
               'test_a_camera_info_that_is_too_old_is_not_used')),
-    Mutation('CameraInfo: the next one, not the last one', _MESSAGES,
+    Mutation('CameraInfo: the next one, not the last one', _CAMERA_INFO,
              'max(bisect_right(stamps, stamp) - 1, 0)',
              'min(bisect_right(stamps, stamp), len(stamps) - 1)', _INFO),
-    Mutation('CameraInfo: stamps that go back are not found', _MESSAGES,
+    Mutation('CameraInfo: stamps that go back are not found', _CAMERA_INFO,
              'self._unsorted.add(frame)', 'pass', _INFO),
-    Mutation('CameraInfo: one that is sent again is the first forgotten', _MESSAGES,
+    Mutation('CameraInfo: one that is sent again is the first forgotten', _CAMERA_INFO,
              '            self._by_key.move_to_end(key)\n', '',
              ('test/core/test_camera_info.py',)),
-    Mutation('CameraInfo: of an unknown frame among several', _MESSAGES,
+    Mutation('CameraInfo: of an unknown frame among several', _CAMERA_INFO,
              'return known[0] if len(known) == 1 and self._other_frames else None',
              'return known[0] if self._other_frames else None', _INFO),
-    Mutation('region: its offset is turned', _MESSAGES,
+    Mutation('region: its offset is turned', _CAMERA_INFO,
              'matrix[0, 2] -= x\n        matrix[1, 2] -= y',
              'matrix[0, 2] -= y\n        matrix[1, 2] -= x', _INFO),
-    Mutation('binning: an odd last row does not fit', _MESSAGES,
+    Mutation('binning: an odd last row does not fit', _CAMERA_INFO,
              '(height // rows, -(-height // rows))', '(height // rows,)', _INFO),
 )

@@ -15,6 +15,11 @@ _FOLLOWS = 'test/node/test_node_follows.py'
 _RATES = 'test/node/test_node_parameters.py'
 
 MUTATIONS = (
+    Mutation('clouds: a camera without stamps gets one cloud', 'zoe_ros/ros/camera_stream.py',
+             'return nanoseconds(header.stamp) or monotonic_ns()',
+             'return nanoseconds(header.stamp)',
+             ('test/node/test_node_parameters.py::'
+              'test_clouds_of_a_camera_without_stamps_go_by_the_time',)),
     # --- topics -----------------------------------------------------------------------------
     Mutation('node: camera_info_tolerance is ignored', _STREAM,
              'CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)', 'CameraInfoBuffer()',
@@ -28,13 +33,13 @@ MUTATIONS = (
              'self._node, CameraInfo, topic, add_info, 10, None)',
              (f'{_NODE}::test_with_policy_every_each_image_has_its_own_camera_info',)),
     Mutation('node: no cloud after a bag has started again', _STREAM,
-             'and 0 <= stamp - self._last_cloud < 1e9 / rate',
-             'and stamp - self._last_cloud < 1e9 / rate',
+             'and 0 <= now - self._last_cloud < 1e9 / rate',
+             'and now - self._last_cloud < 1e9 / rate',
              (f'{_RATES}::test_clouds_come_at_most_as_often_as_they_may_by_the_stamps',)),
     Mutation('node: a lost image uses up the turn of a cloud', _STREAM,
              '            wanted.remove(POINTS)\n        return wanted',
              '            wanted.remove(POINTS)\n        elif POINTS in wanted:\n'
-             '            self._last_cloud = stamp\n        return wanted',
+             '            self._last_cloud = now\n        return wanted',
              (f'{_RATES}::test_a_lost_image_does_not_use_up_the_turn_of_a_cloud',)),
     Mutation('node: compressed images are preferred', _INPUT, 'chosen = published[0]',
              'chosen = published[-1]',

@@ -13,7 +13,7 @@ from bench.trial import models
 from bench.trial.record import Trial
 
 from zoe_ros import benchmark
-from zoe_ros.settings import BenchSettings
+from zoe_ros.command_settings import BenchSettings
 
 # The names of tests that are about a GPU; and how a file says that it has some.
 GPU_TESTS = 'gpu or cuda or graph or there_and_back or fused or triton'

@@ -12,12 +12,12 @@ from bench.trial import models
 from bench.trial.record import Trial
 import torch
 
+from zoe_ros.command_settings import DataSettings, WorldSettings
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.settings import DataSettings, WorldSettings
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.objective import Objective
 from zoe_ros.training.recipe import TrainSettings

@@ -11,8 +11,8 @@ import made_up
 import pytest
 from runs import Ran
 
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.cli import main
-from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.layouts import OFFICIAL
 from zoe_ros.pipeline import Pipeline
 

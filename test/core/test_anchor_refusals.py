@@ -26,6 +26,103 @@ def scale_by(kind, *messages):
     return anchor.measure(room(), 'indoor', header(1, 'cam'), CAMERA, IMAGE)
 
 
+# --- angles of scans ---------------------------------------------------------------------------
+
+
+def in_degrees(scan, *names):
+    """State angles in degrees."""
+    for name in names:
+        setattr(scan, name, float(np.rad2deg(getattr(scan, name))))
+
+
+WRONG_ANGLES = {
+    'all in degrees': lambda scan: in_degrees(scan, 'angle_min', 'angle_max', 'angle_increment'),
+    'the increment in degrees': lambda scan: in_degrees(scan, 'angle_increment'),
+    'the limits in degrees': lambda scan: in_degrees(scan, 'angle_min', 'angle_max'),
+    'narrow limits in degrees': lambda scan: (
+        setattr(scan, 'angle_min', -8.0), setattr(scan, 'angle_max', 8.0)),
+    'every second ray': lambda scan: setattr(scan, 'ranges', scan.ranges[::2]),
+    'no increment': lambda scan: setattr(scan, 'angle_increment', 0.0)}
+
+
+@pytest.mark.parametrize('wrong', WRONG_ANGLES)
+def test_a_scan_with_wrong_angles_is_refused_with_the_reason(wrong):
+    scan = scan_of(room() * np.float32(1.25), 1.0)
+    WRONG_ANGLES[wrong](scan)
+    scale = scale_by('scan', scan)
+    assert np.isinf(scale.age) and scale.pairs == 0
+    assert scale.reason.startswith('angles: scan is not used: ')
+    assert 'not degrees' in scale.reason or 'a wrong angle_increment' in scale.reason
+
+
+RIGHT_ANGLES = {
+    'one ray fewer': lambda scan: setattr(scan, 'angle_max', 0.6 - 1.2 / 160),
+    'no angle_max': lambda scan: setattr(scan, 'angle_max', 0.0),
+    'the same angle_max': lambda scan: setattr(scan, 'angle_max', scan.angle_min),
+    'angle_max not a number': lambda scan: setattr(scan, 'angle_max', np.nan),
+    'angle_max of another unit': lambda scan: in_degrees(scan, 'angle_max'),
+    'angles from 0 to a turn': lambda scan: setattr(scan, 'angle_min', 2 * np.pi - 0.6),
+    'clockwise': lambda scan: (
+        setattr(scan, 'angle_min', 0.6), setattr(scan, 'angle_max', -0.6),
+        setattr(scan, 'angle_increment', -1.2 / 160), setattr(scan, 'ranges', scan.ranges[::-1])),
+    'few rays': lambda scan: (
+        setattr(scan, 'ranges', scan.ranges[::16]), setattr(scan, 'angle_increment', 1.2 / 10),
+        setattr(scan, 'angle_max', 0.6 + 1.2 / 10))}
+
+
+@pytest.mark.parametrize('right', RIGHT_ANGLES)
+def test_a_scan_with_right_angles_is_used(right):
+    scan = scan_of(room() * np.float32(1.25), 1.0)
+    RIGHT_ANGLES[right](scan)
+    scale = scale_by('scan', scan)
+    assert scale.reason == '' and scale.value == pytest.approx(1.25, rel=0.03)
+
+
+def test_a_whole_turn_is_used_however_its_end_is_stated():
+    for rays, last in ((360, 2 * np.pi), (361, 2 * np.pi), (360, np.pi), (375, 2 * np.pi)):
+        scan = scan_of(room(), 1.0)
+        scan.angle_min, scan.angle_max, scan.angle_increment = (
+            last - 2 * np.pi, last, 2 * np.pi / 360)
+        scan.ranges = np.ones(rays, np.float32)
+        assert len(sensor_points(scan).xyz) == rays
+
+
+# --- stamps ---------------------------------------------------------------------------------
+
+
+def test_of_messages_of_one_stamp_the_last_one_counts():
+    # As a simulated clock gives them, whose steps are coarser than the scans.
+    scale = scale_by('scan', *(scan_of(room() * np.float32(factor), 1.0)
+                               for factor in (1.0, 1.0, 1.25)))
+    assert scale.value == pytest.approx(1.25, rel=0.03)
+
+
+@pytest.mark.parametrize('kind, message', [('scan', scan_of), ('points', cloud_of),
+                                           ('depth', sparse_of)])
+def test_a_sensor_without_stamps_is_refused(kind, message):
+    # Its last message would hold for ever after it has died.
+    scale = scale_by(kind, message(room(), 0))
+    assert scale.pairs == 0
+    assert scale.reason == (f'stamp: {kind} is not used: the stamps of its messages are 0: its '
+                            'driver must fill in header.stamp')
+
+
+# --- frames of depth ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('frame, doubted', [
+    ('cam', False), ('/cam', False), ('', False), ('cam_depth_optical_frame', True)])
+def test_depth_of_another_frame_is_doubted_once(caplog, frame, doubted):
+    anchor = RangeAnchor(AnchorSettings(anchor='depth'), Frames())
+    for at in (1, 1.1):
+        message = sparse_of(room(), at)
+        message.header.frame_id = frame
+        anchor.hear('depth', message)
+        anchor.measure(room(), 'indoor', header(at, 'cam'), CAMERA, IMAGE)
+    assert [text.partition(':')[0] for text in caplog.messages] == [
+        f"the depth of the anchor has the frame '{frame}' and the images have 'cam'"] * doubted
+
+
 # --- rows of clouds -------------------------------------------------------------------------
 
 

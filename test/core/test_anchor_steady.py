@@ -138,7 +138,7 @@ def test_a_cut_starts_again(drives):
 
 
 @pytest.mark.parametrize('change, cause', [
-    ({'start': 200}, 'gap'), ({'start': -50}, 'gap'), ({'start': IMAGES - 1}, 'gap'),
+    ({'start': 200}, 'gap'), ({'start': -50}, 'gap'), ({'start': IMAGES - 2}, 'gap'),
     ({'head': 'outdoor'}, 'another head')])
 def test_a_gap_and_another_head_start_again(standing, change, cause):
     images, depth = standing

@@ -164,5 +164,5 @@ def test_large_images_are_matched_small(views):
 
 def test_without_opencv_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv2', None)
-    with pytest.raises(ValueError, match="anchor 'stereo' needs OpenCV: install python3-opencv"):
+    with pytest.raises(ValueError, match="anchor 'stereo' needs cv2: pip install 'zoe_ros"):
         StereoMatcher()

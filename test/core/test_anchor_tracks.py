@@ -140,5 +140,5 @@ def test_an_image_without_features(drives, image):
 
 def test_without_opencv_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv2', None)
-    with pytest.raises(ValueError, match="anchor 'odometry' needs OpenCV: install python3-opencv"):
+    with pytest.raises(ValueError, match="anchor 'odometry' needs cv2: pip install"):
         FeatureTracker()

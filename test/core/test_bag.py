@@ -7,7 +7,8 @@ import bags
 import numpy as np
 import pytest
 
-from zoe_ros.bag import BAG_TYPES, BagError, BagReader, is_bag, SeveralTopicsError
+from zoe_ros.bag import BagError, BagReader, is_bag, SeveralTopicsError
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.bag_writer import BagWriter, uninterrupted
 from zoe_ros.images import decode_image
 

@@ -9,9 +9,9 @@ import torch
 from zoe_ros import benchmark
 from zoe_ros.benchmark import bench, network_flops, transformers_model
 from zoe_ros.cli import main
+from zoe_ros.command_settings import BenchSettings
 from zoe_ros.inference.defaults import default_precision, describe
 from zoe_ros.model.config import VARIANTS
-from zoe_ros.settings import BenchSettings
 
 pytestmark = pytest.mark.slow
 

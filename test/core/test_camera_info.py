@@ -3,7 +3,8 @@ import bags
 import numpy as np
 import pytest
 
-from zoe_ros.messages import camera_from_info, camera_info_message, CameraInfoBuffer
+from zoe_ros.camera_info import camera_from_info, CameraInfoBuffer
+from zoe_ros.messages import camera_info_message
 
 
 def test_camera_info_is_a_copy_under_another_header(family):

@@ -13,7 +13,7 @@ from runs import RAW
 import yaml
 
 from zoe_ros import cuts
-from zoe_ros.bag import IMAGE_TYPES
+from zoe_ros.bag_messages import IMAGE_TYPES
 from zoe_ros.cuts import cut, Extent, extent_of, numbers_of_parts, plan
 from zoe_ros.fleet import Worker
 from zoe_ros.jobs import Job, Step

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from zoe_ros.bag import BAG_TYPES, BagError, SeveralTopicsError
+from zoe_ros.bag import BagError, BagReader, SeveralTopicsError
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.cli import main
+from zoe_ros.command_settings import DataSettings
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.images import decode_depth, MessageError
 from zoe_ros.messages import compressed_depth_message
-from zoe_ros.settings import DataSettings
 
 RAW, INFO, DEPTH = '/camera/image_raw', '/camera/camera_info', '/depth/image_raw'
 HEIGHT, WIDTH = 48, 64
@@ -32,7 +33,7 @@ def metres(index):
 def depth_image(depth, encoding='32FC1', big_endian=0, **header):
     """Return depth [m] as a message."""
     order = '>' if big_endian else '<'
-    if encoding == '16UC1':
+    if encoding in ('16UC1', 'mono16'):
         values = np.nan_to_num(depth * 1000).round().astype(f'{order}u2')
     else:
         values = depth.astype(f'{order}f4' if encoding == '32FC1' else f'{order}f8')
@@ -70,11 +71,11 @@ def rgbd_bag(path, count=4, *, late=3 * MS, encoding='32FC1', compressed=False, 
 
 
 @pytest.mark.parametrize('big_endian', [0, 1])
-@pytest.mark.parametrize('encoding', ['32FC1', '16UC1', '64FC1'])
+@pytest.mark.parametrize('encoding', ['32FC1', '16UC1', '64FC1', 'mono16'])
 def test_depth_messages(encoding, big_endian):
     depth = decode_depth(depth_image(metres(0), encoding, big_endian))
     assert depth.dtype == np.float32
-    assert depth == pytest.approx(metres(0), abs=6e-4 if encoding == '16UC1' else 0, nan_ok=True)
+    assert depth == pytest.approx(metres(0), abs=6e-4 if '16' in encoding else 0, nan_ok=True)
 
 
 def test_what_is_no_depth_is_nan():
@@ -204,6 +205,40 @@ def test_compressed_depth_is_read_where_there_is_no_raw_depth(tmp_path):
         RgbdBag(rgbd_bag(tmp_path / 'two', depth_topics=(packed, other)), 'indoor')
 
 
+@pytest.mark.parametrize('topic, named, read', [
+    ('/camera/depth/image_raw', None, True), ('/tof/image_raw', '/tof/image_raw', True),
+    ('/tof/image_raw', None, False)])
+def test_depth_in_mono16_is_read_where_its_topic_or_the_user_says_so(tmp_path, topic, named, read):
+    path = rgbd_bag(tmp_path / 'bag', encoding='mono16', depth_topics=(topic,))
+    if not read:
+        with pytest.raises(DatasetError, match=r'has no depth: .* mono16 .* --depth-topic'):
+            RgbdBag(path, 'indoor', RAW, named)
+        return
+    bag = RgbdBag(path, 'indoor', RAW, named)
+    assert len(bag) == 4
+    assert bag[1].depth == pytest.approx(metres(1), abs=6e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize('frame, doubted', [
+    (bags.FRAME, False), ('/' + bags.FRAME, False), ('', False), ('depth_optical_frame', True)])
+def test_depth_of_another_frame_is_doubted(tmp_path, caplog, frame, doubted):
+    assert len(RgbdBag(rgbd_bag(tmp_path / 'bag', depth_frame=frame), 'indoor')) == 4
+    assert [f"the frame '{frame}'" in text for text in caplog.messages] == [True] * doubted
+
+
+def test_mono16_beside_depth_is_brightness(tmp_path):
+    path = rgbd_bag(tmp_path / 'bag', depth_topics=(DEPTH,))
+    infrared = bags.ROSBAGS.image(bytes(2 * HEIGHT * WIDTH), HEIGHT, WIDTH, 2 * WIDTH, 'mono16')
+    with BagReader(path) as bag:
+        images = [(RAW, image.message, image.recorded) for image in bag]
+        depth = next(bag.images(DEPTH)).message
+        info = bag.infos.find(depth.header)
+    both = bags.write_bag(tmp_path / 'both', [
+        *images, (INFO, info, bags.START), (DEPTH, depth, bags.START),
+        ('/depth_camera/infrared', infrared, bags.START)])
+    assert RgbdBag(both, 'indoor')._depth_topic == DEPTH
+
+
 def test_a_user_names_a_bag(tmp_path):
     path = str(rgbd_bag(tmp_path / 'bag'))
     dataset, = open_datasets([path], 'train', DataSettings('outdoor'))
@@ -239,7 +274,8 @@ def test_a_topic_that_must_be_chosen_or_is_not_there(tmp_path):
     path = rgbd_bag(tmp_path / 'bag', depth_topics=('/a/image_raw', '/b/image_raw'))
     with pytest.raises(BagError, match=r'several depth topics, /a/image_raw, /b/image_raw'):
         RgbdBag(path, 'indoor')
-    with pytest.raises(BagError, match='no depth images on /c; it has /a/image_raw'):
+    with pytest.raises(BagError, match='no depth images of 32FC1, 16UC1 or mono16 on /c; it has '
+                                       '/a/image_raw'):
         RgbdBag(path, 'indoor', None, '/c')
     with pytest.raises(BagError, match='no images on /nowhere'):
         RgbdBag(path, 'indoor', '/nowhere')

@@ -7,10 +7,10 @@ import pytest
 from rgbd_folders import CAMERA, read_json, write_depth, write_folder, write_json
 from scenes import Planes
 
+from zoe_ros.command_settings import DataSettings
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.folders import RgbdFolder
 from zoe_ros.datasets.open import open_datasets
-from zoe_ros.settings import DataSettings
 
 
 def test_samples(tmp_path):

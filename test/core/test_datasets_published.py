@@ -18,11 +18,11 @@ from published import (
 import pytest
 
 from zoe_ros.camera import Camera
+from zoe_ros.command_settings import DataSettings
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol
 from zoe_ros.datasets.ddad import splat
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.datasets.published import kb_crop, PublishedDataset, recognise, SOURCES
-from zoe_ros.settings import DataSettings
 
 
 def test_the_table_is_that_of_the_paper():

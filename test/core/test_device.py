@@ -23,11 +23,11 @@ from torch.utils._pytree import tree_leaves
 
 from zoe_ros import DepthEstimator
 from zoe_ros.anchor.correction import Correction
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.cloud import Unprojection
 from zoe_ros.inference.preprocess import plan_sizes, to_depth, to_pixels
 from zoe_ros.inference.runner import by_heads, PositionBiases
 from zoe_ros.inference.transfer import to_device, to_host
-from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.model.calibration import Calibration
 from zoe_ros.model.config import RELEASED, VARIANTS
 from zoe_ros.model.zoedepth import ZoeDepth

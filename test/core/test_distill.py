@@ -18,11 +18,11 @@ import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.cli import main
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.settings import WorldSettings
 from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.trainer import MODEL, STATE, train
 from zoe_ros.world.make import make_world

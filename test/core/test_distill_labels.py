@@ -14,7 +14,8 @@ import stereo
 
 from zoe_ros import DepthEstimator
 from zoe_ros.anchor.correction import Correction
-from zoe_ros.bag import BAG_TYPES, BagError
+from zoe_ros.bag import BagError
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.camera import Camera
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.labels import find_labels, open_labels

@@ -33,6 +33,12 @@ def focal(fx, fy):
     return bags.ROSBAGS.info(*SIZE, k=(fx, 0, WIDTH / 2, 0, fy, HEIGHT / 2, 0, 0, 1))
 
 
+def test_images_without_stamps(pipeline):
+    text, = remarks_of(pipeline(infos=buffer_of(info()), focal_correction=True),
+                       bags.ROSBAGS.photo(bags.picture(*SIZE), stamp=0))
+    assert text.startswith('the images have stamps of 0, and so have the outputs: ')
+
+
 # Matrices of 1280 x 960 pixels or of 44 x 33.
 @pytest.mark.parametrize('wrong', [
     info(20), info(0.75 / 1.1), info(centre=(0.3, 0.5)), info(centre=(0.5, 0.7)),

@@ -9,11 +9,11 @@ import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.cli import main
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError, EvalProtocol
 from zoe_ros.evaluate import evaluate, ROUTING, TABLE, table, write_results
 from zoe_ros.inference.defaults import default_precision, describe
 from zoe_ros.metrics import depth_metrics, mean_metrics
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.make import make_world
 
 

@@ -14,12 +14,12 @@ import torch
 from zoe_ros import DepthEstimator
 from zoe_ros import export as exporting
 from zoe_ros.cli import main
+from zoe_ros.command_settings import ExportSettings
 from zoe_ros.export import check, describe, export, OPSET, run_graph, TOLERANCE
 from zoe_ros.files import whole_folder
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.hub import SHIPPED
 from zoe_ros.model.weights import save_model
-from zoe_ros.settings import ExportSettings
 
 onnx, _, onnxruntime = (pytest.importorskip(name, reason="needs pip install '.[export]'")
                         for name in ('onnx', 'onnxscript', 'onnxruntime'))

@@ -8,7 +8,7 @@ import pytest
 
 from zoe_ros.bag import BagReader
 from zoe_ros.camera import Camera
-from zoe_ros.messages import camera_from_info, CameraInfoBuffer, image_size, info_of_image
+from zoe_ros.camera_info import camera_from_info, CameraInfoBuffer, image_size, info_of_image
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
 
 FULL = (144, 192)

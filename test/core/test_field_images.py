@@ -207,7 +207,8 @@ def test_a_picture_of_depth_is_no_photograph(family, text):
 
 
 @pytest.mark.parametrize('text', [
-    '16UC1; png compressed ', '16UC1; png compressed', '16UC1;png compressed 16UC1', '16UC1'])
+    '16UC1; png compressed ', '16UC1; png compressed', '16UC1;png compressed 16UC1', '16UC1',
+    'mono16; png compressed ', 'mono16'])
 def test_depth_in_a_png_of_the_plugin_for_photographs(family, text):
     values = np.array([[0, 1, 1500, 65534, 65535]], np.uint16)
     depth = decode_depth(family.compressed(bags.encoded(values), text))
@@ -216,7 +217,7 @@ def test_depth_in_a_png_of_the_plugin_for_photographs(family, text):
 
 @pytest.mark.parametrize('text', [
     '16UC1; jpeg compressed ', '32FC1; jpeg compressed ', '32FC1; tiff compressed',
-    '32FC1; png compressed ', 'mono16; png compressed ', 'png', ''])
+    '32FC1; png compressed ', 'mono16; jpeg compressed ', 'png', ''])
 def test_a_picture_that_has_lost_its_depth_is_refused(family, text):
     message = family.compressed(bags.encoded(np.full((8, 8), 1500, np.uint16)), text)
     with pytest.raises(MessageError, match='no depth that is read') as caught:

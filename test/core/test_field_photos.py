@@ -1,5 +1,4 @@
 """Photographs as phones, scanners and programs leave them."""
-import io
 import struct
 import zlib
 
@@ -8,7 +7,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from zoe_ros.photos import find_photos, photo_camera, read_photo
+from zoe_ros.photos import find_photos, holds_several, photo_camera, read_photo
+from zoe_ros.run import run
+from zoe_ros.settings import RunSettings
 
 # Where the first row and column of the stored picture are seen: rows and columns of the picture
 # swapped, rows from below, columns from the right (EXIF 2.3, tag 0x0112).
@@ -195,10 +196,43 @@ def test_a_folder_gives_all_that_can_be_read(tmp_path):
                       'convert images to JPEG)')
 
 
-def test_the_first_picture_of_an_animation(tmp_path):
-    frames = [Image.fromarray(bags.picture(seed=seed)) for seed in (0, 9)]
-    file = io.BytesIO()
-    frames[0].save(file, 'PNG', save_all=True, append_images=frames[1:])
-    path = tmp_path / 'a.png'
-    path.write_bytes(file.getvalue())
-    assert np.array_equal(read_photo(path), bags.picture(seed=0))
+ANIMATIONS = {'a.png': 'PNG', 'a.gif': 'GIF', 'a.webp': 'WEBP', 'a.tiff': 'TIFF', 'a.jpg': 'MPO',
+              'a.avif': 'AVIF'}
+
+
+def animation(path, second=None):
+    """Write two pictures into a file; skips the test where Pillow cannot."""
+    form = ANIMATIONS[path.name]
+    Image.init()
+    if form not in Image.SAVE_ALL:
+        pytest.skip(f'this Pillow writes no {form} of several pictures')
+    first, other = (Image.fromarray(bags.picture(seed=seed)) for seed in (0, 9))
+    first.save(path, form, save_all=True, append_images=[other if second is None else second])
+
+
+@pytest.mark.parametrize('name', ANIMATIONS)
+def test_the_first_picture_of_an_animation_is_used_and_told(name, tmp_path):
+    path = tmp_path / name
+    animation(path)
+    close = 0 if name in ('a.png', 'a.tiff') else 24
+    assert np.abs(read_photo(path).astype(int) - bags.picture(seed=0)).mean() <= close
+    assert holds_several(path)
+
+
+def test_previews_do_not_count(tmp_path):
+    animation(tmp_path / 'a.jpg', second=Image.new('RGB', (16, 16)))
+    assert not holds_several(tmp_path / 'a.jpg')
+    Image.fromarray(bags.picture()).save(tmp_path / 'one.jpg')
+    assert not holds_several(tmp_path / 'one.jpg')
+
+
+def test_a_run_tells_of_pictures_that_it_leaves_out(tmp_path, tiny_weights, caplog):
+    (tmp_path / 'photos').mkdir()
+    animation(tmp_path / 'photos/a.gif')
+    Image.fromarray(bags.picture()).save(tmp_path / 'photos/one.jpg')
+    run(RunSettings(data=str(tmp_path / 'photos'), output=str(tmp_path / 'out'),
+                    weights=str(tiny_weights)))
+    assert [text for text in caplog.messages if 'several pictures' in text] == [
+        '1 image(s) hold several pictures, of which the first one is used; the first is '
+        f'{tmp_path / "photos/a.gif"}: save the pictures as files of their own if all shall have '
+        'depth']

@@ -10,10 +10,10 @@ import short_training
 import yaml
 
 from zoe_ros import export as exporting
+from zoe_ros.command_settings import ExportSettings, WorldSettings
 from zoe_ros.evaluate import evaluate, TABLE, write_results
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.results import link_latest
-from zoe_ros.settings import ExportSettings, WorldSettings
 from zoe_ros.training.trainer import MODEL, SETTINGS, STATE, train
 from zoe_ros.world.make import make_world
 

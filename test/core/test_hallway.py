@@ -10,8 +10,9 @@ from zoe_ros import DepthEstimator
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.steady import SteadyScale
 from zoe_ros.anchor.transform import Transform
-from zoe_ros.bag import BAG_TYPES
-from zoe_ros.messages import camera_from_info, CameraInfoBuffer, nanoseconds
+from zoe_ros.bag_messages import BAG_TYPES
+from zoe_ros.camera_info import camera_from_info, CameraInfoBuffer
+from zoe_ros.headers import nanoseconds
 from zoe_ros.outputs import DEPTH, POINTS
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings

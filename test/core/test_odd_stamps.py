@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from zoe_ros.bag import BagReader
-from zoe_ros.messages import CameraInfoBuffer
+from zoe_ros.camera_info import CameraInfoBuffer
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from zoe_ros import DepthEstimator
 from zoe_ros.calibrate import run_calibration
+from zoe_ros.command_settings import CalibrateSettings, ExportSettings
 from zoe_ros.distill.student import student_config
 from zoe_ros.export import export
 from zoe_ros.files import file_sha256
@@ -24,7 +25,6 @@ from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.hub import find_weights
 from zoe_ros.model.weights import load_model
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.settings import CalibrateSettings, ExportSettings
 from zoe_ros.training.start import begin_with
 
 PARTS = {'indoor': 'da-n', 'outdoor': 'da-k'}

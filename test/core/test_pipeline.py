@@ -9,12 +9,13 @@ import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.camera import Camera
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.cloud import Unprojection
 from zoe_ros.colormap import colorize, NO_VALUE
 from zoe_ros.images import decode_image, MessageError
-from zoe_ros.messages import CameraInfoBuffer, is_rectified
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import infer_each, infer_together
+from zoe_ros.topic_names import is_rectified
 
 # --- geometry -------------------------------------------------------------------------------
 

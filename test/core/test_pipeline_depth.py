@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from zoe_ros import DepthEstimator
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.camera import Camera
+from zoe_ros.camera_info import camera_from_info
 from zoe_ros.inference.preprocess import plan_sizes, to_pixels
-from zoe_ros.messages import camera_from_info
 from zoe_ros.model.calibration import Calibration, save_calibration
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY

@@ -3,7 +3,7 @@ import bags
 import numpy as np
 import pytest
 
-from zoe_ros.messages import CameraInfoBuffer
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.outputs import CAMERA_INFO, POINTS
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings

@@ -7,7 +7,7 @@ import pytest
 from runs import DEPTH, POINTS
 
 from zoe_ros.anchor.transform import Transform
-from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.messages import cloud_message, compressed_depth_message
 
 SIZE, COUNT = (48, 64), 6

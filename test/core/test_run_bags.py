@@ -11,9 +11,9 @@ from runs import check_bag, check_results, DEPTH, INFO, inputs, POINTS, PUBLISHE
 import yaml
 
 from zoe_ros.camera import distort
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.cli import main
 from zoe_ros.images import decode_image
-from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings
 

@@ -7,10 +7,10 @@ from runs import DEPTH, POINTS
 
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.steady import samples, SteadyScale
-from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.camera_depth import for_anchor, for_steadying
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.outputs import DEPTH as DEPTH_OUTPUT
 from zoe_ros.pipeline import infer_together, Pipeline
 from zoe_ros.settings import FrameSettings

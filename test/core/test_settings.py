@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.cli import main
-from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import (

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from zoe_ros import DepthEstimator
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluate import evaluate, ROUTING
 from zoe_ros.inference.defaults import default_precision, describe
@@ -18,7 +19,6 @@ from zoe_ros.metrics import WITHIN
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.hub import SHIPPED
 from zoe_ros.model.weights import open_checkpoint
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.make import make_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.threads]

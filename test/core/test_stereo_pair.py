@@ -11,7 +11,7 @@ import stereo
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.stereo import PairError, StereoMatcher
 from zoe_ros.camera import Camera
-from zoe_ros.messages import camera_from_info
+from zoe_ros.camera_info import camera_from_info
 from zoe_ros.range_anchor import RangeAnchor, ScaleNews
 from zoe_ros.settings import AnchorSettings
 from zoe_ros.stereo_pair import flaw_of
@@ -188,6 +188,19 @@ def test_only_images_of_one_moment_are_a_pair():
         if not found:
             assert scale.reason == ('no pair: nothing from the right camera within 3 ms of the '
                                     'image')
+
+
+def test_of_right_images_of_one_stamp_the_last_one_counts():
+    anchor = paired()
+    for pixels in (0 * RIGHT, RIGHT):
+        anchor.pair.hear(right_image(pixels=pixels))
+    assert measure(anchor).reason == ''
+
+
+def test_images_without_stamps_are_no_pair():
+    anchor = paired()
+    anchor.pair.hear(right_image(-bags.START))
+    assert measure(anchor, -bags.START).reason.startswith('stamp: the stamps of its messages are')
 
 
 def test_the_right_image_of_a_slow_network_is_kept():

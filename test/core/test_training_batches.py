@@ -9,7 +9,8 @@ from short_training import DATA
 import torch
 
 from zoe_ros.datasets.labels import open_labels
-from zoe_ros.settings import parse_size
+from zoe_ros.inference.choices import input_size
+from zoe_ros.model.config import VARIANTS
 from zoe_ros.training.augment import augment
 from zoe_ros.training.batches import Batches
 
@@ -136,9 +137,10 @@ def test_augmentation_makes_no_depth_between_two_surfaces():
 
 
 def test_sizes():
-    assert parse_size('', 32) is None
-    assert parse_size('192x256', 32) == (192, 256)
-    assert parse_size('14x70', 14) == (14, 70)
+    plain, vit = VARIANTS['mobile'], VARIANTS['da-n']
+    assert input_size('', plain) == plain.image_size
+    assert input_size('192x256', plain) == (192, 256)
+    assert input_size('14x70', vit) == (14, 70)
     with pytest.raises(ValueError, match="'192x256' is not HEIGHTxWIDTH in multiples of 14, like "
                                          '84x112'):
-        parse_size('192x256', 14)
+        input_size('192x256', vit)

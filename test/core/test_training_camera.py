@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from zoe_ros.camera import Camera
-from zoe_ros.messages import CameraInfoBuffer
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.outputs import DEPTH, POINTS
 from zoe_ros.pipeline import Pipeline

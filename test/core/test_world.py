@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from zoe_ros.camera import Camera
+from zoe_ros.command_settings import DataSettings, WorldSettings
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.datasets.world import WorldDataset
-from zoe_ros.settings import DataSettings, WorldSettings
 from zoe_ros.world.make import make_world
 from zoe_ros.world.mesh import Mesh
 from zoe_ros.world.render import Light, Pose, Renderer, Response, Scene

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.world import RANGES, WorldDataset
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.cameras import camera_of, draw_camera, look_at, mount, MOUNTS
 from zoe_ros.world.kinds import draw_scene, KINDS
 from zoe_ros.world.make import make_world

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from zoe_ros.cli import main
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.bags import RgbdBag
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.record import record_world, smooth
 from zoe_ros.world.render import Pose
 

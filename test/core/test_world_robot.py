@@ -9,9 +9,9 @@ from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.pairs import project
 from zoe_ros.bag import BagReader
 from zoe_ros.cli import main
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.range_messages import add_transforms, sensor_points
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.record import FRAME, record_world
 from zoe_ros.world.robot import LASER, SCAN, TF, TF_STATIC
 

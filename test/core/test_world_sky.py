@@ -7,9 +7,9 @@ from PIL import Image
 import pytest
 
 from zoe_ros.camera import Camera
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.world import SKIES_FILE, WorldDataset
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.make import make_world
 from zoe_ros.world.mesh import Mesh
 from zoe_ros.world.panorama import find_sky, sky_map

@@ -7,8 +7,8 @@ import pytest
 
 from zoe_ros.camera import Camera
 from zoe_ros.cli import main
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.mesh import Mesh
 from zoe_ros.world.photos import Photo, Photos, read_pyramid
 from zoe_ros.world.textures import albedo, Material

@@ -7,7 +7,7 @@ import pytest
 from ros_support import ROOT
 import yaml
 
-from zoe_ros.messages import CameraInfoBuffer
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.outputs import CAMERA_INFO, DEPTH, POINTS
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.parameters import DepthParameters

@@ -10,8 +10,10 @@ from sensor_msgs.msg import CompressedImage
 
 from zoe_ros import DepthEstimator
 from zoe_ros.bag import BagReader
+from zoe_ros.camera_info import CameraInfoBuffer
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import decode_image
-from zoe_ros.messages import CameraInfoBuffer, nanoseconds, pack_array
+from zoe_ros.messages import pack_array
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.run import run

@@ -10,8 +10,9 @@ from rclpy.serialization import serialize_message
 from ros_support import Client, good_image, good_info, READY, running_node, stamp, tiny, USUAL
 from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2
 
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.cli import main
-from zoe_ros.messages import CameraInfoBuffer, cloud_message, compressed_depth_message
+from zoe_ros.messages import cloud_message, compressed_depth_message
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.camera_stream import ROS_TYPES
 from zoe_ros.settings import FrameSettings

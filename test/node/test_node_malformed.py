@@ -25,8 +25,8 @@ from ros_support import (
     tiny,
 )
 
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.images import decode_image, MessageError
-from zoe_ros.messages import CameraInfoBuffer
 from zoe_ros.outputs import COMPRESSED
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.settings import FrameSettings

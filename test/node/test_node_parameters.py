@@ -240,6 +240,16 @@ def test_clouds_come_at_most_as_often_as_they_may_by_the_stamps(raw, photos):
     assert len(raw.depth) == 16
 
 
+def test_clouds_of_a_camera_without_stamps_go_by_the_time(raw, photos):
+    photo = photos[0]
+    raw.ask(raw_image(photo, stamp=0), info_for(photo, stamp=0))
+    raw.clear()
+    assert raw.change(point_cloud_max_rate=1000.0) == ['']
+    for _ in range(3):
+        raw.ask(raw_image(photo, stamp=0), info_for(photo, stamp=0))
+    raw.wait_until(lambda: len(raw.points) >= 3, what='the clouds')
+
+
 def test_a_lost_image_does_not_use_up_the_turn_of_a_cloud(raw, photos):
     photo = photos[0]
     assert raw.change(point_cloud_max_rate=2.0) == ['']

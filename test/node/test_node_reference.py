@@ -7,7 +7,7 @@ import pytest
 from ros_support import good_image, good_info, ROOT
 
 from zoe_ros.anchor.anchor import Anchor
-from zoe_ros.messages import CameraInfoBuffer
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.camera_stream import ANCHORED, OUTPUTS, ROS_TYPES
 from zoe_ros.ros.diagnostics import FrameStats

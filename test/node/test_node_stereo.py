@@ -134,5 +134,5 @@ def test_without_opencv_it_is_said(tiny_weights, tmp_path):
     with running_node(**tiny(tiny_weights, anchor='stereo'), environment={
             'PYTHONPATH': str(tmp_path)}) as node:
         assert node.process.wait(90) != 0
-        assert "anchor 'stereo' needs OpenCV: install python3-opencv" in node.output
+        assert "anchor 'stereo' needs cv2: pip install 'zoe_ros[opencv]', or apt" in node.output
         assert 'Traceback' not in node.output

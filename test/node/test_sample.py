@@ -8,7 +8,7 @@ from ros_support import bag_frames, Client, PATIENCE, ROOT, running_node
 import torch
 
 from zoe_ros.bag import BagReader
-from zoe_ros.messages import nanoseconds
+from zoe_ros.headers import nanoseconds
 from zoe_ros.run import run
 from zoe_ros.settings import RunSettings
 

@@ -13,7 +13,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
-from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.messages import MessageTypes, pack_array, POSES, PoseTypes
 
 TYPESTORE = get_typestore(Stores.LATEST)

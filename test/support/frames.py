@@ -1,7 +1,7 @@
 """Messages of one small camera, and the outputs that a frame can have."""
 import bags
 
-from zoe_ros.messages import CameraInfoBuffer
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.outputs import CAMERA_INFO, COLORED, DEPTH, MILLIMETRES, POINTS, UNCERTAINTY
 from zoe_ros.settings import FrameSettings
 

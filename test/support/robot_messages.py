@@ -2,7 +2,7 @@
 import bags
 import numpy as np
 
-from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.camera import Camera
 from zoe_ros.messages import cloud_message
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import math
 from typing import NamedTuple
@@ -100,6 +100,7 @@ class Anchor:
         self.counts: Counter[str] = Counter()
         self._tolerance, self._report_only, self._motion = tolerance, report_only, motion
         self._camera: Camera | None = None
+        self._view: Camera | None = None        # the last camera that was known
         self._sources: dict[str, Source] = {}
         self._seen: dict[str, deque[_Observation]] = {}
         self._heads: dict[str, State] = {}
@@ -112,7 +113,20 @@ class Anchor:
         :param camera: of the depth images, with its lens model; None while it is not known.
         """
         self._camera = camera
+        if camera is not None:
+            if self._view is not None and not camera.same_view(self._view):
+                self.forget('another view')     # of a region or a zoom a network has another scale
+            self._view = camera
         self.place(*sources)
+
+    def forget(self, cause: str) -> None:
+        """
+        Forget the scales: depth is in another one from now on.
+
+        :param cause: a few words for counting.
+        """
+        self.counts[f'frames: {cause}'] += 1
+        self._heads.clear()
 
     def place(self, *sources: Source) -> None:
         """Add or move sensors."""
@@ -155,11 +169,9 @@ class Anchor:
         :param stamp: of the image [s].
         """
         scale = self.measure(depth, head, stamp)
-        factor, shift, *_ = scale.correction
         if scale.correction == NOTHING:
             return depth, scale
-        scaled = depth * np.float32(factor)
-        return (scaled / scale.correction.divisor(scaled) if shift else scaled), scale
+        return scale.correction.apply(depth, None)[0], scale
 
     def measure(self, depth: np.ndarray, head: str, stamp: float) -> Scale:
         """Measure the scale of a frame, see :meth:`apply`; its depth is not changed."""
@@ -210,8 +222,7 @@ class Anchor:
             return 0.0
         if stamp < last - _BACK:
             # What was known belongs to later frames.
-            self.counts['frames: time went back'] += 1
-            self._heads.clear()
+            self.forget('time went back')
             return 0.0
         step = None if self._motion is None else self._motion(last, stamp)
         return 0.0 if step is None else float(np.linalg.norm(step.translation))
@@ -248,8 +259,9 @@ class Anchor:
 
         :raises LookupError: there are none, or their place is not known; with the reason.
         """
-        seen = self._seen.get(source.name, ())
-        nearest = min(seen, key=lambda item: abs(item.stamp - stamp), default=None)
+        seen: Sequence[_Observation] = self._seen.get(source.name, ())
+        # Of several with one stamp the last one: simulated clocks make coarse steps.
+        nearest = min(reversed(seen), key=lambda item: abs(item.stamp - stamp), default=None)
         if nearest is None or abs(nearest.stamp - stamp) > self._tolerance:
             raise LookupError(f'silent: nothing from {source.name} within {self._tolerance:g} s '
                               'of the image')

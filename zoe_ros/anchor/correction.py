@@ -33,13 +33,19 @@ class Correction(NamedTuple):
         """Return the correction of depth that lacks a factor."""
         return self._replace(factor=factor * self.factor)
 
-    def divisor(self, scaled: Depth) -> Depth:
+    def apply(self, depth: Depth, deviation: Depth | None) -> tuple[Depth, Depth]:
         """
-        Return what depth is divided by for the shift, of the same shape.
+        Return depth and its deviation at the scale, without the doubt about the scale itself.
 
-        :param scaled: depth after the factor [m].
+        :param depth: [m]; :param deviation: [m] of the same shape, or None. Neither is changed.
         """
-        return (scaled.clip(self.low, self.high) - self.centre) * self.shift + 1
+        scaled = depth * self.factor
+        spread = None if deviation is None else deviation * self.factor
+        if isinstance(self.shift, float) and not self.shift:
+            return scaled, spread
+        # A recorded graph has room for a shift, whether there is one or not.
+        divisor = (scaled.clip(self.low, self.high) - self.centre) * self.shift + 1
+        return scaled / divisor, None if spread is None else spread / divisor
 
 
 NOTHING = Correction()

@@ -55,6 +55,7 @@ class _Frame(NamedTuple):
     :param depth: (rows, columns) [m]; of the last frame, after its factor.
     :param gray: (rows, columns) float32, the image; :param age: number of frames since
         the start.
+    :param camera: that took it, None if it is not known.
     """
 
     depth: np.ndarray
@@ -63,6 +64,7 @@ class _Frame(NamedTuple):
     stamp: float
     frame: str
     age: int
+    camera: Camera | None
 
 
 def samples(height: int, width: int) -> Samples:
@@ -96,6 +98,12 @@ class SteadyScale:
         """Return the filter of a time constant [s], or None for 0: off."""
         return SteadyScale(time_constant, frames) if time_constant else None
 
+    def forget(self) -> None:
+        """Start again: depth is in another scale from now on."""
+        if self._past is not None:
+            self.counts['other settings'] += 1
+        self._past = self._stood = None
+
     def factor(self, depth: np.ndarray, image: np.ndarray, camera: Camera | None, head: str,
                stamp: float, frame: str) -> float:
         """
@@ -107,7 +115,7 @@ class SteadyScale:
         :param head: that predicted the depth; :param frame: of the camera.
         :param stamp: of the image [s].
         """
-        now, past = _Frame(depth, _gray(image), head, stamp, frame, 1), self._past
+        now, past = _Frame(depth, _gray(image), head, stamp, frame, 1, camera), self._past
         try:
             change, way = self._compare(now, samples(*image.shape[:2]), camera)
         except LookupError as reason:
@@ -137,8 +145,12 @@ class SteadyScale:
         if past.head != now.head:
             raise LookupError('another head')
         if (past.depth.shape != now.depth.shape or past.frame != now.frame
-                or not 0 < now.stamp - past.stamp < _FORGET_AFTER * self._time_constant):
+                # Two images may have one stamp, by a clock of coarse steps; without stamps all do.
+                or not now.stamp
+                or not 0 <= now.stamp - past.stamp < _FORGET_AFTER * self._time_constant):
             raise LookupError('gap')
+        if camera is not None and past.camera is not None and not camera.same_view(past.camera):
+            raise LookupError('another view')   # a region, or a zoom
         motion = None
         if camera is not None:
             motion = self._frames.motion(now.frame, past.stamp, now.stamp, exact=True)

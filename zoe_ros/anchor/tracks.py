@@ -71,6 +71,7 @@ class FeatureTracker:
         self._cv = load_opencv('odometry')
         self.reason = '', ''
         self._gray: np.ndarray | None = None
+        self._camera: Camera | None = None
         self._stamp = 0.0
         self._tracks = _nothing()
 
@@ -86,9 +87,10 @@ class FeatureTracker:
         if scale > 1:
             size = (round(image.shape[1] / scale), round(image.shape[0] / scale))
             gray = self._cv.resize(gray, size, interpolation=self._cv.INTER_AREA)
-        before, last = self._gray, self._stamp
-        self._gray, self._stamp = gray, stamp
-        if before is None or before.shape != gray.shape or not 0 < stamp - last < _GAP:
+        before, last, seen_by = self._gray, self._stamp, self._camera or camera
+        self._gray, self._stamp, self._camera = gray, stamp, camera
+        if (before is None or before.shape != gray.shape or not 0 <= stamp - last < _GAP
+                or not camera.same_view(seen_by)):
             self._tracks = _nothing()
         else:
             self._follow(before, gray, stamp)

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from zoe_ros.bag import BagError, BagImage, BagReader
+from zoe_ros.camera_info import camera_from_info, image_size
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, Sample
+from zoe_ros.headers import frame_name, nanoseconds, not_registered
 from zoe_ros.images import decode_depth, decode_image, MessageError
-from zoe_ros.messages import camera_from_info, image_size, is_rectified, nanoseconds
+from zoe_ros.topic_names import is_rectified
 
 # Range of the heads of the released models.
 PROTOCOLS = {'indoor': EvalProtocol(1e-3, 10.0), 'outdoor': EvalProtocol(1e-3, 80.0)}
@@ -194,21 +196,28 @@ def pair(images: Sequence[_Image], depths: Sequence[_Image],
 
 def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
     """Return the depth topic: the requested one, or the only one that fits the images."""
-    found = bag.depth_topics() if topic else bag.sensor_depth_topics('--depth-topic')
+    found = bag.depth_topics(topic) if topic else bag.sensor_depth_topics('--depth-topic')
     if topic is not None:
         if topic not in found:
-            raise BagError(f'{path} has no depth images on {topic}; it has '
-                           f'{", ".join(found) or "none at all"}')
+            raise BagError(f'{path} has no depth images of 32FC1, 16UC1 or mono16 on {topic}; it '
+                           f'has {", ".join(found) or "none at all"}')
         return topic
     if not found:
         raise DatasetError(f'{path} has no depth: a topic of 32FC1 [m] or 16UC1 [mm] images is '
-                           'needed beside the images')
+                           'needed beside the images; if one of mono16 images has it, name it by '
+                           '--depth-topic')
     fitting = _registered(bag, found)
     if len(fitting) != 1 and len(found) != 1:
         raise BagError(f'{path} has several depth topics, {", ".join(found)}, of which '
                        f'{len(fitting)} are registered to the frame of {bag.topic}: choose one '
                        'by --depth-topic')
-    return fitting[0] if len(fitting) == 1 else next(iter(found))
+    if len(fitting) == 1:
+        return fitting[0]
+    only, = found
+    frame, camera = frame_name(found[only].header), frame_name(_first_header(bag))
+    if frame and camera:
+        log.warning('%s: %s', path, not_registered(only, frame, camera))
+    return only
 
 
 def _registered(bag: BagReader, found: dict[str, Any]) -> list[str]:
@@ -217,5 +226,9 @@ def _registered(bag: BagReader, found: dict[str, Any]) -> list[str]:
 
     :param found: depth topic -> its first message.
     """
-    frame = next(iter(bag)).message.header.frame_id
-    return [name for name, depth in found.items() if depth.header.frame_id == frame]
+    frame = frame_name(_first_header(bag))
+    return [name for name, depth in found.items() if frame_name(depth.header) == frame]
+
+
+def _first_header(bag: BagReader) -> Any:
+    return next(iter(bag)).message.header

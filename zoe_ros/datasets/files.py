@@ -4,10 +4,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-import importlib
 from pathlib import Path
 import re
-from types import ModuleType
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -126,12 +124,3 @@ def camera_file(path: Path, size: tuple[int, int]) -> Camera:
         raise DatasetError(f'{path} holds neither fx, fy, cx, cy nor a matrix of 3 x 3')
     fx, fy, cx, cy = numbers
     return Camera(size[1], size[0], fx, fy, cx, cy)
-
-
-def module(name: str, package: str) -> ModuleType:
-    """Import a package that only some datasets need."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise DatasetError(f"this dataset needs {package}: pip install 'zoe_ros[train]'"
-                           ) from None

@@ -17,7 +17,6 @@ from zoe_ros.datasets.files import (
     file_at,
     files_in,
     folder_at,
-    module,
     only_file,
     partner,
     png_depth,
@@ -26,6 +25,7 @@ from zoe_ros.datasets.files import (
     relative_name,
     scaled,
 )
+from zoe_ros.extras import require
 
 # NYU's colour camera at 640 x 480, from its toolbox.
 _NYU = Camera(640, 480, 518.857901, 519.469611, 325.582449, 253.736166)
@@ -107,10 +107,9 @@ def sunrgbd(root: Path, split: str) -> list[Item]:
     """Return SUN RGB-D: SUNRGBD/ and, for the split, SUNRGBDtoolbox/traintestSUNRGBD."""
     path = file_at(root / 'SUNRGBDtoolbox' / 'traintestSUNRGBD' / 'allsplit.mat',
                    "the split, from SUN RGB-D's toolbox")
+    matlab = require('SUN RGB-D', 'train', 'scipy.io')
     try:
-        entries = module('scipy.io', 'scipy').loadmat(path, squeeze_me=True)[f'all{split}']
-    except DatasetError:
-        raise
+        entries = matlab.loadmat(path, squeeze_me=True)[f'all{split}']
     except Exception as error:  # scipy's errors have no common base class
         raise ValueError(f'{path.name}: {error}') from None
     items = []
@@ -180,7 +179,7 @@ def hypersim(root: Path, split: str) -> list[Item]:
 
 def _hypersim_depth(path: Path) -> np.ndarray:
     """Convert the file's distances to the camera (despite the file name) into depth."""
-    with module('h5py', 'h5py').File(file_at(path, 'the depth of a frame')) as file:
+    with require('Hypersim', 'train', 'h5py').File(file_at(path, 'the depth of a frame')) as file:
         distance = np.asarray(file['dataset'], np.float32)
     rays = scaled(_HYPERSIM, distance.shape[:2]).rays
     return distance / np.sqrt(1 + (rays ** 2).sum(axis=-1))

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoe_ros.bag import is_bag
+from zoe_ros.command_settings import DataSettings
 from zoe_ros.datasets import Dataset, DatasetError, DOMAINS
 from zoe_ros.datasets.bags import RgbdBag
 from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder, RgbdFolder
 from zoe_ros.datasets.labels import find_labels, open_labels
 from zoe_ros.datasets.published import PublishedDataset, recognise, SOURCES
 from zoe_ros.datasets.world import is_world, WorldDataset
-from zoe_ros.settings import DataSettings
 
 
 def open_datasets(data: Sequence[str], split: str,

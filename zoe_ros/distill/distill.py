@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 import shutil
 
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.labels import open_labels
 from zoe_ros.datasets.open import open_datasets
@@ -15,6 +16,7 @@ from zoe_ros.distill.label_fleet import label_in_fleet
 from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.student import mean_error, student_config, train_settings
 from zoe_ros.distill.teacher import Teacher
+from zoe_ros.extras import require
 from zoe_ros.files import whole_file
 from zoe_ros.fleet import Fleet
 from zoe_ros.inference.choices import resolve_device
@@ -23,7 +25,6 @@ from zoe_ros.model.identity import weights_by_name, weights_identity
 from zoe_ros.model.weights import load_model
 from zoe_ros.provenance import changed_inputs, data_digest, other_settings
 from zoe_ros.run_many import find_data
-from zoe_ros.settings import WorldSettings
 from zoe_ros.storage.remote import to_path
 from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.start import start_identity, starting_model
@@ -62,6 +63,7 @@ def distill(settings: DistillSettings, fleet: Fleet | None = None) -> Path:
     config = student_config(settings.start)
     run = train_settings(settings, config, output / 'training')
     check_bags(bags, settings)
+    require('a training', 'train', 'matplotlib')    # told before the labels, as the next mistake
     starting_model(config, run)     # its weights may be missing, which is told before the labels
     # The workers of a fleet need the memory of the GPUs.
     teacher = Teacher(settings.teacher, 'cpu' if fleet else settings.device, settings.precision)

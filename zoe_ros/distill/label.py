@@ -17,6 +17,7 @@ from tqdm import tqdm
 from zoe_ros.bag import BagError, BagImage, BagReader, is_bag
 from zoe_ros.bag_anchor import BagAnchor
 from zoe_ros.camera import Camera
+from zoe_ros.camera_info import camera_from_info
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.files import scaled
 from zoe_ros.datasets.labels import DESCRIPTION, IMAGE, LABEL, read_description, VERSION
@@ -24,12 +25,13 @@ from zoe_ros.distill.choice import FrameChooser
 from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.distill.teacher import LEAST_TRUSTED, Opinion, Teacher
 from zoe_ros.files import whole_folder
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import decode_image, MessageError
-from zoe_ros.messages import camera_from_info, is_rectified, nanoseconds
 from zoe_ros.provenance import changed_inputs, data_digest, other_settings
 from zoe_ros.run_many import results_folder
 from zoe_ros.stereo_pair import flaw_of
 from zoe_ros.storage.remote import is_there
+from zoe_ros.topic_names import is_rectified
 
 # Enough for a crop of half the width at the size of a small model.
 _MOST_PIXELS = 288 * 384

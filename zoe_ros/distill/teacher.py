@@ -36,10 +36,8 @@ class Opinion:
 
     def corrected(self, correction: Correction) -> Opinion:
         """Return the opinion at the scale of an anchor."""
-        scaled = self.depth * np.float32(correction.factor)
-        divisor = correction.divisor(scaled)
-        return replace(self, depth=scaled / divisor,
-                       deviation=self.deviation * np.float32(correction.factor) / divisor)
+        depth, deviation = correction.apply(self.depth, self.deviation)
+        return replace(self, depth=depth, deviation=deviation)
 
 
 class Teacher:

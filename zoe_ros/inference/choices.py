@@ -1,4 +1,4 @@
-"""What the names of variants, precisions and devices mean, which users choose."""
+"""What the names of variants, precisions, devices and sizes mean, which users choose."""
 from __future__ import annotations
 
 import logging
@@ -83,3 +83,24 @@ def resolve_device(name: str) -> torch.device:
         found = f'{count} CUDA device(s)' if count else 'no CUDA device'
         raise ValueError(f"no device '{name}': torch finds {found} here; use 'auto' or 'cpu'")
     return device
+
+
+def input_size(text: str, config: ZoeConfig) -> tuple[int, int]:
+    """
+    Return the (height, width) of the network input [px] that a text like '192x256' means.
+
+    An empty text means the size of the model.
+
+    :raises ValueError: the text is not two multiples of what the encoder needs.
+    """
+    if not text:
+        return config.image_size
+    multiple = config.backbone.size_multiple
+    try:
+        height, width = (int(part) for part in text.lower().split('x'))
+    except ValueError:
+        height = width = 0
+    if min(height, width) < multiple or height % multiple or width % multiple:
+        raise ValueError(f"size '{text}' is not HEIGHTxWIDTH in multiples of {multiple}, like "
+                         f'{6 * multiple}x{8 * multiple}')
+    return height, width

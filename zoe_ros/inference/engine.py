@@ -150,9 +150,9 @@ class DepthEstimator:
         check_choice('router', router, ROUTERS)
         target = resolve_device(device)
         hardware = describe(target)
+        dtype = DTYPES[find_precision(precision, hardware)]
         model: ZoeDepth | ModelPair
         if variant in PAIRS:
-            dtype = DTYPES[find_precision(precision, hardware)]
             model, paths = load_pair(variant, weights, target, dtype)
         else:
             config = find_config(variant, weights, hardware)
@@ -161,7 +161,6 @@ class DepthEstimator:
                 log.warning('%s comes with the package and %s: for metres in the real world take '
                             "variant 'nk', or fine-tune it", config.title,
                             SHIPPED_LIMITS[config.variant])
-            dtype = DTYPES[find_precision(precision, hardware)]
             model, paths = load_model(config, path, target, dtype), (path,)
         estimator = cls(model.pack(), aspect=aspect, pad=pad, flip=flip, router=router,
                         position_memory=position_memory)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 import logging
 from pathlib import Path
 import shutil
@@ -12,12 +11,13 @@ from types import TracebackType
 import numpy as np
 
 from zoe_ros.bag_writer import uninterrupted
+from zoe_ros.extras import require
+from zoe_ros.headers import nanoseconds
 from zoe_ros.lerobot import metadata
 from zoe_ros.lerobot.codes import to_codes
 from zoe_ros.lerobot.metadata import ChannelStatistics, CODECS, DEPTH, IMAGE
 from zoe_ros.lerobot.timeline import Timeline
 from zoe_ros.lerobot.video import Video
-from zoe_ros.messages import nanoseconds
 from zoe_ros.outputs import DEPTH as DEPTH_OUTPUT
 from zoe_ros.pipeline import Frame
 
@@ -33,12 +33,7 @@ def require_packages() -> None:
 
     :raises ValueError: a package is not installed.
     """
-    for name in ('av', 'pyarrow'):
-        try:
-            import_module(name)
-        except ImportError:
-            raise ValueError(
-                f"format lerobot needs {name}: pip install 'zoe_ros[lerobot]'") from None
+    require('format lerobot', 'lerobot', 'av', 'pyarrow')
 
 
 class DatasetWriter:

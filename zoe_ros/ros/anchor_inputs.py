@@ -9,7 +9,6 @@ from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data, QoSProfile
 from sensor_msgs.msg import CameraInfo, LaserScan, PointCloud2
 
 from zoe_ros.anchor.frames import Frames
-from zoe_ros.messages import is_rectified
 from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.range_messages import add_odometry, add_transforms
 from zoe_ros.ros.image_input import DepthInput, ImageInput
@@ -17,6 +16,7 @@ from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
 from zoe_ros.settings import ODOMETRY, REGISTERED, SENSORS, STEREO
 from zoe_ros.stereo_pair import StereoPair
+from zoe_ros.topic_names import is_rectified
 
 try:
     from tf2_msgs.msg import TFMessage

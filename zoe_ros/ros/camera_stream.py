@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import sleep
+from time import monotonic_ns, sleep
 from typing import Any
 
 from geometry_msgs import msg as geometry
@@ -15,17 +15,11 @@ from std_msgs.msg import String
 
 from zoe_ros.anchor.frames import Frames
 from zoe_ros.anchor.steady import SteadyScale
+from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.errors import first_line
+from zoe_ros.headers import nanoseconds
 from zoe_ros.inference.engine import DepthEstimator
-from zoe_ros.messages import (
-    CameraInfoBuffer,
-    is_rectified,
-    MessageTypes,
-    nanoseconds,
-    pack_array,
-    POSES,
-    PoseTypes,
-)
+from zoe_ros.messages import MessageTypes, pack_array, POSES, PoseTypes
 from zoe_ros.outputs import (
     CAMERA_INFO,
     COLORED,
@@ -43,6 +37,7 @@ from zoe_ros.ros.anchor_inputs import AnchorInputs
 from zoe_ros.ros.image_input import image_source, ImageInput
 from zoe_ros.ros.parameters import DepthParameters
 from zoe_ros.ros.subscription import Gate, MatchedSubscription
+from zoe_ros.topic_names import is_rectified
 
 ROS_TYPES = MessageTypes(
     image=Image, compressed_image=CompressedImage, camera_info=CameraInfo,
@@ -226,9 +221,9 @@ class CameraStream:
     def due(self, message: Any) -> list[str]:
         """Return the subscribed outputs of an image; the cloud at its maximum rate only."""
         wanted = self.wanted()
-        rate, stamp = self._parameters.point_cloud_max_rate, nanoseconds(message.header.stamp)
+        rate, now = self._parameters.point_cloud_max_rate, _time_of(message.header)
         too_soon = (rate and self._last_cloud is not None
-                    and 0 <= stamp - self._last_cloud < 1e9 / rate)
+                    and 0 <= now - self._last_cloud < 1e9 / rate)
         if POINTS in wanted and too_soon:
             wanted.remove(POINTS)
         return wanted
@@ -237,7 +232,7 @@ class CameraStream:
         """Publish the outputs of a frame."""
         probability = frame.head_probabilities[frame.head]
         if POINTS in frame.messages:
-            self._last_cloud = nanoseconds(frame.messages[POINTS].header.stamp)
+            self._last_cloud = _time_of(frame.messages[POINTS].header)
         outputs = {**frame.messages, HEAD: String(data=f'{frame.head} {probability:.3f}')}
         # Compressing takes milliseconds, which no other output shall wait for.
         for name in sorted(outputs, key=COMPRESSED.__eq__):
@@ -266,3 +261,8 @@ class CameraStream:
     def publishes(self, topic: str) -> bool:
         """Tell whether a topic is an output of this camera."""
         return topic in {publisher.topic_name for publisher in self._outputs.values()}
+
+
+def _time_of(header: Any) -> int:
+    """Return the stamp of a header, or the time where the driver left it at 0 [ns]."""
+    return nanoseconds(header.stamp) or monotonic_ns()

@@ -18,10 +18,10 @@ import torch
 
 from zoe_ros.errors import first_line
 from zoe_ros.files import file_sha256
+from zoe_ros.headers import nanoseconds
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator, NetworkDepth
 from zoe_ros.inference.malloc import trim_freed_memory
-from zoe_ros.messages import nanoseconds
 from zoe_ros.outputs import HEAD
 from zoe_ros.pipeline import Frame, infer_each, Pipeline, Prepared
 from zoe_ros.range_anchor import RangeAnchor
@@ -281,7 +281,9 @@ class DepthNode(LifecycleNode):
         for remark in frame.remarks:
             self._say_once(of + remark)
         if frame.no_cloud:
-            self._say_once(f'{of}no cloud: {frame.no_cloud} ({stream.info_topic})')
+            # While the node is deactivated, the camera has no topic any more.
+            where = f' ({stream.info_topic})' if stream.info_topic else ''
+            self._say_once(f'{of}no cloud: {frame.no_cloud}{where}')
         if frame.scale_news:
             self._tell_scale(frame, of)
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]

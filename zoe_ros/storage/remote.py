@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from zoe_ros.errors import first_line
+from zoe_ros.extras import require
 
 # Behind the protocol in an address.
 _MARK = '://'
@@ -35,13 +36,10 @@ def to_path(text: str) -> Path:
     """
     if not is_remote(text):
         return Path(text).expanduser()
+    upath = require(text, 'fleet', 'upath')
     try:
-        from upath import UPath
-
-        path: Any = UPath(text)
+        path = upath.UPath(text)
         protocols = path.fs.protocol        # this loads what the protocol needs
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{text} needs {error.name}: pip install 'zoe_ros[fleet]'") from None
     except (ImportError, ValueError) as error:
         raise ValueError(f'{text} cannot be read: {first_line(error)}') from None
     if 'file' in protocols:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zoe_ros.settings import DataSettings, setting
+from zoe_ros.command_settings import DataSettings
+from zoe_ros.settings import setting
 
 STAGES = ('metric', 'relative')
 ROUTING = ('trained', 'labeled', 'auto')

@@ -21,15 +21,16 @@ import yaml
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluate import evaluate
+from zoe_ros.extras import require
 from zoe_ros.files import whole_file
-from zoe_ros.inference.choices import resolve_device
+from zoe_ros.inference.choices import input_size, resolve_device
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.inference.threads import TrainingThreads
 from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.provenance import changed_inputs, other_settings
-from zoe_ros.settings import check_choice, parse_size
+from zoe_ros.settings import check_choice
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
 from zoe_ros.training.mixture import check_router_teaches, Mixture
@@ -72,7 +73,9 @@ def train(settings: TrainSettings, datasets: Sequence[Dataset],
     :param config: of a model that is not one of ``VARIANTS``.
     :return: the file of the trained model.
     :raises TrainingError: the folder holds another run, or the loss is not finite.
+    :raises ValueError: a package is not installed.
     """
+    require('a training', 'train', 'matplotlib')
     with _processes(settings) as (rank, world, device):
         return _Run(settings, datasets, held_out, config, rank, world, device).go()
 
@@ -87,8 +90,7 @@ class _Run:
         if config is None:
             check_choice('variant', settings.variant, tuple(VARIANTS))
             config = VARIANTS[settings.variant]
-        config = replace(config, image_size=parse_size(
-            settings.size, config.backbone.size_multiple) or config.image_size)
+        config = replace(config, image_size=input_size(settings.size, config))
         self.settings, self.held_out, self.device = settings, held_out, device
         self.first = rank == 0
         self.folder = Path(settings.output)

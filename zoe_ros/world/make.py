@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from zoe_ros.camera import Camera
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError, DOMAINS
 from zoe_ros.datasets.world import (
     DESCRIPTION,
@@ -22,7 +23,6 @@ from zoe_ros.datasets.world import (
     SPLITS,
     VERSION,
 )
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.dress import dress
 from zoe_ros.world.kinds import draw_scene
 from zoe_ros.world.photos import Photos

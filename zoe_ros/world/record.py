@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from zoe_ros.bag import BAG_TYPES
+from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.bag_writer import BagWriter, info_from_camera, stamped
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError, DOMAINS
 from zoe_ros.messages import color_message, depth_message
-from zoe_ros.settings import WorldSettings
 from zoe_ros.world.make import build_scene
 from zoe_ros.world.render import Pose
 from zoe_ros.world.robot import between, Robot

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from zoe_ros.camera import Camera
-from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.world import RANGES
+from zoe_ros.extras import require
 from zoe_ros.world.mesh import MeshArrays, turn
 from zoe_ros.world.panorama import sky_map
 from zoe_ros.world.photos import Photo
@@ -139,7 +139,7 @@ class Renderer:
         """
         Build the tree of triangles.
 
-        :raises DatasetError: the library is not installed.
+        :raises ValueError: the library is not installed.
         """
         self.scene = scene
         self._tracer = _tracer(scene.mesh.corners)
@@ -351,14 +351,22 @@ def _angles(way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.arctan2(way[:, 0], way[:, 1]), np.arcsin(way[:, 2])
 
 
+def require_packages() -> None:
+    """
+    Check what the base installation lacks.
+
+    :raises ValueError: a package is not installed.
+    """
+    require('the synthetic world', 'train', 'embreex', 'scipy',
+            note=' (embreex has wheels for x86-64 and for Apple silicon)')
+
+
 def _tracer(corners: np.ndarray) -> Any:
     """Return Embree's scene of triangles (n, 3, 3)."""
-    try:
-        from embreex.mesh_construction import TriangleMesh
-        from embreex.rtcore_scene import EmbreeScene
-    except ImportError:
-        raise DatasetError("the synthetic world needs Embree: pip install 'zoe_ros[train]' "
-                           '(embreex has wheels for x86-64 and for Apple silicon)') from None
+    require_packages()
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+
     tracer = EmbreeScene()
     TriangleMesh(tracer, corners)
     return tracer

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from zoe_ros.anchor.transform import Transform
-from zoe_ros.bag import TYPESTORE
+from zoe_ros.bag_messages import TYPESTORE
 from zoe_ros.bag_writer import stamped
 from zoe_ros.camera import Camera
 from zoe_ros.world.render import Pose, Renderer
