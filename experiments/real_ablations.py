@@ -5,8 +5,7 @@ Each row leaves out one part. All models take the same number of steps, straight
 and are evaluated on photographs of sources that none of them was trained with. Runs that exist are
 not repeated, so several processes can train different seeds.
 
-    python experiments/real_ablations.py work/ textures/ --photographs lab_d435/ mosd/ pjlab/ \\
-        --held-out boxes_d435/ open3d/ ddad_dgp/
+    python experiments/real_ablations.py work/ textures/ --photographs lab/ mosd/ --held-out boxes/
 """
 from __future__ import annotations
 
