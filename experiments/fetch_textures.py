@@ -33,6 +33,9 @@ from PIL import Image
 os.environ['OPENCV_IO_ENABLE_OPENEXR'] = '1'    # read by OpenCV when it is imported
 SIDE = 512              # of a stored texture at most [px]
 PLAIN = 4.0             # standard deviation of the grey values below which an image shows nothing
+WHITE = 3.0             # light that a panorama shows as white
+SUN = 100.0             # light of the sun, lamps and stars at least
+RING = 7                # width of the dark pixels around them [px]
 ACCEPTED = re.compile(r'^(CC0|CC-BY-\d|public-domain|Expat|MIT|Apache)')
 
 
@@ -63,13 +66,15 @@ PACKAGES = (
     Package('apt', 'supertuxkart-data', r'/data/textures/[^/]*\.(png|jpg)$', None),
     Package('apt', 'ufoai-textures', r'^textures/tex_.*\.(png|jpg)$', None, r'0textures\.pk3$'),
 )
-# The first pattern that is found in a name decides; panoramas of rooms are no sky.
+# The first pattern that is found in a name decides. Panoramas of rooms and of roofed places have
+# no sky: streets would stand under a ceiling. Sunrise is in two packages; one of them is enough.
 USES = (
     ('', r'norm|_nm|_n\.|_nor|spec|gloss|alpha|_sm\.|_gm\.|glow|anim|mask|caustic|water|sea|lava|'
          r'nebula|noise|displace|ao\.|lens|flare|particle|flag|skybox|earth\.|_pls|slime|logo|'
          r'crowd|kiki|sara|tux|nolok|konqi|charact|grating|vent|palm|decal|ghost|chrome|blackness|'
          r'wheel|lightbeam|ocean|corral|glass|shell|fire|candle|mushroom|smoke|gfx|icon|lensdust'),
-    ('', r'(apartment|hall|lab|lobby|studio|warehouse|workshop|interior)\.exr|racetrack|cottage'),
+    ('', r'(apartment|hall|lab|lobby|studio|warehouse|workshop|interior|bridge|esplanade|'
+         r'courtyard)\.exr|hdri/sunrise|racetrack|cottage'),
     ('sky', r'\.exr'),
     ('picture', r'art_|poster|portrait|books|screen|picture|stkflag|cereal|soda|can\.|traktor|'
                 r'dragon|dashboard|pc_'),
@@ -222,11 +227,28 @@ def panorama(data: bytes) -> Image.Image | None:
     light = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
     if light is None:
         return None
-    # The sun exceeds float16 in some panoramas, and is infinite there.
-    light = np.nan_to_num(light[..., 2::-1], nan=0.0, posinf=1e3).clip(0, 1e3).astype(np.float32)
+    light = light[..., 2::-1].clip(0)
     light *= 0.4 / max(float(np.median(light.max(axis=-1))), 1e-3)
-    shown = (light * (1 + light / 9) / (1 + light)).clip(0, 1) ** (1 / 2.2)
+    light = fill_rings(light)
+    shown = (light * (1 + light / WHITE ** 2) / (1 + light)).clip(0, 1) ** (1 / 2.2)
     return Image.fromarray((shown * 255).round().astype(np.uint8))
+
+
+def fill_rings(light: np.ndarray) -> np.ndarray:
+    """
+    Return a panorama without the dark or blue pixels around the sun, lamps and stars.
+
+    The packages' panoramas were made smaller with filters that overshoot: beside a light far above
+    white the colours are negative, or red and green are lost. The surroundings replace them.
+    """
+    import cv2
+
+    square = np.ones((RING, RING), np.uint8)
+    # In a dark spot that is smaller than the square, closing gives the light around the spot.
+    around = cv2.morphologyEx(light, cv2.MORPH_CLOSE, square)
+    beside = cv2.dilate((light.max(axis=-1) > SUN).astype(np.uint8), square) > 0
+    lost = beside & (light.min(axis=-1) < 0.01 * around.max(axis=-1))
+    return np.where(lost[..., None], around, light)
 
 
 if __name__ == '__main__':

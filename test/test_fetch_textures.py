@@ -94,6 +94,8 @@ def test_licences(fetch, licence, accepted):
     ('textures/grass.png', 'ground/a-grass.jpg'),
     ('textures/brick_norm.png', None), ('textures/unheard_of.png', None),
     ('hdri/city.exr', 'sky/a-city.jpg'), ('hdri/apartment.exr', None),
+    ('hdri/bridge.exr.js', None), ('hdri/esplanade.exr.js', None), ('world/courtyard.exr', None),
+    ('hdri/sunrise.exr.js', None), ('world/sunrise.exr', 'sky/a-sunrise.jpg'),
     ('tex_buildings/plaster.png', 'wall/a-plaster.jpg')])
 def test_the_name_of_an_image_tells_its_use(fetch, name, place):
     found = fetch['place'](fetch['Package']('npm', '@x/a-b', '', 'CC0'), name)
@@ -113,12 +115,29 @@ def test_a_panorama_has_the_brightness_of_a_photograph(fetch, monkeypatch):
     monkeypatch.setenv('OPENCV_IO_ENABLE_OPENEXR', '1')
     cv2 = pytest.importorskip('cv2', reason='comes with the extra "test"')
     light = np.full((32, 64, 3), 200, np.float32)
-    light[:4] = np.inf, 0, 0
-    done, data = cv2.imencode('.hdr', np.nan_to_num(light, posinf=1e6))
+    light[:4] = 1000, 0, 0
+    done, data = cv2.imencode('.hdr', light)
     assert done
     shown = np.asarray(fetch['panorama'](data.tobytes()))
     assert 120 < np.median(shown) < 200
     assert tuple(shown[0, 0, :2]) == (0, 0) and shown[0, 0, 2] > 200, 'OpenCV gives BGR'
+
+
+def test_the_sun_of_a_panorama_is_white(fetch, monkeypatch):
+    """A filter that made it smaller left negative light, and one colour alone, around the sun."""
+    monkeypatch.setenv('OPENCV_IO_ENABLE_OPENEXR', '1')
+    cv2 = pytest.importorskip('cv2', reason='comes with the extra "test"')
+    light = np.full((64, 128, 3), 0.2, np.float32)
+    light[8:24, 8:24] = 8                       # the glow
+    light[13:19, 13:19] = -400
+    light[14:18, 14:18] = 400, 0, 0             # BGR
+    light[15:17, 15:17, 0] = 12000
+    light[40, 40] = 0                           # a dark thing far from the sun
+    done, data = cv2.imencode('.exr', light)
+    assert done
+    shown = np.asarray(fetch['panorama'](data.tobytes()))
+    assert shown[8:24, 8:24].min() == 255
+    assert shown[40, 40].max() == 0
 
 
 def test_the_folder_and_its_table(fetch, tmp_path, monkeypatch, capsys):

@@ -23,6 +23,8 @@ _CHOICE = 'zoe_ros/distill/choice.py'
 _TEACHER = 'zoe_ros/distill/teacher.py'
 _LABEL = 'zoe_ros/distill/label.py'
 _PANORAMA = 'zoe_ros/world/panorama.py'
+_TEXTURES = 'experiments/fetch_textures.py'
+_FETCHED = ('test/test_fetch_textures.py',)
 _WORLD_SKY = ('test/core/test_world_sky.py',)
 _DATA = ('test/core/test_datasets_published.py',)
 
@@ -229,4 +231,10 @@ MUTATIONS = (
              'zoe_ros/distill/distill.py', 'theirs, _FREE, (_INPUTS,))]',
              'theirs, _FREE, (_INPUTS,)) if name in _FREE]',
              ('test/core/test_distill.py::test_a_folder_of_another_run',)),
+    Mutation('streets are rendered under the ceiling of a panorama', _TEXTURES,
+             '|bridge|esplanade|', '|', _FETCHED),
+    Mutation('the sun of a panorama is a blue square', _TEXTURES,
+             'np.where(lost[..., None], around, light)', 'light', _FETCHED),
+    Mutation('dark things of a panorama, far from the sun, are lost', _TEXTURES,
+             'lost = beside & ', 'lost = ', _FETCHED),
 )
