@@ -22,8 +22,9 @@ def require(purpose: str, extra: str, *packages: str, note: str = '') -> Any:
         try:
             found = import_module(package)
         except ModuleNotFoundError as error:
-            raise PackageError(f"{purpose} needs {error.name or package}: pip install "
-                               f"'zoe_ros[{extra}]'{note}") from None
+            missing = error.name or package
+            raise PackageError(
+                f"{purpose} needs {missing}: pip install 'zoe_ros[{extra}]'{note}") from None
         except ImportError as error:    # of a shared library, for example
             reason = str(error).strip().partition('\n')[0]
             raise PackageError(f'{purpose} needs {package}, which is installed but cannot be '
