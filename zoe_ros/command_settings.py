@@ -34,13 +34,13 @@ class EvalSettings(DataSettings, ModelSettings):
         True, 'Average with the depth of the mirrored image, as the published evaluation does.')
     intrinsics: bool = setting(
         True, 'Give the focal length of each image to a model that needs it (one with '
-              "'canonical_focal'). Otherwise the model assumes its training camera.")
+              "'canonical_focal'). Otherwise the model assumes a usual one.")
     against: str = setting(
         '', 'The evaluation.json of another run; adds the mean relative improvement (mRI) over '
             'that run.')
     temporal: bool = setting(
         False, 'Measure how steady depth is from frame to frame, on bags with the motion of the '
-               'camera on /tf, with true depth or without.')
+               'camera on /tf or by odometry, with true depth or without.')
     odometry_topic: str = setting(
         '', 'With --temporal: topic of nav_msgs/Odometry with the motion of the camera; needed if '
             'a bag has several and no /tf.')

@@ -9,7 +9,7 @@ import shutil
 from typing import Any, NamedTuple
 
 from zoe_ros.cuts import Part, plan
-from zoe_ros.kept_parts import keep_plan, kept_plan
+from zoe_ros.kept_parts import discard, keep_plan, kept_plan
 from zoe_ros.run_many import CUT, cut_folder, failure
 from zoe_ros.run_table import Outcome
 from zoe_ros.settings import RunSettings
@@ -79,7 +79,7 @@ class Job:
 
     def discard_parts(self) -> None:
         """Remove the parts, after the last step, unless the same command can go on from them."""
-        if not self._keeps_parts:
+        if self.parts and not self._keeps_parts:
             shutil.rmtree(cut_folder(self.settings), ignore_errors=True)
 
 
@@ -87,7 +87,8 @@ def jobs_of(waiting: Sequence[RunSettings], workers: int, least: int) -> list[Jo
     """
     Return the jobs of bags. Where an earlier fleet has cut a bag, the places of the cuts stay.
 
-    Parts of other settings, of another bag, or of other cuts are removed.
+    Parts of other settings, of another bag, or of other cuts are removed if the bag is cut anew.
+    Where it is run whole, or cannot be read now, they stay until there are results.
 
     :param waiting, workers, least: see :func:`zoe_ros.cuts.plan`.
     :raises OSError: parts cannot be removed, or the plan cannot be written.
@@ -96,11 +97,9 @@ def jobs_of(waiting: Sequence[RunSettings], workers: int, least: int) -> list[Jo
     for settings, parts in zip(waiting, plan(waiting, workers, least)):
         folder = cut_folder(settings)
         kept = kept_plan(folder, settings, least)
-        if not kept:
-            if folder.exists():
-                shutil.rmtree(folder)
-            if parts:
-                keep_plan(folder, settings, least, parts)
+        if parts and not kept:
+            discard(folder)
+            keep_plan(folder, settings, least, parts)
         job = Job(settings, kept or parts)
         if job.parts:
             log.info('%s is cut into %d parts, of which %d are there', settings.data,
@@ -112,7 +111,7 @@ def jobs_of(waiting: Sequence[RunSettings], workers: int, least: int) -> list[Jo
 def tell_kept(output: Path) -> None:
     """Tell the user of parts that are left in the folder of all results, by any fleet."""
     for folder in sorted(output.glob(f'*{CUT}')):
-        count = sum(path.name.isdecimal() for path in folder.iterdir())
+        count = sum(path.name.isdecimal() for path in folder.glob('*'))     # 0 of a file
         if count:
             log.warning('complete parts that are kept in %s: %d; the command that made them goes '
                         'on from them; to give them up, remove this folder', folder, count)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 from zoe_ros import __version__
@@ -87,6 +88,20 @@ def is_usable(folder: Path, origin: dict[str, Any]) -> bool:
         return bool(sealed == {'made_of': origin, 'files': _hashes(folder)})
     except (ValueError, OSError):
         return False
+
+
+def discard(folder: Path) -> None:
+    """
+    Remove a folder of parts, if it is there.
+
+    :raises OSError: it cannot be removed; the text names it.
+    """
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise OSError(f'{folder} cannot be replaced ({error.strerror}): remove it, or choose '
+                      'another --output') from None
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -15,7 +15,6 @@ from functools import partial
 from itertools import chain, islice
 import logging
 from pathlib import Path
-import shutil
 from time import perf_counter
 from typing import Any
 
@@ -28,7 +27,7 @@ from zoe_ros.cuts import Part
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.inference.routing import HeadChoice, HeadTracker
-from zoe_ros.kept_parts import is_usable, made_of, seal
+from zoe_ros.kept_parts import discard, is_usable, made_of, seal
 from zoe_ros.part_files import PartWriter, read_part, read_records, Record
 from zoe_ros.picture import RunPicture, View
 from zoe_ros.pipeline import Frame, Pipeline
@@ -61,9 +60,9 @@ def run_part(settings: RunSettings, part: Part, estimator: DepthEstimator) -> No
                      estimator.device.type)
     if is_usable(folder, origin):
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    discard(folder)     # now, and not after the work, if it cannot be replaced
     half = folder.with_name(f'{folder.name}.part')
-    shutil.rmtree(half, ignore_errors=True)     # of a worker that died before
+    discard(half)       # of a worker that died before
     half.mkdir(parents=True)
     with BagReader(to_path(settings.data), settings.topic or None) as bag, \
             PartWriter(half) as out:

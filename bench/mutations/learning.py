@@ -45,6 +45,21 @@ MUTATIONS = (
              ('test/core/test_extras.py',)),
     Mutation('extras: the world is imported without what it needs', 'zoe_ros/cli.py',
              '    require_packages()  ', '    #', ('test/core/test_extras.py',)),
+    Mutation('extras: a broken package is called missing', 'zoe_ros/extras.py',
+             'except ModuleNotFoundError as error:', 'except ImportError as error:',
+             ('test/core/test_extras.py',)),
+    Mutation('extras: a package that a list needs is told as a damaged list', _PUBLISHED,
+             '(DatasetError, PackageError) as error:\n            raise DatasetError('
+             "f'{self._source.title}: {error}') from None\n        except (OSError, ValueError",
+             'DatasetError as error:\n            raise DatasetError('
+             "f'{self._source.title}: {error}') from None\n        except (OSError, ValueError",
+             _DATA),
+    Mutation('extras: a package that depth needs is told as damaged depth', _PUBLISHED,
+             '(DatasetError, PackageError) as error:\n            raise DatasetError('
+             "f'{self._source.title}: {error}') from None\n        except (OSError, EOFError",
+             'DatasetError as error:\n            raise DatasetError('
+             "f'{self._source.title}: {error}') from None\n        except (OSError, EOFError",
+             _DATA),
     Mutation('sizes: a text is not checked', 'zoe_ros/inference/choices.py',
              'if min(height, width) < multiple or height % multiple or width % multiple:',
              'if False:',

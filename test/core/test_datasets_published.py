@@ -1,5 +1,6 @@
 """Published datasets: each layout with a few files, what its depth means, and what is missing."""
 import pickle
+import sys
 
 import numpy as np
 from PIL import Image
@@ -229,6 +230,14 @@ def test_damaged_lists(tmp_path, name, file):
     with pytest.raises(DatasetError, match=r'a list or an index under .* is damaged') as caught:
         PublishedDataset(name, tmp_path, 'test')
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name, package', [('sunrgbd', 'scipy.io'), ('hypersim', 'h5py')])
+def test_a_missing_package_is_no_damage(tmp_path, monkeypatch, name, package):
+    MAKERS[name](tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)     # as if it were not installed
+    with pytest.raises(DatasetError, match=f': this dataset needs {package}: pip install'):
+        PublishedDataset(name, tmp_path, 'test')[0]
 
 
 # --- parts ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import bags
 import pytest
 
 from zoe_ros.cli import main
-from zoe_ros.extras import require
+from zoe_ros.extras import PackageError, require
 
 WORLD = "the synthetic world needs {}: pip install 'zoe_ros[train]' (embreex has wheels "
 TRAINING = "a training needs {}: pip install 'zoe_ros[train]'"
@@ -13,6 +13,15 @@ TRAINING = "a training needs {}: pip install 'zoe_ros[train]'"
 
 def test_packages_that_are_there_are_imported():
     assert require('a test', 'test', 'json', 'os.path') is sys.modules['os.path']
+
+
+def test_a_package_that_is_broken_is_not_called_missing(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'broken_package.py').write_text('raise ImportError("libGL.so.1: not found\\n...")')
+    with pytest.raises(PackageError) as caught:
+        require('a test', 'test', 'broken_package')
+    assert str(caught.value) == ('a test needs broken_package, which is installed but cannot be '
+                                 'imported: libGL.so.1: not found')
 
 
 @pytest.mark.parametrize('missing, command, complaint', [

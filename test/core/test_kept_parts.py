@@ -172,8 +172,35 @@ def test_parts_that_are_of_no_use_are_removed(settings, parts, change, more, lea
     planned, = plan([now], 2, least)
     job, = jobs_of([now], 2, least)
     assert job.parts == planned
-    names = [path.name for path in cut_folder(settings).glob('*')]
-    assert names == ([kept_parts.PLAN] if planned else [])
+    if planned:
+        assert [path.name for path in cut_folder(settings).iterdir()] == [kept_parts.PLAN]
+        return
+    # It is run whole, after which there are results, or a reason to go on from the parts.
+    assert job.complete_parts() == 0
+    job.discard_parts()
+    assert (cut_folder(settings) / '1').exists()
+
+
+def test_parts_of_a_bag_that_is_not_there_wait_for_it(settings, parts):
+    bag = Path(settings.data)
+    away = bag.rename(bag.with_name('away'))        # on a disk that is not mounted
+    job, = jobs_of([settings], 2, 1)
+    assert job.parts == []
+    assert job.end(run_one(settings, load_estimator(settings)), []) == []
+    job.discard_parts()
+    away.rename(bag)
+    job, = jobs_of([settings], 2, 1)
+    assert job.parts == parts and job.complete_parts() == 1
+
+
+@pytest.mark.parametrize('name', ['1', '1.part'])
+def test_a_part_that_cannot_be_replaced_is_told_before_the_work(settings, parts, name):
+    at = cut_folder(settings) / name
+    shutil.rmtree(cut_folder(settings) / '1')
+    at.write_text('a file, or the folder of another user')
+    with pytest.raises(OSError, match=f'{name} cannot be replaced .*: remove it, or choose an'):
+        run_part(settings, parts[0], load_estimator(settings))
+    assert {path.name for path in at.parent.iterdir()} == {kept_parts.PLAN, name}
 
 
 # --- when they go ---------------------------------------------------------------------------
@@ -197,6 +224,7 @@ def test_parts_that_are_left_are_told(settings, parts, caplog):
         f'complete parts that are kept in {cut_folder(settings)}: 1; the command that made them '
         'goes on from them; to give them up, remove this folder']
     shutil.rmtree(cut_folder(settings) / '1')
+    (Path(settings.output) / 'scene.cut').write_text('a file of the user')
     tell_kept(Path(settings.output))
     assert len(caplog.messages) == 1
 

@@ -107,7 +107,7 @@ def sunrgbd(root: Path, split: str) -> list[Item]:
     """Return SUN RGB-D: SUNRGBD/ and, for the split, SUNRGBDtoolbox/traintestSUNRGBD."""
     path = file_at(root / 'SUNRGBDtoolbox' / 'traintestSUNRGBD' / 'allsplit.mat',
                    "the split, from SUN RGB-D's toolbox")
-    matlab = require('SUN RGB-D', 'train', 'scipy.io')
+    matlab = require('this dataset', 'train', 'scipy.io')
     try:
         entries = matlab.loadmat(path, squeeze_me=True)[f'all{split}']
     except Exception as error:  # scipy's errors have no common base class
@@ -179,7 +179,8 @@ def hypersim(root: Path, split: str) -> list[Item]:
 
 def _hypersim_depth(path: Path) -> np.ndarray:
     """Convert the file's distances to the camera (despite the file name) into depth."""
-    with require('Hypersim', 'train', 'h5py').File(file_at(path, 'the depth of a frame')) as file:
+    hdf5 = require('this dataset', 'train', 'h5py')
+    with hdf5.File(file_at(path, 'the depth of a frame')) as file:
         distance = np.asarray(file['dataset'], np.float32)
     rays = scaled(_HYPERSIM, distance.shape[:2]).rays
     return distance / np.sqrt(1 + (rays ** 2).sum(axis=-1))

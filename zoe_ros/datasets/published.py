@@ -15,6 +15,7 @@ from zoe_ros.datasets.ddad import ddad
 from zoe_ros.datasets.files import cropped, photo
 from zoe_ros.datasets.layouts import Item
 from zoe_ros.errors import first_line
+from zoe_ros.extras import PackageError
 
 _KB = (352, 1216)       # height and width of the KITTI benchmark's crop [px]
 
@@ -86,7 +87,7 @@ class PublishedDataset:
         self.domain, self.protocol = self._source.domain, self._source.protocol
         try:
             self._items = self._source.layout(Path(root), split)
-        except DatasetError as error:
+        except (DatasetError, PackageError) as error:
             raise DatasetError(f'{self._source.title}: {error}') from None
         except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise DatasetError(f'{self._source.title}: a list or an index under {root} is damaged '
@@ -116,7 +117,7 @@ class PublishedDataset:
             depth[~(depth > 0)] = np.nan
             check_metres(depth, self.domain, f'depth of {item.image}')
             camera = item.camera(image.shape[:2])
-        except DatasetError as error:
+        except (DatasetError, PackageError) as error:
             raise DatasetError(f'{self._source.title}: {error}') from None
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise DatasetError(f'{self._source.title}: the depth or the camera of {item.image} '
