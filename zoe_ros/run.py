@@ -78,6 +78,8 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
         timeline = _timeline(bag) if settings.file_format == LEROBOT else None
         rectified = is_rectified(bag.topic)
         anchor = BagAnchor(bag, settings) if settings.follows_robot() else None
+        if anchor is not None and anchor.note:
+            log.warning('%s', anchor.note)
         estimator = estimator or load_estimator(settings)
         settings = with_choices(settings, estimator)
         truth = find_truth(bag)

@@ -171,6 +171,8 @@ class _Labelling:
         chooser = FrameChooser(self.settings.difference)
         with BagReader(self.bag, self.settings.topic or None) as bag:
             anchor = _anchor(bag, self.settings)
+            if anchor is not None and anchor.note:
+                log.warning('%s', anchor.note)
             for item in tqdm(_readable(bag), total=bag.count, unit='image', disable=None):
                 if anchor is not None:
                     anchor.hear_until(item.recorded)
