@@ -334,7 +334,7 @@ def test_a_teacher_that_is_never_sure_leaves_no_frame(two, tmp_path):
             few = np.arange(opinion.depth.size).reshape(opinion.depth.shape) % 10 == 0
             return replace(opinion, trusted=few)
 
-    with pytest.raises(DatasetError, match=r'no frame of 1 bag\(s\) is left to learn from; 5 left '
+    with pytest.raises(DatasetError, match=r'no frame of 1 bag is left to learn from; 5 left '
                                            'out: the teacher is not sure'):
         label_bags(two[1:], SETTINGS, tmp_path / 'labels', Unsure('mobile-lite', 'cpu', 'fp32'))
 
