@@ -12,8 +12,8 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # Bottom to top. A module may import those of the lines before its own; a name with a dot at its
 # end stands for a package, whose modules may import each other.
 LAYERS = [
-    ['errors', 'extras', 'clock', 'files', 'settings', 'colormap', 'camera', 'color_spaces',
-     'metrics', 'depth_codec', 'headers', 'topic_names', 'stdout'],
+    ['errors', 'counts', 'extras', 'clock', 'files', 'settings', 'colormap', 'camera',
+     'color_spaces', 'metrics', 'depth_codec', 'headers', 'topic_names', 'stdout'],
     ['model.', 'anchor.', 'command_settings'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],

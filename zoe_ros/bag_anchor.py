@@ -40,6 +40,7 @@ class BagAnchor:
     :ivar frames: of the robot, until the last message that was heard.
     :ivar topics: kind of a sensor -> its topic.
     :ivar motion_topics: of the motion of the camera.
+    :ivar note: why no motion is used although the bag has some; '' if there is nothing to say.
     """
 
     def __init__(self, bag: BagReader, settings: RunSettings) -> None:
@@ -58,6 +59,7 @@ class BagAnchor:
         moving, static = (_choose_transforms(bag, name) for name in (_TF, _TF_STATIC))
         driven = _choose_odometry(bag, settings, bool(moving))
         self.motion_topics = [*([moving] if moving else []), *driven]
+        self.note = '' if self.motion_topics else _several_motions(bag)
         if ODOMETRY in settings.anchors() and not moving and not driven:
             raise BagError(f"anchor '{ODOMETRY}' needs the motion of the camera on {_TF}, or one "
                            f'topic of {ODOMETRY_TYPE}; the bag has '
@@ -186,6 +188,19 @@ def _choose_odometry(bag: BagReader, settings: RunSettings, by_tf: bool) -> list
     topics = bag.topics(ODOMETRY_TYPE)
     wanted = [topic for topic in topics if topic in settings.anchor_topic]
     return wanted or (topics if len(topics) == 1 and not by_tf else [])
+
+
+def _several_motions(bag: BagReader) -> str:
+    """Return which motions of the robot there are to choose from, if there are any."""
+    odometry = bag.topics(ODOMETRY_TYPE)
+    transforms = [topic for topic in bag.topics(_TF_TYPE) if topic.endswith(_TF)]
+    if odometry:
+        return (f'the motion of the robot is not used, because it is on {", ".join(odometry)}: '
+                'choose one by --anchor-topic')
+    if transforms:
+        return (f'the motion of the robot is not used, because it is on {", ".join(transforms)}, '
+                f'and none of them has the namespace of {bag.topic}: record it on {_TF}')
+    return ''
 
 
 def _due(entry: tuple[str, BagImage]) -> int:

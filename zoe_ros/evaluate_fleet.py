@@ -8,6 +8,7 @@ from pathlib import Path
 from zoe_ros import evaluate, temporal
 from zoe_ros.bag import is_bag
 from zoe_ros.command_settings import EvalSettings
+from zoe_ros.counts import counted
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.open import open_datasets, require_domain
 from zoe_ros.fleet import Fleet, Task, work_on_bags
@@ -35,7 +36,8 @@ def evaluate_in_fleet(settings: EvalSettings, fleet: Fleet) -> tuple[Path, str]:
     results = [ended[bag].result for bag in bags if not ended[bag].error]
     errors = [ended[bag].error for bag in bags if ended[bag].error]
     if not results:
-        raise DatasetError(f'all {len(bags)} bags failed, the first one because: {errors[0]}')
+        raise DatasetError(f'none of {counted(len(bags), "bag")} was measured, the first one '
+                           f'because: {errors[0]}')
     variant, precision, _ = results[0]
     taken = replace(settings, variant=variant, precision=precision)
     write = temporal.write_videos if settings.temporal else evaluate.write_evaluation

@@ -21,6 +21,7 @@ from zoe_ros.bag_anchor import BagAnchor
 from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.bag_writer import BagWriter
 from zoe_ros.camera_info import CameraInfoBuffer
+from zoe_ros.counts import counted
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
 from zoe_ros.headers import nanoseconds
@@ -78,6 +79,8 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
         timeline = _timeline(bag) if settings.file_format == LEROBOT else None
         rectified = is_rectified(bag.topic)
         anchor = BagAnchor(bag, settings) if settings.follows_robot() else None
+        if anchor is not None and anchor.note:
+            log.warning('%s', anchor.note)
         estimator = estimator or load_estimator(settings)
         settings = with_choices(settings, estimator)
         truth = find_truth(bag)
@@ -114,7 +117,7 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
 
 def describe(path: Path, bag: BagReader) -> None:
     """Tell the user about a bag."""
-    log.info('%s is a bag: %d images on %s, %s', path, bag.count, bag.topic,
+    log.info('%s is a bag: %s on %s, %s', path, counted(bag.count, 'image'), bag.topic,
              f'CameraInfo on {bag.info_topic}' if bag.info_topic
              else _without_info(bag.info_topics))
     for note in bag.notes:
@@ -162,7 +165,7 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
                 others = f"it holds folders: name '{path / '*'}', in quotes, for all of them"
             raise ValueError(f'{path} is neither a bag (no metadata.yaml, .mcap or .db3) nor a '
                              'folder of images' + (f'; {others}' if others else ''))
-        log.info('%s is a folder of %d images', path, len(photos))
+        log.info('%s is a folder of %s', path, counted(len(photos), 'image'))
         if others:
             log.warning('%s', others)
     else:
@@ -213,7 +216,8 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
 
 def _warn_of_unknown_focal(photos: list[Path], settings: RunSettings, config: ZoeConfig) -> None:
     """Tell of which image files the focal length is not known, where that matters."""
-    no_focal = f'no focal length in the EXIF of {len(photos)} image(s), the first is {photos[0]}'
+    no_focal = (f'no focal length in the EXIF of {counted(len(photos), "image")}, the first is '
+                f'{photos[0]}')
     if config.canonical_focal:
         log.warning('%s', only_for_training_cameras(config, no_focal))
     elif settings.focal_correction:
@@ -340,7 +344,7 @@ def reporting(folder: Path, settings: RunSettings, found: dict[str, Any],
     try:
         yield report
         if not report.statistics.frames:
-            raise ValueError(f'none of the {total} images could be used')
+            raise ValueError(f'none of {counted(total, "image")} could be used')
     except BaseException:
         try:
             report.write(complete=False)

@@ -16,6 +16,18 @@ _OWN = ('test/core/test_own_outputs.py',)
 _ODOMETRY = ('test/core/test_temporal.py', '-k odometry')
 
 MUTATIONS = (
+    # --- the motion of the robot --------------------------------------------------------------
+    Mutation('zoe run: odometry on several topics is silently not used', _RUN,
+             'if anchor is not None and anchor.note:', 'if False:',
+             ('test/core/test_run_anchor.py', '-k motion_on_several_topics')),
+    Mutation('zoe distill: odometry on several topics is silently not used',
+             'zoe_ros/distill/label.py', 'if anchor is not None and anchor.note:', 'if False:',
+             ('test/core/test_distill_labels.py', '-k motion_on_several_topics')),
+    Mutation('bags: the motion that is used counts as unused', 'zoe_ros/bag_anchor.py',
+             "'' if self.motion_topics else _several_motions(bag)", '_several_motions(bag)',
+             ('test/core/test_anchor_refusals.py', '-k other_robots')),
+    Mutation('messages: 1 frames', 'zoe_ros/counts.py', 'if number == 1 else', 'if False else',
+             ('test/core/test_counts.py',)),
     # --- bags that were recorded while the node ran -------------------------------------------
     Mutation('bags: the depth of the node is the truth', _BAG,
              'for topic, first in found.items() if topic not in self._own\n',

@@ -212,6 +212,19 @@ def test_the_transforms_of_a_namespace(tmp_path, topics):
     assert frames_of(tmp_path, topics) == 1
 
 
+def test_of_two_other_robots_no_motion_is_taken_and_it_is_told(tmp_path):
+    pose = transform_of('odom', bags.FRAME, [0, 0, 0, 0, 0, 0, 1])
+    notes = {}
+    for robot in ('1', '3'):
+        messages = [*bags.camera_messages(1, '/robot1/image', '/robot1/camera_info'),
+                    *((f'/robot{name}/tf', pose, bags.START) for name in ('2', robot))]
+        with BagReader(bags.write_bag(tmp_path / robot, messages)) as bag:
+            notes[robot] = BagAnchor(bag, RunSettings(data='', scale_time_constant=1.0)).note
+    assert notes == {'1': '', '3': (
+        'the motion of the robot is not used, because it is on /robot2/tf, /robot3/tf, and none '
+        'of them has the namespace of /robot1/image: record it on /tf')}
+
+
 def test_of_two_other_robots_none_is_taken(tmp_path):
     with pytest.raises(ValueError, match="no transform from 'lidar'"):
         frames_of(tmp_path, {'/robot2/tf_static': 2, '/robot3/tf_static': 1})

@@ -20,11 +20,13 @@ from zoe_ros import DepthEstimator
 from zoe_ros.cli import main
 from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets.open import open_datasets
+from zoe_ros.distill.recipe import DistillSettings
+from zoe_ros.distill.student import train_settings
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
-from zoe_ros.training.recipe import TrainSettings
-from zoe_ros.training.trainer import MODEL, STATE, train
+from zoe_ros.training.recipe import make_recipe, TrainSettings
+from zoe_ros.training.trainer import MODEL, parameter_groups, STATE, train
 from zoe_ros.world.make import make_world
 from zoe_ros.world.record import record_world
 
@@ -146,6 +148,18 @@ def test_a_new_nano_learns_without_the_world(bag, tmp_path):
     assert summary['after'].keys() == {TEACHER}
     model = DepthEstimator.load(weights=output / MODEL, device='cpu')
     assert model.model.config == VARIANTS['nano']
+
+
+@pytest.mark.parametrize('start, weights, rates', [
+    ('nano', 'lite0.pth', (1e-4, 1e-3)), ('nano', '', (1e-3, 1e-3)),
+    ('mobile-lite', '', (9e-5, 3e-4))])
+def test_an_encoder_with_weights_learns_slowly(start, weights, rates):
+    config = VARIANTS[start]
+    run = train_settings(DistillSettings(start=start, encoder_weights=weights, device='cpu'),
+                         config, Path('run'))
+    encoder, *others = parameter_groups(ZoeDepth(config), make_recipe(start, run))
+    assert encoder['lr'] == pytest.approx(rates[0])
+    assert {group['lr'] for group in others} == {rates[1]}
 
 
 # --- bad input ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import bags
 import made_up
 import numpy as np
 import pytest
+from robot_messages import odometry_of
 import stereo
 
 from zoe_ros import DepthEstimator
@@ -186,6 +187,19 @@ def test_labels_come_to_the_scale_of_a_lidar(teacher, tmp_path):
         check_bags([tmp_path / 'a'], anchored)
 
 
+def test_motion_on_several_topics_is_told_while_labels_are_made(teacher, tmp_path, caplog):
+    image = np.ascontiguousarray(made_up.photo('nk_astronaut')[:48, :64])
+    depth = bags.ROSBAGS.image(bytes(2 * 48 * 64), 48, 64, 128, '16UC1', frame=bags.FRAME)
+    path = write(tmp_path / 'bag', [image], extra=[
+        ('/sparse', lambda index: depth), *((topic, lambda index: odometry_of(
+            0.0, [0, 0, 0, 0, 0, 0, 1])) for topic in ('/visual', '/wheels'))])
+    anchored = replace(SETTINGS, anchor='depth', anchor_topic=('/sparse',))
+    with caplog.at_level('WARNING', 'zoe_ros'), pytest.raises(DatasetError):
+        label_bags([path], anchored, tmp_path / 'labels', teacher)
+    told = 'the motion of the robot is not used, because it is on /visual, /wheels: choose'
+    assert sum(message.startswith(told) for message in caplog.messages) == 1
+
+
 @pytest.mark.skipif(find_spec('cv2') is None, reason='features are matched by OpenCV')
 def test_a_pair_whose_left_images_are_not_rectified_gives_no_scale(teacher, tmp_path):
     def camera(prefix, pixels, **changes):
@@ -320,7 +334,7 @@ def test_a_teacher_that_is_never_sure_leaves_no_frame(two, tmp_path):
             few = np.arange(opinion.depth.size).reshape(opinion.depth.shape) % 10 == 0
             return replace(opinion, trusted=few)
 
-    with pytest.raises(DatasetError, match=r'no frame of 1 bag\(s\) is left to learn from; 5 left '
+    with pytest.raises(DatasetError, match=r'no frame of 1 bag is left to learn from; 5 left '
                                            'out: the teacher is not sure'):
         label_bags(two[1:], SETTINGS, tmp_path / 'labels', Unsure('mobile-lite', 'cpu', 'fp32'))
 

@@ -160,7 +160,7 @@ def test_an_output_that_is_a_file(zoe, tmp_path, bag):
 
 
 @pytest.mark.parametrize('options, said', [
-    (['--focal-correction'], 'no focal correction: no focal length in the EXIF of 2 image(s), the '
+    (['--focal-correction'], 'no focal correction: no focal length in the EXIF of 2 images, the '
                              'first is '),
     (['--camera-view', 'training'], "camera_view 'training' changes nothing"),
     (['--topic', '/eye'], 'topic /eye is not used'), ([], None)])

@@ -103,10 +103,10 @@ def test_labels_by_a_fleet(start, one_head, tmp_path, monkeypatch):
     out, err = run.communicate(timeout=PATIENCE)
     assert run.returncode == 2, err
     assert err.splitlines()[-1] == (
-        'zoe: 1 of 5 bags have no labels, the first one because: '
+        'zoe: there are no labels of 1 of 5 bags, the first one because: '
         f'{results_folder(labels, blocked)} cannot be written: File exists; the same command '
         'tries them again')
-    assert '150 frames have labels' in out and out.count('4 frames have labels') == 3
+    assert 'labels of 150 frames' in out and out.count('labels of 4 frames') == 3
     before = {path: path.stat().st_mtime_ns for path in labels.rglob('*.npy')}
     half[blocked].unlink()
     assert main(command) == 0
@@ -189,7 +189,7 @@ def test_a_bag_that_fails_does_not_hinder_an_evaluation(start, evaluation, tmp_p
     made = list((tmp_path / 'results').iterdir())
     assert main([*common, *fleet, str(bad)]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(
-        f'zoe: all 1 bags failed, the first one because: {bad} has no depth: ')
+        f'zoe: none of 1 bag was measured, the first one because: {bad} has no depth: ')
     assert list((tmp_path / 'results').iterdir()) == made
 
 

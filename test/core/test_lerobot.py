@@ -189,8 +189,8 @@ def test_uneven_stamps_and_odd_sizes(zoe, packages, said, tmp_path):
     path = bag_of(tmp_path / 'bag', (0, 0.1, 0.2, 0.21, 0.5, 0.6, 9, 9.1), size=(47, 63))
     ran = zoe(path, '--format', 'lerobot', '--output-decimation', '2')
     assert ran.code == 0
-    assert ('9 frames at 10 Hz in 2 episodes: 2 repeat the image before, because none was '
-            'recorded then; 1 images are left out') in said.getvalue()
+    assert ('9 frames at 10 Hz in 2 episodes; repeated, because none was recorded then: 2 images; '
+            'left out, because another has the frame: 1 image') in said.getvalue()
     found = ByTheBook(ran.folder / 'lerobot')
     assert [episode['length'] for episode in found.episodes] == [7, 2]
     assert [(episode['dataset_from_index'], episode['dataset_to_index'])

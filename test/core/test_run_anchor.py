@@ -240,6 +240,20 @@ def test_odometry_without_tf_moves_the_robot(zoe, refused, tmp_path, predicted):
     assert found['scale_p50'] == pytest.approx(FACTOR, rel=0.003)
 
 
+def test_motion_on_several_topics_is_told(zoe, tmp_path):
+    messages = [(topic, odometry(0.1 * index, index), bags.recorded(COUNT)[index])
+                for index in range(COUNT) for topic in ('/visual', '/wheels')]
+    path = bags.write_bag(tmp_path / 'bag', sorted(
+        [*camera(), *messages], key=lambda item: item[2]))
+    told = ('the motion of the robot is not used, because it is on /visual, /wheels: choose one '
+            'by --anchor-topic')
+    steadied = ('--scale-time-constant', '2')
+    assert zoe(path, *steadied, to=tmp_path / 'a').out.count(told) == 1
+    assert 'is not used' not in zoe(path, *steadied, '--anchor-topic', '/wheels',
+                                    to=tmp_path / 'b').out
+    assert 'is not used' not in zoe(path, to=tmp_path / 'c').out
+
+
 def test_several_sensors_at_once(zoe, tmp_path, predicted):
     messages = [*camera(), ('/tf_static', static('0 0 0 0 0 0 1', bags.FRAME, 'lidar'),
                             bags.START)]

@@ -215,7 +215,7 @@ def test_a_bag_of_bad_images_only(zoe, tmp_path, name):
     cause, bad = BAD[name]
     ran = zoe(bags.write_bag(tmp_path / 'bag', [(RAW, bad), (RAW, bad)]))
     assert ran.code == 2
-    assert ran.err == 'zoe: none of the 2 images could be used\n'
+    assert ran.err == 'zoe: none of 2 images could be used\n'
     assert 'is dropped:' in ran.out
     assert ran.summary['complete'] is False and ran.summary['dropped'] == {cause: 2}
     assert ran.summary['depth_p50_m'] is None
@@ -244,5 +244,5 @@ def test_only_damaged_photographs(zoe, tmp_path):
     folder.mkdir()
     (folder / 'a.png').write_bytes(b'')
     ran = zoe(folder)
-    assert ran.code == 2 and ran.err == 'zoe: none of the 1 images could be used\n'
+    assert ran.code == 2 and ran.err == 'zoe: none of 1 image could be used\n'
     assert ran.summary['complete'] is False

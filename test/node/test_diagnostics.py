@@ -99,11 +99,11 @@ def test_counting_nothing_lists_nothing():
     (0, {}, [''], WARN, 'no images arrive'),
     (10, {'newer': 5}, [''], OK, 'working'),
     (10, {'newer': 6}, [''], WARN, 'slower than the camera: most images are dropped'),
-    (10, {'data': 1}, [''], WARN, '1 images could not be used'),
+    (10, {'data': 1}, [''], WARN, '1 image could not be used'),
     (10, {'data': 1, 'size': 2, 'newer': 7}, [''], WARN, '3 images could not be used'),
-    (10, {'data': 1}, [], WARN, '1 images could not be used'),
+    (10, {'data': 1}, [], WARN, '1 image could not be used'),
     (10, {'error': 2, 'data': 1}, [''], ERROR, '2 frames lost to errors'),
-    (10, {'error': 1}, [], ERROR, '1 frames lost to errors'),
+    (10, {'error': 1}, [], ERROR, '1 frame lost to errors'),
 ])
 def test_levels(received, dropped, listening, level, text):
     stats = FrameStats()

@@ -13,6 +13,7 @@ import numpy as np
 
 from zoe_ros.bag import BagError, BagImage, BagReader
 from zoe_ros.camera_info import camera_from_info, image_size
+from zoe_ros.counts import counted
 from zoe_ros.datasets import check_metres, DatasetError, EvalProtocol, Sample
 from zoe_ros.headers import frame_name, nanoseconds, not_registered
 from zoe_ros.images import decode_depth, decode_image, MessageError
@@ -70,7 +71,7 @@ class RgbdBag:
                                 for image, _ in self._pairs]
         if not self._pairs:
             raise DatasetError(
-                f'{path}: none of {len(images)} images of {self._topic} has one of the '
+                f'{path}: none of {counted(len(images), "image")} of {self._topic} has one of the '
                 f'{len(depths)} of {self._depth_topic} within {tolerance:g} s of its stamp: were '
                 'they recorded at the same time, by the same clock?')
         if len(self._pairs) < len(images):

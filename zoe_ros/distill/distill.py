@@ -8,6 +8,7 @@ from pathlib import Path
 import shutil
 
 from zoe_ros.command_settings import WorldSettings
+from zoe_ros.counts import counted
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.labels import open_labels
 from zoe_ros.datasets.open import open_datasets
@@ -114,7 +115,7 @@ def report(folder: Path) -> str:
     try:
         summary = json.loads((folder / SUMMARY).read_text())
         frames = summary['frames']
-        lines = [f'learnt from {frames["learnt"]} frames', '',
+        lines = [f'learnt from {counted(frames["learnt"], "frame")}', '',
                  f'{"held-out frames":20} before   after  images']
         lines += [f'{name:20} {summary["before"][name]:6.3f}  {summary["after"][name]:6.3f} '
                   f'{frames[name]:7}' for name in summary['before']]

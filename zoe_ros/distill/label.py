@@ -18,6 +18,7 @@ from zoe_ros.bag import BagError, BagImage, BagReader, is_bag
 from zoe_ros.bag_anchor import BagAnchor
 from zoe_ros.camera import Camera
 from zoe_ros.camera_info import camera_from_info
+from zoe_ros.counts import counted
 from zoe_ros.datasets import DatasetError
 from zoe_ros.datasets.files import scaled
 from zoe_ros.datasets.labels import DESCRIPTION, IMAGE, LABEL, read_description, VERSION
@@ -108,7 +109,7 @@ def label_bag(bag: Path, settings: DistillSettings, root: Path, teacher: Teacher
         (part / DESCRIPTION).write_text(json.dumps(
             {'version': VERSION, 'bag': bag.name, 'made_with': made_with, 'inputs': inputs,
              **about}, indent=1) + '\n', encoding='utf-8')
-    return f'{len(about["frames"])} frames have labels{_causes(about["left_out"])}'
+    return f'labels of {counted(len(about["frames"]), "frame")}{_causes(about["left_out"])}'
 
 
 def labelled_folders(bags: Sequence[Path], root: Path) -> list[Path]:
@@ -122,7 +123,7 @@ def labelled_folders(bags: Sequence[Path], root: Path) -> list[Path]:
     found = [folder for folder, about in zip(folders, descriptions) if about['frames']]
     if not found:
         total = sum((Counter(about['left_out']) for about in descriptions), Counter[str]())
-        raise DatasetError(f'no frame of {len(bags)} bag(s) is left to learn from'
+        raise DatasetError(f'no frame of {counted(len(bags), "bag")} is left to learn from'
                            f'{_causes(total)}')
     return found
 
@@ -171,6 +172,8 @@ class _Labelling:
         chooser = FrameChooser(self.settings.difference)
         with BagReader(self.bag, self.settings.topic or None) as bag:
             anchor = _anchor(bag, self.settings)
+            if anchor is not None and anchor.note:
+                log.warning('%s', anchor.note)
             for item in tqdm(_readable(bag), total=bag.count, unit='image', disable=None):
                 if anchor is not None:
                     anchor.hear_until(item.recorded)

@@ -6,6 +6,7 @@ from functools import partial
 import logging
 from pathlib import Path
 
+from zoe_ros.counts import counted
 from zoe_ros.datasets import DatasetError
 from zoe_ros.distill.label import label_bag, labelled_folders, unlabelled
 from zoe_ros.distill.recipe import DistillSettings
@@ -36,8 +37,9 @@ def label_in_fleet(bags: Sequence[Path], settings: DistillSettings, root: Path, 
         else:
             log.info('%s', done.result)
     if errors:
-        raise DatasetError(f'{len(errors)} of {len(bags)} bags have no labels, the first one '
-                           f'because: {errors[0]}; the same command tries them again')
+        raise DatasetError(f'there are no labels of {len(errors)} of '
+                           f'{counted(len(bags), "bag")}, the first one because: {errors[0]}; '
+                           'the same command tries them again')
     unlabelled(bags, settings, root, teacher)   # another machine may have other weights
     return labelled_folders(bags, root)
 

@@ -19,7 +19,11 @@ from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.training.recipe import TrainSettings
 
 # Learning rates, and that of a trained encoder as a fraction.
-_FROM_WEIGHTS, _FROM_NOTHING, _ENCODER = 3e-4, 1e-3, 0.3
+_FROM_WEIGHTS, _FROM_NOTHING = 3e-4, 1e-3
+_ENCODER = 0.3
+# Beside parts that start from random weights. A faster encoder soon gives all images the same
+# features, from which a router can learn only how often each head occurs.
+_ENCODER_ALONE = 0.1
 _CHECKPOINTS = 10       # of a run
 
 
@@ -44,12 +48,13 @@ def train_settings(settings: DistillSettings, config: ZoeConfig, folder: Path) -
     """Return the settings of the training of a student, in a folder of its own."""
     fresh = (settings.start in VARIANTS and settings.start not in RELEASED
              and settings.start not in SHIPPED_LIMITS)
+    encoder = _ENCODER if not fresh else _ENCODER_ALONE if settings.encoder_weights else 0.0
     precision = find_precision(settings.precision, describe(resolve_device(settings.device)))
     return TrainSettings(
         variant=config.variant, start='' if fresh else settings.start,
         encoder_weights=settings.encoder_weights, steps=settings.steps, batch=settings.batch,
         # The images of one robot are too much alike to give the statistics of all images.
-        encoder_norms='auto' if fresh else 'frozen', encoder_factor=0.0 if fresh else _ENCODER,
+        encoder_norms='auto' if fresh else 'frozen', encoder_factor=encoder,
         learning_rate=settings.learning_rate or (_FROM_NOTHING if fresh else _FROM_WEIGHTS),
         warm_share=0.3, clip=1.0, mean_decay=0.98, faults=0.5, precision=precision,
         device=settings.device, workers=settings.workers, seed=settings.seed,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from zoe_ros.counts import counted
 from zoe_ros.inference.defaults import default_precision, default_variant, Hardware
 from zoe_ros.model.config import PAIRS, VARIANTS, ZoeConfig
 from zoe_ros.model.weights import open_checkpoint, WeightsError
@@ -80,7 +81,7 @@ def resolve_device(name: str) -> torch.device:
         raise ValueError(f"no device '{name}': use 'auto', 'cpu', 'cuda' or 'cuda:N'")
     count = torch.cuda.device_count() if device.type == 'cuda' else 1
     if (device.index or 0) >= count:
-        found = f'{count} CUDA device(s)' if count else 'no CUDA device'
+        found = counted(count, 'CUDA device') if count else 'no CUDA device'
         raise ValueError(f"no device '{name}': torch finds {found} here; use 'auto' or 'cpu'")
     return device
 

@@ -25,6 +25,8 @@ import weakref
 
 import torch
 
+from zoe_ros.counts import counted
+
 log = logging.getLogger(__name__)
 
 # Whoever sets one of these has chosen.
@@ -228,7 +230,7 @@ class ThreadBudget:
         self._here = local()
         self._chosen = _chosen_by_user()
         if self._chosen:
-            log.info('%d threads, as %s says', _DEFAULT, self._chosen)
+            log.info('%s, as %s says', counted(_DEFAULT, 'thread'), self._chosen)
 
     @contextmanager
     def frame(self, network: bool = False) -> Iterator[None]:

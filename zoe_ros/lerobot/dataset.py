@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from zoe_ros.bag_writer import uninterrupted
+from zoe_ros.counts import counted
 from zoe_ros.extras import require
 from zoe_ros.headers import nanoseconds
 from zoe_ros.lerobot import metadata
@@ -162,9 +163,10 @@ class DatasetWriter:
         metadata.write_tasks(self._part)
         metadata.write_statistics(self._part, self._statistics)
         metadata.write_info(self._part, rate, self._sizes, len(self._lengths), frames)
-        log.info('%d frames at %d Hz in %d episodes: %d repeat the image before, because none was '
-                 'recorded then; %d images are left out, because another has their frame', frames,
-                 rate, len(self._lengths), self._repeated, self._left_out)
+        log.info('%s at %d Hz in %s; repeated, because none was recorded then: %s; left out, '
+                 'because another has the frame: %s', counted(frames, 'frame'), rate,
+                 counted(len(self._lengths), 'episode'), counted(self._repeated, 'image'),
+                 counted(self._left_out, 'image'))
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 
 from zoe_ros.anchor.anchor import Scale
+from zoe_ros.counts import counted
 
 _FALLING_BEHIND = 0.5   # fraction of images dropped in a period above which the node warns
 _HELD = 1.0             # age of the scale from which the node warns that it has no anchor [s]
@@ -106,12 +107,13 @@ class FrameStats:
 
     def _judge(self, listening: Collection[str]) -> tuple[bytes, str]:
         if self._dropped['error']:
-            return DiagnosticStatus.ERROR, f'{self._dropped["error"]} frames lost to errors'
+            lost = counted(self._dropped['error'], 'frame')
+            return DiagnosticStatus.ERROR, f'{lost} lost to errors'
         if self._failing:
             return DiagnosticStatus.ERROR, 'no frame has worked since the last error'
         damaged = sum(n for cause, n in self._dropped.items() if cause != 'newer')
         if damaged:
-            return DiagnosticStatus.WARN, f'{damaged} images could not be used'
+            return DiagnosticStatus.WARN, f'{counted(damaged, "image")} could not be used'
         if not listening:
             return DiagnosticStatus.OK, 'nobody listens'
         silent = [camera for camera in listening if not self._received[camera]]
