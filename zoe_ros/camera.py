@@ -15,7 +15,8 @@ _WIDE_ANGLE = re.compile(
 _ITERATIONS = 50
 # Residual of a ray in units of the image plane at z = 1: a thousandth of a pixel or less.
 _TOLERANCE = 1e-6
-_SAME_VIEW = 0.02       # of the size of the image
+# Of the same view: the most by which focal lengths differ, and centres in sizes of the image.
+_SAME_FOCAL, _SAME_CENTRE = 0.03, 0.02
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,13 @@ class Camera:
 
         An autofocus changes the focal length a little in each image, which does not count.
         """
-        return np.allclose(self._view(), other._view(), rtol=0, atol=_SAME_VIEW)
+        limits = np.array((_SAME_FOCAL, _SAME_FOCAL, _SAME_CENTRE, _SAME_CENTRE))
+        return bool((np.abs(self._view() - other._view()) <= limits).all())
 
-    def _view(self) -> tuple[float, ...]:
-        """Return focal lengths and centre as shares of the size of the image."""
-        return (self.fx / self.width, self.fy / self.height,
-                (self.cx + 0.5) / self.width, (self.cy + 0.5) / self.height)
+    def _view(self) -> np.ndarray:
+        """Return logarithms of the focal lengths, and the centre, in sizes of the image, (4,)."""
+        return np.array((np.log(self.fx / self.width), np.log(self.fy / self.height),
+                         (self.cx + 0.5) / self.width, (self.cy + 0.5) / self.height))
 
     @cached_property
     def rays(self) -> np.ndarray:

@@ -89,6 +89,11 @@ def test_views():
     assert CAMERA.same_view(DOUBLED) and CAMERA.same_view(FOCUSED)
     assert not CAMERA.same_view(ZOOMED)
     assert not CAMERA.same_view(replace(CAMERA, cy=CAMERA.cy + 10))
+    # An autofocus breathes by 2 %, whatever the lens; 5 % are a zoom, whatever the lens.
+    for lens in (0.3, 5.0):
+        seen = replace(CAMERA, fx=lens * CAMERA.fx, fy=lens * CAMERA.fy)
+        assert seen.same_view(replace(seen, fx=1.02 * seen.fx, fy=1.02 * seen.fy))
+        assert not seen.same_view(replace(seen, fx=1.05 * seen.fx, fy=1.05 * seen.fy))
 
 
 @pytest.mark.skipif(find_spec('cv2') is None, reason='features are tracked by OpenCV')
