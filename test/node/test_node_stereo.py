@@ -130,7 +130,8 @@ def test_every_image_finds_its_right_one(tiny_weights):
 
 
 def test_without_opencv_it_is_said(tiny_weights, tmp_path):
-    (tmp_path / 'cv2.py').write_text("raise ImportError('no OpenCV here')\n")
+    (tmp_path / 'cv2.py').write_text(
+        "raise ModuleNotFoundError('no OpenCV here', name='cv2')\n")
     with running_node(**tiny(tiny_weights, anchor='stereo'), environment={
             'PYTHONPATH': str(tmp_path)}) as node:
         assert node.process.wait(90) != 0

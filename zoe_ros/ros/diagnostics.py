@@ -107,8 +107,8 @@ class FrameStats:
 
     def _judge(self, listening: Collection[str]) -> tuple[bytes, str]:
         if self._dropped['error']:
-            lost = counted(self._dropped['error'], 'frame')
-            return DiagnosticStatus.ERROR, f'{lost} lost to errors'
+            lost = self._dropped['error']
+            return DiagnosticStatus.ERROR, f'{counted(lost, "frame")} lost to errors'
         if self._failing:
             return DiagnosticStatus.ERROR, 'no frame has worked since the last error'
         damaged = sum(n for cause, n in self._dropped.items() if cause != 'newer')
