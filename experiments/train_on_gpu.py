@@ -19,7 +19,7 @@ import shutil
 import time
 
 from make_mobile import zoe
-from make_mobile_lite import COMMON, real_images
+from make_mobile_lite import COMMON, real_images, WORLD
 
 from zoe_ros.model.config import VARIANTS
 from zoe_ros.model.weights import load_model, save_model
@@ -46,12 +46,11 @@ def main() -> None:
     end = time.monotonic() + 60 * options.minutes
     processors = len(os.sched_getaffinity(0))
     world = options.folder / 'world'
-    zoe(['world', str(world), '--recipe', 'varied', '--scenes', str(options.scenes),
-         '--held-out', str(-(-options.scenes // 20)), '--frames', '3', '--seed', '7',
-         '--textures', str(options.textures),
+    # Here and below the last of equal options counts.
+    zoe(['world', str(world), *WORLD, '--scenes', str(options.scenes),
+         '--held-out', str(-(-options.scenes // 20)), '--textures', str(options.textures),
          '--workers', str(processors)])
     print(f'rendered, {end - time.monotonic():.0f} s left', flush=True)
-    # The last of equal options counts.
     arguments = ['train', '--data', str(world), *real_images(options.real), *COMMON,
                  '--from', options.start, '--batch', str(options.batch), '--workers',
                  str(processors), '--device', options.device, '--warm-share', '0.1',

@@ -72,8 +72,9 @@ class Camera:
         An autofocus changes the focal length a little in each image, which does not count.
         """
         limits = np.array((_SAME_FOCAL, _SAME_FOCAL, _SAME_CENTRE, _SAME_CENTRE))
-        return bool((np.abs(self._view() - other._view()) <= limits).all())
+        return bool((np.abs(self._view - other._view) <= limits).all())
 
+    @cached_property
     def _view(self) -> np.ndarray:
         """Return logarithms of the focal lengths, and the centre, in sizes of the image, (4,)."""
         return np.array((np.log(self.fx / self.width), np.log(self.fy / self.height),

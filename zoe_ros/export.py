@@ -139,7 +139,7 @@ def _focal_lengths(config: ZoeConfig,
         return {'canonical_focal': None, 'assumed_focal': None}
     height, width = config.image_size
     trained = {head.name: head.training_camera[:2] for head in heads}
-    assumed = {head.name: head.assumed_focal or head.training_camera[:2] for head in heads}
+    assumed = {head.name: head.usual_focal for head in heads}
     return {name: {head: round(math.sqrt(fx * width * fy * height), 3)
                    for head, (fx, fy) in focal.items()}
             for name, focal in (('canonical_focal', trained), ('assumed_focal', assumed))}

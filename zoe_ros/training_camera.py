@@ -92,7 +92,7 @@ def focal_factor(camera: Camera | None, plan: SizePlan, head: HeadConfig,
     the focal length differs from place to place.
     """
     if camera is None:
-        fx, fy = head.assumed_focal or head.training_camera[:2]
+        fx, fy = head.usual_focal
         return math.sqrt(fx * fy / (head.training_camera[0] * head.training_camera[1]))
     of_camera = (camera.fx * plan.net[1] / plan.padded[1]) * (
         camera.fy * plan.net[0] / plan.padded[0])

@@ -32,7 +32,7 @@ MUTATIONS = (
              'if prepared.view is not None:', 'if False:',
              ('test/core/test_training_camera.py::test_through_the_pipeline',)),
     Mutation('focal length unknown: that of training is assumed', 'zoe_ros/training_camera.py',
-             'head.assumed_focal or head.training_camera[:2]', 'head.training_camera[:2]',
+             'fx, fy = head.usual_focal', 'fx, fy = head.training_camera[:2]',
              ('test/core/test_canonical_focal.py',)),
     Mutation('focal length unknown: assumed by images alone, not by frames', _PIPELINE,
              'if prepared.view is not None:', 'if camera is None or prepared.view is not None:',

@@ -107,9 +107,14 @@ class HeadConfig:
     assumed_focal: tuple[float, float] | None = None
 
     @property
+    def usual_focal(self) -> tuple[float, float]:
+        """Return (fx, fy) that are taken for granted where they are unknown."""
+        return self.assumed_focal or self.training_camera[:2]
+
+    @property
     def field_of_view(self) -> float:
         """Return the horizontal field of view that is right without CameraInfo [degrees]."""
-        return 2 * math.degrees(math.atan(0.5 / (self.assumed_focal or self.training_camera)[0]))
+        return 2 * math.degrees(math.atan(0.5 / self.usual_focal[0]))
 
 
 @dataclass(frozen=True)
