@@ -9,7 +9,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 	&& echo $$p && break; done)
 SAMPLE := zoe_ros/data/sample
 # Test files side by side, the longest first: nearly all tests use one processor.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	--rerun-show-tracebacks
 
 .PHONY: help demo check test lint sample bench soak docs clean
 

@@ -80,6 +80,7 @@ setup(
             'flake8',
             'mypy',
             'pydocstyle',
+            'pytest-rerunfailures>=16.7',
             'pytest-xdist>=3.8',
             'ros-ament-flake8',
             'ros-ament-pep257',

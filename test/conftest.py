@@ -1,4 +1,5 @@
 """What several test files share: made-up models and photographs; and a DDS domain of our own."""
+import fcntl
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -62,6 +63,26 @@ def pytest_runtest_setup(item):
     """
     large = item.get_closest_marker('full') or item.get_closest_marker('threads')
     torch.set_num_threads(THREADS if large else 1)
+
+
+@pytest.fixture
+def ray_runs(tmp_path_factory):
+    """Let no other worker of pytest run the test that needs a machine without Ray."""
+    yield from _locked(tmp_path_factory, fcntl.LOCK_SH)
+
+
+@pytest.fixture
+def no_ray_runs(tmp_path_factory):
+    """Wait until no other worker of pytest runs Ray: Ray finds all that runs on a machine."""
+    yield from _locked(tmp_path_factory, fcntl.LOCK_EX)
+
+
+def _locked(tmp_path_factory, kind):
+    # Workers of one run have one parent of their folders.
+    folder = tmp_path_factory.getbasetemp()
+    with open((folder.parent if WORKER else folder) / 'ray.lock', 'w') as file:
+        fcntl.flock(file, kind)
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -7,10 +7,15 @@ STARTERS = {'running_node', 'NodeProcess', 'node', 'raw_node'}
 
 
 def pytest_collection_modifyitems(items):
-    """Mark a test as slow if it, or its module, starts a node or uses one of those below."""
+    """
+    Mark a test that starts a node, whose module does, or that uses one of those below.
+
+    Such a test is slow. It depends on DDS and on the scheduler, so it has a second try.
+    """
     for item in items:
         if STARTERS & {*item.fixturenames, *vars(item.module)}:
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope='session')

@@ -128,9 +128,8 @@ def test_images_of_the_other_transport_are_named(transport, topic, other, tiny_w
 
 def test_a_camera_info_that_was_sent_once_arrives(tiny_weights):
     with running_node(**tiny(tiny_weights, autostart=False)) as node, \
-            Client(node, compressed=False) as client:
+            Client(node, compressed=False, infos='unused') as client:
         latched = client.node.create_publisher(CameraInfo, 'camera_info', LATCHED)
-        client.node.destroy_publisher(client.infos)
         latched.publish(good_info())        # before the node subscribes
         for step in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             request = ChangeState.Request(transition=Transition(id=step))

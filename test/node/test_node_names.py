@@ -1,40 +1,31 @@
 """Topics under other names than the node's: remapped images, and topics of other types."""
 import pytest
 from ros_support import Client, good_image, good_info, QOS, READY, running_node, tiny
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import String
 
-REMAPPED = ('-r', 'image_raw:=cam/image_raw')
-
-
-def move(client, images='cam/image_raw', infos='cam/camera_info', kind=Image):
-    """Let a client publish on other topics."""
-    for publisher in (client.images, client.infos):
-        client.node.destroy_publisher(publisher)
-    client.images = client.node.create_publisher(kind, images, QOS)
-    client.infos = client.node.create_publisher(CameraInfo, infos, QOS)
+IMAGES, INFOS = 'cam/image_raw', 'cam/camera_info'
+REMAPPED = ('-r', f'image_raw:={IMAGES}')
 
 
 def test_camera_info_is_taken_from_beside_remapped_images(tiny_weights):
     with running_node(*REMAPPED, **tiny(tiny_weights)) as node, \
-            Client(node, compressed=False) as client:
+            Client(node, compressed=False, images=IMAGES, infos=INFOS) as client:
         node.wait_for(READY)
-        move(client)
-        node.wait_for(f'taking CameraInfo from {node.namespace}/cam/camera_info')
+        node.wait_for(f'taking CameraInfo from {node.namespace}/{INFOS}')
         client.wait_for_match()
         client.ask(good_image(1), good_info(1))
         assert client.points
 
 
 @pytest.mark.parametrize('remap, infos', [
-    (('-r', 'camera_info:=own/info'), 'cam/camera_info'), ((), 'camera_info')])
+    (('-r', 'camera_info:=own/info'), INFOS), ((), 'camera_info')])
 def test_camera_info_is_looked_for_where_it_should_be(tiny_weights, remap, infos):
     with running_node(*REMAPPED, *remap, **tiny(tiny_weights)) as node, \
-            Client(node, compressed=False) as client:
+            Client(node, compressed=False, images=IMAGES, infos=infos) as client:
         node.wait_for(READY)
-        move(client, infos=infos)
         # One beside the images does not count, if another one was named or is published.
-        client.node.create_publisher(CameraInfo, 'cam/camera_info', QOS)
+        client.node.create_publisher(CameraInfo, INFOS, QOS)
         if remap:
             text = f'no cloud: there is no CameraInfo ({node.namespace}/own/info)'
             client.ask_until(good_image(1), lambda: text in node.output, good_info(1), what=text)
@@ -54,7 +45,7 @@ def test_a_topic_of_another_type_is_not_called_silent(tiny_weights, kind, name, 
     with running_node(*REMAPPED, **tiny(tiny_weights)) as node, \
             Client(node, compressed=False) as client:
         node.wait_for(READY)
-        move(client, kind=kind)
-        node.wait_for(f'{node.namespace}/cam/image_raw carries {name}, not '
+        client.node.create_publisher(kind, IMAGES, QOS)
+        node.wait_for(f'{node.namespace}/{IMAGES} carries {name}, not '
                       f'sensor_msgs/msg/Image{remedy}\n')
         assert 'taking raw images' not in node.output

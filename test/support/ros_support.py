@@ -232,11 +232,14 @@ class Client:
         because it was faster than its CameraInfo. At the end few may have been.
     """
 
-    def __init__(self, node, compressed=True, outputs=USUAL, qos=QOS, listen_qos=QOS):
+    def __init__(self, node, compressed=True, outputs=USUAL, qos=QOS, listen_qos=QOS,
+                 images=None, infos='camera_info'):
         """
         Create publishers and subscriptions under the names of a :class:`NodeProcess`.
 
         :param outputs: what is subscribed.
+        :param images, infos: other topics of images and of their CameraInfo. A publisher that is
+            destroyed before the node has found it can stay known to the node for a minute.
         :param qos: of what is published; :param listen_qos: of what is subscribed.
         """
         self._context = rclpy.Context()
@@ -249,8 +252,8 @@ class Client:
         kind, topic = (CompressedImage, 'image_raw/compressed') if compressed else (
             Image, 'image_raw')
         self._reliable = qos.reliability == ReliabilityPolicy.RELIABLE
-        self.images = self.node.create_publisher(kind, topic, qos)
-        self.infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
+        self.images = self.node.create_publisher(kind, images or topic, qos)
+        self.infos = self.node.create_publisher(CameraInfo, infos, qos)
         self.received = {name: [] for name in dict.fromkeys((*OUTPUTS, *outputs))}
         self.depth, self.camera_info, self.points = (self.received[name] for name in USUAL)
         self.asked = self.lost = self.overtaken = 0
