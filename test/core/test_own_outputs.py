@@ -74,7 +74,8 @@ def test_the_depth_of_a_sensor_is_the_truth(recorded):
         assert BagAnchor(bag, RunSettings(anchor='depth')).topics == {'depth': DEPTH}
 
 
-def test_own_depth_alone_is_no_truth_unless_it_is_named(recorded):
+def test_own_depth_alone_is_no_truth_unless_it_is_named(recorded, caplog):
+    caplog.set_level('INFO')
     path = recorded(f'{OWN}image', f'{OWN}camera_info')
     sentence = (f'{path} has no depth of a sensor, only {OWN}image, which looks like the output '
                 'of zoe_ros: record the depth of a sensor, or name this by %s all the same')
@@ -84,6 +85,8 @@ def test_own_depth_alone_is_no_truth_unless_it_is_named(recorded):
     assert len(RgbdBag(path, 'indoor', depth_topic=f'{OWN}image')) == 3
     with BagReader(path) as bag:
         assert RecordedDepth.find(bag) is None
+        assert caplog.messages[-1] == ('no comparison with recorded depth: '
+                                       + sentence % 'zoe eval --depth-topic')
         with pytest.raises(BagError) as caught:
             BagAnchor(bag, RunSettings(anchor='depth'))
         assert str(caught.value) == sentence % '--anchor-topic'

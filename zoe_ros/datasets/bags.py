@@ -149,7 +149,11 @@ class RecordedDepth:
     def find(bag: BagReader) -> RecordedDepth | None:
         """Return the reference if one topic of a sensor has depth in the frame of the images."""
         try:
-            found = bag.sensor_depth_topics('--depth-topic')
+            found = bag.sensor_depth_topics('zoe eval --depth-topic')
+        except BagError as error:
+            log.info('no comparison with recorded depth: %s', error)
+            return None
+        try:
             fitting = _registered(bag, found) if found else []
             return RecordedDepth(bag, fitting[0]) if len(fitting) == 1 else None
         except (BagError, MessageError):
