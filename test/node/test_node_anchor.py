@@ -6,16 +6,20 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 import numpy as np
 import pytest
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from ros_support import Client, good_image, good_info, READY, running_node, stamp, tiny, USUAL
-from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
 from zoe_ros.camera_info import CameraInfoBuffer
 from zoe_ros.cli import main
+from zoe_ros.command_settings import WorldSettings
 from zoe_ros.messages import cloud_message, compressed_depth_message
 from zoe_ros.pipeline import Pipeline
 from zoe_ros.ros.camera_stream import ROS_TYPES
 from zoe_ros.settings import FrameSettings
+from zoe_ros.world.record import IMAGE, INFO, record_world
+from zoe_ros.world.robot import SCAN, TF, TF_STATIC
 
 FACTOR = 1.3
 SIZE = (48, 64)
@@ -230,3 +234,46 @@ def test_tf_places_the_sensor(tiny_weights):
             now = float(next(at))
             depth = bags.depth_of(client.ask(good_image(now), info(now), OUTPUTS))
         assert np.allclose(depth, FACTOR * plain, rtol=0.02)
+
+
+@pytest.mark.parametrize('anchor', ['scan', 'odometry', 'scan+odometry'])
+@pytest.mark.skipif(find_spec('embreex') is None, reason='the world is ray cast by Embree')
+def test_a_robot_that_drives_is_anchored_by_tf_as_by_zoe_run(tiny_weights, tmp_path, anchor):
+    tf2 = pytest.importorskip('tf2_msgs.msg', reason='tf2_msgs comes with a ROS distribution')
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    drive = record_world(WorldSettings(
+        str(tmp_path / 'drive'), bag='indoor', frames=8, height=96, width=128, seed=3))
+    assert main(['run', str(drive), '--variant', 'tiny', '--weights', str(tiny_weights),
+                 '--device', 'cpu', '--precision', 'fp32', '--anchor', anchor,
+                 '--output', str(tmp_path / 'results')]) == 0
+    offline = [message.pose.pose.position.x for _, message in bags.read_bag(
+        tmp_path / 'results/latest/bag')['/depth/scale']]
+    kinds = {IMAGE: Image, INFO: CameraInfo, SCAN: LaserScan, TF: tf2.TFMessage,
+             TF_STATIC: tf2.TFMessage}
+    live, calibration = [], None
+    with running_node(**tiny(tiny_weights, anchor=anchor)) as node, \
+            Client(node, compressed=False, outputs=OUTPUTS) as client:
+        node.wait_for(READY)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        publishers = {
+            SCAN: client.node.create_publisher(LaserScan, 'scan', 20),
+            TF: client.node.create_publisher(tf2.TFMessage, TF, 20),
+            TF_STATIC: client.node.create_publisher(tf2.TFMessage, TF_STATIC, latched)}
+        client.wait_for_match()
+        for topic in (TF, TF_STATIC, *((SCAN,) if 'scan' in anchor else ())):
+            client.wait_until_heard(publishers[topic])
+        with AnyReader([drive]) as reader:
+            for connection, _, data in reader.messages():
+                kind = kinds.get(connection.topic)
+                message = None if kind is None else deserialize_message(data, kind)
+                if connection.topic == INFO:
+                    calibration = message
+                elif connection.topic == IMAGE:
+                    client.spin(0.2)        # another topic may not overtake scan and TF
+                    client.ask(message, calibration, OUTPUTS)
+                    live.append(client.received['depth/scale'][-1].pose.pose.position.x)
+                elif message is not None:
+                    publishers[connection.topic].publish(message)
+    assert live == pytest.approx(offline, rel=1e-6)
+    assert max(live) > 1.05 * min(live)
