@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 import io
 import logging
@@ -22,6 +22,7 @@ from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.settings import IMAGES_OF_A_PART, LEROBOT, RunSettings
 from zoe_ros.stdout import Stdout
+from zoe_ros.storage.remote import is_remote
 from zoe_ros.training.recipe import TrainSettings
 
 # How the help calls the values of an option.
@@ -36,12 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A file name may have letters that the terminal does not know.
         sys.stdout.reconfigure(errors='backslashreplace')
     stdout = Stdout()
-    logging.basicConfig(level=logging.INFO, format='%(message)s', handlers=[stdout])
-    for chatty in ('httpx', 'onnxscript', 'onnx_ir'):     # a line for each request or operator
+    logging.basicConfig(format='%(message)s', handlers=[stdout])
+    logging.getLogger('zoe_ros').setLevel(logging.INFO)     # others tell of warnings
+    for chatty in ('onnxscript', 'onnx_ir'):    # a warning for each operator
         logging.getLogger(chatty).setLevel(logging.ERROR)
     options = vars(_parser().parse_args(arguments))
+    command = options.pop('command')
+    remote = ('address', *(('data',) if command in (_run, _fleet, _distill) else ()))
     try:
-        for text in options.pop('command')(**options):
+        _refuse_addresses(options, remote)
+        for text in command(**options):
             stdout.say(text)
     except (ValueError, OSError, RuntimeError) as error:   # RuntimeError: torch, out of memory
         topics = getattr(error, 'topics', ())
@@ -53,6 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print('zoe: interrupted; results so far are kept', file=sys.stderr)
         return 130
     return 2 if stdout.lost else 0
+
+
+def _refuse_addresses(options: Mapping[str, object], allowed: Collection[str]) -> None:
+    """Raise a ValueError if an option names another machine where a path of this one is needed."""
+    for name, value in options.items():
+        texts = value if isinstance(value, (list, tuple)) else [value]
+        for text in texts if name not in allowed else []:
+            if isinstance(text, str) and is_remote(text):
+                raise ValueError(f"'{text}' is on another machine: zoe run, fleet and distill "
+                                 'read bags there, all else needs a path of this machine')
 
 
 def _run(**options: object) -> Iterator[str]:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import subprocess
 import sys
 from threading import Thread
 
@@ -14,6 +15,7 @@ import pytest
 from raw_mcap import camera_records, whole
 
 from zoe_ros.bag import BagReader
+from zoe_ros.cli import main
 from zoe_ros.run_many import find_data, results_folder
 from zoe_ros.storage.remote import is_there, to_path, version_of
 
@@ -198,6 +200,33 @@ def test_what_cannot_be_read_is_one_sentence(server, refused, memory):
     assert refused('memory://photo.png') == (
         'zoe: memory://photo.png is no bag: images are read from this machine only\n')
     assert is_there(to_path('memory://photo.png'))
+
+
+@pytest.mark.parametrize('command', [
+    ['run', 'kitchen.mcap', '--output', 's3://drives/out'],
+    ['fleet', 's3://drives/*.mcap', '--weights', 's3://drives/out'],
+    ['eval', 'world', 's3://drives/out'], ['train', '--data', 's3://drives/out'],
+    ['calibrate', 's3://drives/out'], ['world', 's3://drives/out'], ['export', 's3://drives/out']])
+def test_addresses_are_refused_where_a_path_of_this_machine_is_needed(
+        command, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 2
+    assert capsys.readouterr().err == (
+        "zoe: 's3://drives/out' is on another machine: zoe run, fleet and distill read bags "
+        'there, all else needs a path of this machine\n')
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_packages_tell_of_warnings_only():
+    text = subprocess.run([sys.executable, '-c', """if True:
+        import logging
+        from zoe_ros.cli import main
+        main(['run', '/nothing'])
+        for name in ('botocore.credentials', 'zoe_ros.run'):
+            logging.getLogger(name).info('%s says', name)
+        logging.getLogger('botocore').warning('and warns')
+    """], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert text.splitlines() == ['zoe_ros.run says', 'and warns']
 
 
 def test_a_missing_package_is_named(refused, monkeypatch):
