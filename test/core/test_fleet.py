@@ -27,7 +27,7 @@ has_ray = pytest.mark.skipif(find_spec('ray') is None, reason="needs pip install
 
 
 def needs_ray(test):
-    """Mark a test that starts Ray: its processes die and are started again, so it has two tries."""
+    """Mark a test that starts Ray, whose processes come and go: it has two tries."""
     for mark in (has_ray, pytest.mark.usefixtures('ray_runs'), pytest.mark.flaky(reruns=1)):
         test = mark(test)
     return test
