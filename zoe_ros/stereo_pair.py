@@ -48,6 +48,7 @@ class StereoPair:
         self._expected: int | None = None
         self._kept: Any = None      # the right image of the expected left one
         self._left: int | None = None
+        self._ended: int | None = None  # last left image before a bag started again
 
     def hear_info(self, info: Any, rectified: bool) -> None:
         """
@@ -61,6 +62,11 @@ class StereoPair:
     def hear(self, image: Any) -> None:
         """Remember an image of the right camera, which is decoded only if it is used."""
         with self._lock:
+            if self._is_of_the_end(image):
+                return
+            self._ended = None
+            if self._recent and _stamp_of(image) < _stamp_of(self._recent[-1]) - _BACK:
+                self._recent.clear()
             self._recent.append(image)
             if self._expected is not None and _apart(image, self._expected) <= _AT_ONCE:
                 self._kept = image
@@ -69,16 +75,23 @@ class StereoPair:
         """Remember that a left image has come; see :meth:`is_behind`."""
         stamp = nanoseconds(header.stamp)
         with self._lock:
-            if self._left is not None and stamp < self._left - _BACK:
-                self._recent.clear()    # a bag starts again
-            self._left = stamp
+            before, self._left = self._left, stamp
+            if before is not None and stamp < before - _BACK:
+                self._ended = before    # a bag starts again
+                if self._recent and self._is_of_the_end(self._recent[-1]):
+                    self._recent.clear()
+
+    def _is_of_the_end(self, image: Any) -> bool:
+        """Tell whether an image belongs to the end of a bag that has started again."""
+        return (self._ended is not None and self._left is not None
+                and _apart(image, self._ended) < _apart(image, self._left))
 
     def is_behind(self) -> bool:
         """Tell whether the right image of the last left image is still to come."""
         with self._lock:
             if self._left is None or not self._recent:
                 return self._left is not None
-            return nanoseconds(self._recent[-1].header.stamp) < self._left - _AT_ONCE
+            return _stamp_of(self._recent[-1]) < self._left - _AT_ONCE
 
     def expect(self, header: Any) -> None:
         """Keep the right image of this left one: the network may take long."""
@@ -169,5 +182,9 @@ def _baseline(info: Any | None, left: Camera, rectified: bool) -> float:
     return baseline
 
 
+def _stamp_of(image: Any) -> int:
+    return nanoseconds(image.header.stamp)
+
+
 def _apart(image: Any, stamp: int) -> int:
-    return abs(nanoseconds(image.header.stamp) - stamp)
+    return abs(_stamp_of(image) - stamp)
