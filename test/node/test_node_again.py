@@ -39,7 +39,7 @@ def transit(client, *names):
 
 
 def anchored(client, sensor, plain, at):
-    """Return depth at the scale of a sensor, which the node may hear a little later than images."""
+    """Return depth at the scale of a sensor, which the node may hear after some images."""
     sensor.publish(sparse(FACTOR * plain, at))
     client.ask_until(
         good_image(at), lambda: client.received['depth/scale'][-1:] and
