@@ -17,13 +17,13 @@ from zoe_ros.camera import Camera
 from zoe_ros.camera_info import CameraInfoBuffer, info_of_image
 from zoe_ros.headers import nanoseconds, UNSTAMPED
 from zoe_ros.images import decode_image, MessageError
+from zoe_ros.pace import BACK, Pace
 
 # Right images that are remembered. The one of an image in the network is kept beyond that.
 _RECENT = 10
 # Images of a pair are taken at once. Between images of two moments the robot may have turned, and
 # a turn of 0.1 degrees looks like a pixel of disparity.
 _AT_ONCE = 3_000_000    # [ns]
-_BACK = 1_000_000_000   # stamps of left images that go back so far begin another recording [ns]
 _ALIKE = 0.01           # difference of focal lengths and centres within a pair [px]
 _BASELINES = 0.005, 5.0     # [m]
 
@@ -47,8 +47,7 @@ class StereoPair:
         self._recent: deque[Any] = deque(maxlen=_RECENT)
         self._expected: int | None = None
         self._kept: Any = None      # the right image of the expected left one
-        self._left: int | None = None
-        self._ended: int | None = None  # last left image before a bag started again
+        self._pace = Pace()
 
     def hear_info(self, info: Any, rectified: bool) -> None:
         """
@@ -62,36 +61,25 @@ class StereoPair:
     def hear(self, image: Any) -> None:
         """Remember an image of the right camera, which is decoded only if it is used."""
         with self._lock:
-            if self._is_of_the_end(image):
-                return
-            self._ended = None
-            if self._recent and _stamp_of(image) < _stamp_of(self._recent[-1]) - _BACK:
-                self._recent.clear()
+            before, stamp = self._pace.newest, _stamp_of(image)
+            self._pace.hear(stamp)
+            if before is not None and stamp < before - BACK:
+                self._recent.clear()    # a bag starts again
             self._recent.append(image)
             if self._expected is not None and _apart(image, self._expected) <= _AT_ONCE:
                 self._kept = image
 
     def heard_left(self, header: Any) -> None:
         """Remember that a left image has come; see :meth:`is_behind`."""
-        stamp = nanoseconds(header.stamp)
         with self._lock:
-            before, self._left = self._left, stamp
-            if before is not None and stamp < before - _BACK:
-                self._ended = before    # a bag starts again
-                if self._recent and self._is_of_the_end(self._recent[-1]):
-                    self._recent.clear()
-
-    def _is_of_the_end(self, image: Any) -> bool:
-        """Tell whether an image belongs to the end of a bag that has started again."""
-        return (self._ended is not None and self._left is not None
-                and _apart(image, self._ended) < _apart(image, self._left))
+            self._pace.image(nanoseconds(header.stamp))
+            if self._pace.newest is None:
+                self._recent.clear()
 
     def is_behind(self) -> bool:
         """Tell whether the right image of the last left image is still to come."""
         with self._lock:
-            if self._left is None or not self._recent:
-                return self._left is not None
-            return _stamp_of(self._recent[-1]) < self._left - _AT_ONCE
+            return self._pace.is_behind(_AT_ONCE)
 
     def expect(self, header: Any) -> None:
         """Keep the right image of this left one: the network may take long."""

@@ -11,6 +11,7 @@ _STEREO = 'zoe_ros/anchor/stereo.py'
 _PAIR = 'zoe_ros/stereo_pair.py'
 _STEADY = 'zoe_ros/anchor/steady.py'
 _RANGE = 'zoe_ros/range_anchor.py'
+_PACE = 'zoe_ros/pace.py'
 _SWEEP = 'zoe_ros/anchor/sweep.py'
 _POINTS = 'zoe_ros/anchor/points.py'
 _OF_MESSAGES = 'zoe_ros/range_messages.py'
@@ -22,6 +23,7 @@ _OF_FIT = ('test/core/test_anchor_fit.py', *_CORE)
 _OF_TRACKS = ('test/core/test_anchor_tracks.py',)
 _OF_STEREO = ('test/core/test_anchor_stereo.py',)
 _OF_PAIR = ('test/core/test_stereo_pair.py',)
+_OF_PACE = ('test/core/test_pace.py',)
 _OF_STEADY = ('test/core/test_anchor_steady.py',)
 _MESSAGES = ('test/core/test_anchor_messages.py',)
 _REFUSALS = ('test/core/test_anchor_refusals.py',)
@@ -170,12 +172,17 @@ MUTATIONS = (
     Mutation('pipeline: a scale of before depth_scale changed is kept while the node was inactive',
              'zoe_ros/pipeline.py', 'None if anchor is None else anchor.scaling', 'None',
              _OF_SETTINGS),
-    Mutation('stereo: the end of a bag holds right images back when it starts again', _PAIR,
-             '            if self._is_of_the_end(image):\n                return\n', '', _OF_PAIR),
-    Mutation('stereo: the first right image of a bag that starts again is forgotten', _PAIR,
-             'if self._recent and self._is_of_the_end(self._recent[-1])', 'if True', _OF_PAIR),
     Mutation('stereo: right images of before a bag started again pass for new ones', _PAIR,
-             ' < _stamp_of(self._recent[-1]) - _BACK', ' < 0', _OF_PAIR),
+             'stamp < before - BACK', 'stamp < 0', _OF_PAIR),
+    Mutation('pace: the end of a bag is ahead of its start', _PACE,
+             'if not self._is_of_the_end(stamp):', 'if True:', _OF_PACE),
+    Mutation('pace: the first message of a bag that starts again is forgotten', _PACE,
+             'if self.newest is not None and self._is_of_the_end(self.newest)', 'if True',
+             _OF_PACE),
+    Mutation("node: with policy 'every' a fast sensor falls behind", 'zoe_ros/ros/subscription.py',
+             'has_room() or self.pace.is_behind()', 'has_room()',
+             ('test/node/test_node_anchor.py::'
+              'test_with_policy_every_a_fast_sensor_keeps_up_with_images_that_wait',)),
     Mutation('tracks: features of another view are kept', _TRACKS,
              'or not camera.same_view(seen_by)', 'or False', _OF_VIEWS),
     Mutation('doubt: that of the network stays beside an anchor', 'zoe_ros/pipeline.py',

@@ -29,7 +29,7 @@ MUTATIONS = (
              'age = perf_counter() - begin if now else None',
              (f'{_NODE}::test_the_age_of_an_output_counts_from_the_stamp_of_its_image',)),
     Mutation("node: with policy 'every' CameraInfo runs ahead", _STREAM,
-             'self._node, CameraInfo, topic, add_info, 10, gate)',
+             'self._node, CameraInfo, topic, add_info, 10, info_gate)',
              'self._node, CameraInfo, topic, add_info, 10, None)',
              (f'{_NODE}::test_with_policy_every_each_image_has_its_own_camera_info',)),
     Mutation('node: no cloud after a bag has started again', _STREAM,
