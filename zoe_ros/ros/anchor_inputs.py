@@ -31,6 +31,8 @@ except ImportError:     # without a ROS distribution; TF takes its place
 
 _TYPES = {'scan': LaserScan, 'points': PointCloud2}
 _HISTORY = 5
+# With policy 'every' images wait for the network so long, which TF does not [s].
+_WAITING = 300.0
 # That of tf2.
 _TF = QoSProfile(depth=100)
 _TF_STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -134,7 +136,7 @@ class TransformInput:
         self._wanted = parameters.follows_robot()
         self._node = node
         self._subscriptions: list[Any] = []
-        self.frames = Frames()
+        self.frames = Frames(_WAITING) if parameters.policy == 'every' else Frames()
 
     def subscribe(self) -> None:
         """Subscribe to /tf, /tf_static and odom, if something uses them."""
