@@ -13,7 +13,7 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 # end stands for a package, whose modules may import each other.
 LAYERS = [
     ['errors', 'counts', 'extras', 'clock', 'files', 'settings', 'colormap', 'camera',
-     'color_spaces', 'metrics', 'depth_codec', 'headers', 'topic_names', 'stdout'],
+     'color_spaces', 'metrics', 'depth_codec', 'headers', 'pace', 'topic_names', 'stdout'],
     ['model.', 'anchor.', 'command_settings'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],

@@ -128,7 +128,8 @@ class Pipeline:
         self._tracker = tracker or HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
         self._tables: CameraTables | None = None
-        self._scaling: tuple[Any, ...] | None = None    # settings of the last frame
+        # Settings of the last frame.
+        self._scaling: tuple[Any, ...] | None = None if anchor is None else anchor.scaling
 
     def process(self, message: Any, wanted: Collection[str]) -> Frame:
         """
@@ -275,6 +276,8 @@ class Pipeline:
                 if scales is not None:
                     scales.forget()
         self._scaling = scaling
+        if self._anchor is not None:
+            self._anchor.scaling = scaling
 
     def _steady_factor(self, prepared: Prepared, net: NetworkDepth, scale: float,
                        tables: CameraTables | None) -> float:

@@ -38,6 +38,8 @@ class RangeAnchor:
     Messages may come from another thread than depth.
 
     :ivar pair: hears the right camera of a pair; None without one.
+    :ivar scaling: what the user had set of the scale of depth itself in the last frame, if any;
+        a node keeps its anchors while it is inactive, when settings change as well.
     """
 
     def __init__(self, settings: AnchorSettings, frames: Frames) -> None:
@@ -50,8 +52,9 @@ class RangeAnchor:
         numbers = settings.transform_numbers()
         self._fixed = Transform.from_numbers(numbers) if numbers else None
         self._frames, self._lock = frames, Lock()
+        self.scaling: tuple[Any, ...] | None = None
         self._camera_frame = ''
-        self._doubted = False       # that depth is registered
+        self._judged = False        # whether depth is registered
         self._anchor = Anchor(settings.anchor_tolerance, settings.anchor_report_only,
                               self._motion)
         self.pair = StereoPair() if STEREO in settings.anchors() else None
@@ -90,6 +93,7 @@ class RangeAnchor:
             source = self._source(kind, frame)
             if source is None:
                 self._anchor.counts[f'{kind}: frame'] += 1
+                self._last[kind] = MessageError('frame', self._stranger(kind, frame))
             else:
                 self._anchor.observe(points, stamp, source)
 
@@ -137,11 +141,13 @@ class RangeAnchor:
 
     def _doubt_registered(self) -> None:
         """Say it once if the frame of depth images says that they are of another camera."""
-        others = [frame for kind, frame in self._names
-                  if kind == REGISTERED and frame not in ('', self._camera_frame)]
-        if others and self._camera_frame and not self._doubted:
-            self._doubted = True
-            log.warning(not_registered('the depth of the anchor', others[0], self._camera_frame))
+        first = next((frame for kind, frame in self._names if kind == REGISTERED), '')
+        if self._judged or not first or not self._camera_frame:
+            return
+        # Frames that change later change one after the other, which tells nothing.
+        self._judged = True
+        if first != self._camera_frame:
+            log.warning(not_registered('the depth of the anchor', first, self._camera_frame))
 
     def _explained(self, scale: Scale, size: tuple[int, ...]) -> Scale:
         """
@@ -173,6 +179,8 @@ class RangeAnchor:
         known = sum(name == kind for name, _ in self._names)
         placed: Any = partial(self._place, frame)
         if kind == REGISTERED or self._fixed is not None:
+            if kind == REGISTERED and known and frame == self._camera_frame:
+                return kind     # the camera has another frame now, and so has its depth
             if known:
                 return None     # it cannot be in two places
             placed = IDENTITY if kind == REGISTERED else self._fixed
@@ -181,6 +189,14 @@ class RangeAnchor:
         name = self._names[kind, frame] = f'{kind} of {frame}' if known else kind
         self._anchor.place(Source(name, placed))
         return name
+
+    def _stranger(self, kind: str, frame: str) -> str:
+        """Tell why a message of a sensor in a frame is not used."""
+        known = ', '.join(f"'{name}'" for of, name in self._names if of == kind)
+        what = ('a registered one has the frame of the images' if kind == REGISTERED
+                else 'anchor_transform holds for one sensor' if self._fixed is not None
+                else 'more frames are not followed')
+        return f"its frame is '{frame}' after {known}, and {what}"
 
     def _place(self, frame: str, taken: float, stamp: float) -> Transform:
         return self._frames.across(frame, taken, self._camera_frame, stamp)

@@ -17,13 +17,13 @@ from zoe_ros.camera import Camera
 from zoe_ros.camera_info import CameraInfoBuffer, info_of_image
 from zoe_ros.headers import nanoseconds, UNSTAMPED
 from zoe_ros.images import decode_image, MessageError
+from zoe_ros.pace import BACK, Pace
 
 # Right images that are remembered. The one of an image in the network is kept beyond that.
 _RECENT = 10
 # Images of a pair are taken at once. Between images of two moments the robot may have turned, and
 # a turn of 0.1 degrees looks like a pixel of disparity.
 _AT_ONCE = 3_000_000    # [ns]
-_BACK = 1_000_000_000   # stamps of left images that go back so far begin another recording [ns]
 _ALIKE = 0.01           # difference of focal lengths and centres within a pair [px]
 _BASELINES = 0.005, 5.0     # [m]
 
@@ -47,7 +47,7 @@ class StereoPair:
         self._recent: deque[Any] = deque(maxlen=_RECENT)
         self._expected: int | None = None
         self._kept: Any = None      # the right image of the expected left one
-        self._left: int | None = None
+        self._pace = Pace()
 
     def hear_info(self, info: Any, rectified: bool) -> None:
         """
@@ -61,24 +61,25 @@ class StereoPair:
     def hear(self, image: Any) -> None:
         """Remember an image of the right camera, which is decoded only if it is used."""
         with self._lock:
+            before, stamp = self._pace.newest, _stamp_of(image)
+            self._pace.hear(stamp)
+            if before is not None and stamp < before - BACK:
+                self._recent.clear()    # a bag starts again
             self._recent.append(image)
             if self._expected is not None and _apart(image, self._expected) <= _AT_ONCE:
                 self._kept = image
 
     def heard_left(self, header: Any) -> None:
         """Remember that a left image has come; see :meth:`is_behind`."""
-        stamp = nanoseconds(header.stamp)
         with self._lock:
-            if self._left is not None and stamp < self._left - _BACK:
-                self._recent.clear()    # a bag starts again
-            self._left = stamp
+            self._pace.image(nanoseconds(header.stamp))
+            if self._pace.newest is None:
+                self._recent.clear()
 
     def is_behind(self) -> bool:
         """Tell whether the right image of the last left image is still to come."""
         with self._lock:
-            if self._left is None or not self._recent:
-                return self._left is not None
-            return nanoseconds(self._recent[-1].header.stamp) < self._left - _AT_ONCE
+            return self._pace.is_behind(_AT_ONCE)
 
     def expect(self, header: Any) -> None:
         """Keep the right image of this left one: the network may take long."""
@@ -169,5 +170,9 @@ def _baseline(info: Any | None, left: Camera, rectified: bool) -> float:
     return baseline
 
 
+def _stamp_of(image: Any) -> int:
+    return nanoseconds(image.header.stamp)
+
+
 def _apart(image: Any, stamp: int) -> int:
-    return abs(nanoseconds(image.header.stamp) - stamp)
+    return abs(_stamp_of(image) - stamp)

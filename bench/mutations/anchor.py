@@ -11,6 +11,7 @@ _STEREO = 'zoe_ros/anchor/stereo.py'
 _PAIR = 'zoe_ros/stereo_pair.py'
 _STEADY = 'zoe_ros/anchor/steady.py'
 _RANGE = 'zoe_ros/range_anchor.py'
+_PACE = 'zoe_ros/pace.py'
 _SWEEP = 'zoe_ros/anchor/sweep.py'
 _POINTS = 'zoe_ros/anchor/points.py'
 _OF_MESSAGES = 'zoe_ros/range_messages.py'
@@ -22,6 +23,7 @@ _OF_FIT = ('test/core/test_anchor_fit.py', *_CORE)
 _OF_TRACKS = ('test/core/test_anchor_tracks.py',)
 _OF_STEREO = ('test/core/test_anchor_stereo.py',)
 _OF_PAIR = ('test/core/test_stereo_pair.py',)
+_OF_PACE = ('test/core/test_pace.py',)
 _OF_STEADY = ('test/core/test_anchor_steady.py',)
 _MESSAGES = ('test/core/test_anchor_messages.py',)
 _REFUSALS = ('test/core/test_anchor_refusals.py',)
@@ -44,7 +46,8 @@ MUTATIONS = (
              '0 * a + b', _OF_FRAMES),
     Mutation('frames: the last pose holds for ever', _FRAMES, 'stamp > last + _HOLD',
              'stamp > last + 1e9', _OF_FRAMES),
-    Mutation('frames: memory grows', _FRAMES, '> 2 * _KEPT', '> 1e9 * _KEPT', _OF_FRAMES),
+    Mutation('frames: memory grows', _FRAMES, '> 2 * self._kept', '> 1e9 * self._kept',
+             _OF_FRAMES),
     Mutation('frames: an old pose serves where an exact one is asked', _FRAMES,
              'if exact and not all(', 'if False and not all(', _OF_FRAMES),
     Mutation('anchor: old points are used', _ANCHOR,
@@ -154,11 +157,37 @@ MUTATIONS = (
     Mutation('tracks: two images of one stamp start again', _TRACKS,
              'or not 0 <= stamp - last < _GAP', 'or not 0 < stamp - last < _GAP', _OF_VIEWS),
     Mutation('anchor: depth of another frame is taken without a word', _RANGE,
-             'if others and self._camera_frame', 'if False', _REFUSALS),
+             'if first != self._camera_frame', 'if False', _REFUSALS),
+    Mutation('anchor: registered depth may not change its frame with the camera', _RANGE,
+             'if kind == REGISTERED and known and frame == self._camera_frame', 'if False',
+             _REFUSALS),
+    Mutation('anchor: a frame that changes later makes depth doubtful', _RANGE,
+             '        self._judged = True\n', '', _REFUSALS),
+    Mutation('anchor: a sensor in another frame is called silent', _RANGE,
+             "self._last[kind] = MessageError('frame', self._stranger(kind, frame))", 'pass',
+             _REFUSALS),
     Mutation('anchor: the scale of another view is kept', _ANCHOR,
              'and not camera.same_view(self._view)', 'and False', _OF_VIEWS),
     Mutation('pipeline: a new depth_scale comes with the time constant', 'zoe_ros/pipeline.py',
              'if self._scaling not in (None, scaling):', 'if False:', _OF_SETTINGS),
+    Mutation('pipeline: a scale of before depth_scale changed is kept while the node was inactive',
+             'zoe_ros/pipeline.py', 'None if anchor is None else anchor.scaling', 'None',
+             _OF_SETTINGS),
+    Mutation('stereo: right images of before a bag started again pass for new ones', _PAIR,
+             'stamp < before - BACK', 'stamp < 0', _OF_PAIR),
+    Mutation("node: with policy 'every' TF is forgotten before its images are processed",
+             'zoe_ros/ros/anchor_inputs.py',
+             "Frames(_WAITING) if parameters.policy == 'every' else Frames()", 'Frames()',
+             ('test/node/test_node_steady.py',)),
+    Mutation('pace: the end of a bag is ahead of its start', _PACE,
+             'if not self._is_of_the_end(stamp):', 'if True:', _OF_PACE),
+    Mutation('pace: the first message of a bag that starts again is forgotten', _PACE,
+             'if self.newest is not None and self._is_of_the_end(self.newest)', 'if True',
+             _OF_PACE),
+    Mutation("node: with policy 'every' a fast sensor falls behind", 'zoe_ros/ros/subscription.py',
+             'has_room() or self.pace.is_behind()', 'has_room()',
+             ('test/node/test_node_anchor.py::'
+              'test_with_policy_every_a_fast_sensor_keeps_up_with_images_that_wait',)),
     Mutation('tracks: features of another view are kept', _TRACKS,
              'or not camera.same_view(seen_by)', 'or False', _OF_VIEWS),
     Mutation('doubt: that of the network stays beside an anchor', 'zoe_ros/pipeline.py',

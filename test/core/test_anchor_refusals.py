@@ -228,3 +228,36 @@ def test_of_two_other_robots_no_motion_is_taken_and_it_is_told(tmp_path):
 def test_of_two_other_robots_none_is_taken(tmp_path):
     with pytest.raises(ValueError, match="no transform from 'lidar'"):
         frames_of(tmp_path, {'/robot2/tf_static': 2, '/robot3/tf_static': 1})
+
+
+# --- frames that change ------------------------------------------------------------------------
+
+
+def in_frame(message, frame):
+    """Return a message with another frame."""
+    message.header.frame_id = frame
+    return message
+
+
+def test_registered_depth_may_change_its_frame_with_the_camera(caplog):
+    anchor = RangeAnchor(AnchorSettings(anchor='depth'), Frames())
+    reasons = []
+    for at, frame, depth_frame in ((1, 'cam', 'cam'), (2, 'new', 'new'), (3, 'new', 'new'),
+                                   (4, 'cam', 'cam'), (5, 'cam', 'other')):
+        anchor.hear('depth', in_frame(sparse_of(room() * np.float32(1.25), at), depth_frame))
+        reasons.append(anchor.measure(room(), 'indoor', header(at, frame), CAMERA, IMAGE).reason)
+    # The first depth of a new frame comes before the image that tells of it.
+    assert [reason.partition(':')[0] for reason in reasons] == ['', 'frame', '', '', 'frame']
+    assert reasons[-1] == ("frame: depth is not used: its frame is 'other' after 'cam', and a "
+                           'registered one has the frame of the images')
+    assert not caplog.records
+
+
+def test_a_sensor_with_a_place_that_changes_its_frame_is_refused_with_the_reason():
+    anchor = RangeAnchor(AnchorSettings(anchor='points', anchor_transform='0 0 0 0 0 0 1'),
+                         Frames())
+    for at, frame in ((1, 'lidar'), (2, 'restarted')):
+        anchor.hear('points', in_frame(cloud_of(room(), at), frame))
+        reason = anchor.measure(room(), 'indoor', header(at, 'cam'), CAMERA, IMAGE).reason
+    assert reason == ("frame: points is not used: its frame is 'restarted' after 'lidar', and "
+                      'anchor_transform holds for one sensor')

@@ -49,6 +49,15 @@ def test_a_change_of_no_scale_does_not_start_again(tiny_estimator):
     assert 'other settings' not in steady.counts
 
 
+def test_a_scale_of_other_settings_is_forgotten_by_a_new_pipeline(tiny_estimator):
+    # A node keeps its anchors while it is inactive, and makes new pipelines.
+    anchor = RangeAnchor(AnchorSettings(anchor='depth'), Frames())
+    for scale, times in ((1.0, 0), (1.0, 0), (2.0, 1)):
+        Pipeline(tiny_estimator, bags.ROSBAGS.types, FrameSettings(depth_scale=scale),
+                 buffer_of(INFO), False, anchor).process(image(0), (DEPTH,))
+        assert anchor.counts['frames: other settings'] == times
+
+
 def test_an_anchored_scale_is_measured_again(tiny_estimator):
     anchor = RangeAnchor(AnchorSettings(anchor='depth'), Frames())
     frame, _ = depth_after({'depth_scale': 2.0}, tiny_estimator, buffer_of(INFO), anchor=anchor)

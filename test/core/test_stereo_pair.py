@@ -236,6 +236,25 @@ def test_right_images_wait_for_their_left_ones():
     assert pair.is_behind()
 
 
+def test_an_image_of_the_end_of_a_bag_holds_nothing_back_when_it_starts_again():
+    anchor = paired()
+    pair = anchor.pair
+    pair.heard_left(header(90 * 10 ** 9))
+    pair.hear(right_image(90 * 10 ** 9))
+    pair.hear(right_image(0))               # this right image is faster than its left one
+    pair.heard_left(header(0))
+    assert not pair.is_behind()
+    assert measure(anchor).reason == ''
+    assert measure(anchor, 90 * 10 ** 9).reason.startswith('no pair'), 'it is of another recording'
+    pair.heard_left(header(90 * 10 ** 9))
+    pair.hear(right_image(90 * 10 ** 9))
+    pair.heard_left(header(0))
+    pair.hear(right_image(90 * 10 ** 9 + 33 * MILLISECOND))     # its left one is not in the bag
+    assert pair.is_behind()
+    pair.hear(right_image(0))
+    assert not pair.is_behind()
+
+
 def test_ten_thousand_malformed_pairs(recwarn):
     # Stamps that go back, numbers that are none, sizes, encodings: no exception, no wrong scale.
     rng = np.random.default_rng(7)

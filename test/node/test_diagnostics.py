@@ -3,12 +3,15 @@ from threading import Thread
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
+import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 
+from zoe_ros.anchor.anchor import Anchor
 from zoe_ros.ros.diagnostics import FrameStats
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+UNKNOWN = Anchor().measure(np.ones((4, 4), np.float32), 'indoor', 1.0)
 FACTS = {'device': 'abacus (10 beads)', 'model': 'ZoeD'}
 
 
@@ -158,6 +161,23 @@ def test_each_camera_is_watched_and_has_its_head():
     # Nobody listens to the others: their silence is no trouble.
     status, _ = report(stats, listening=['front'])
     assert (status.level, status.message) == (OK, 'working')
+
+
+def test_after_a_restart_nothing_is_left_of_the_frames_before():
+    stats = FrameStats()
+    stats.dropped('data')
+    stats.dropped('error')
+    stats.received('front')
+    stats.published('front', 0.1, {'network': 0.1}, 'indoor', 0.9, 'no cloud', UNKNOWN)
+    stats.restart()
+    stats.received('')
+    status, values = report(stats)
+    assert (status.level, status.message) == (OK, 'working')
+    assert set(values) == {'rate in [Hz]', 'rate out [Hz]', 'dropped: data', 'dropped: error',
+                           *FACTS}
+    stats.dropped('error')
+    stats.restart()
+    assert report(stats)[0].level == ERROR, 'no frame has worked since'
 
 
 def test_two_threads_and_a_reporter_lose_no_count():

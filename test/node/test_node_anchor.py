@@ -7,7 +7,17 @@ from geometry_msgs.msg import TransformStamped
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
-from ros_support import Client, good_image, good_info, READY, running_node, stamp, tiny, USUAL
+from ros_support import (
+    Client,
+    good_image,
+    good_info,
+    KEEP_ALL,
+    READY,
+    running_node,
+    stamp,
+    tiny,
+    USUAL,
+)
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
@@ -163,6 +173,32 @@ def test_live_scales_are_those_of_zoe_run(tiny_weights, tiny_estimator, tmp_path
             live.append(client.received['depth/scale'][-1].pose.pose.position.x)
     assert live == pytest.approx(offline, rel=1e-6)
     assert max(live) > 1.2 * min(live)
+
+
+def test_with_policy_every_a_fast_sensor_keeps_up_with_images_that_wait(tiny_weights):
+    count, faster = 60, 4
+    with running_node(**tiny(tiny_weights, anchor='scan', anchor_transform=MOUNT,
+                             policy='every')) as node, \
+            Client(node, compressed=False, outputs=OUTPUTS, qos=KEEP_ALL,
+                   listen_qos=KEEP_ALL) as client:
+        node.wait_for(READY)
+        sensor = client.node.create_publisher(LaserScan, 'scan', KEEP_ALL)
+        client.wait_for_match()
+        client.wait_until_heard(sensor)
+        plain = bags.depth_of(client.ask(good_image(1), info(1), OUTPUTS))
+        client.clear()
+        for at in (2 + index / 10 for index in range(count)):
+            for step in range(faster):
+                sensor.publish(scan(plain * FACTOR, at + (step + 1 - faster) / 10 / faster))
+            client.infos.publish(info(at))
+            client.images.publish(good_image(at))
+        client.wait_until(lambda: len(client.received['depth/scale']) >= count, what='the last')
+        # A scale that was not measured is less certain from frame to frame.
+        sure = [message.pose.covariance[0] < 0.01 ** 2
+                for message in client.received['depth/scale']]
+        # The network is so fast that a scan may be late for its image.
+        assert sum(sure) > 0.9 * count, sure
+        assert node.end() == 0, node.output
 
 
 def as_rosbags(message):

@@ -42,14 +42,16 @@ def test_live_depth_is_that_of_zoe_run(tiny_weights, tmp_path):
     assert not np.allclose(plain[-1], offline[-1], rtol=1e-3)
 
 
-def test_odometry_says_that_the_robot_stands(tiny_weights):
+@pytest.mark.parametrize('policy, ahead', [('latest', 0.4), ('every', 60.0)])
+def test_odometry_says_that_the_robot_stands(policy, ahead, tiny_weights):
+    # With policy 'every' images wait for the network, and odometry does not.
     nav = pytest.importorskip('nav_msgs.msg', reason='nav_msgs comes with a ROS distribution')
 
     def image(level, at):
         # Without texture, so that the image alone does not tell.
         return stamp(ROS.photo(np.full((*SIZE, 3), level, np.uint8), 'rgb8', frame='cam'), at)
 
-    with running_node(**tiny(tiny_weights, scale_time_constant=2.0)) as node, \
+    with running_node(**tiny(tiny_weights, scale_time_constant=2.0, policy=policy)) as node, \
             Client(node, compressed=False) as client:
         node.wait_for(READY)
         wheels = client.node.create_publisher(nav.Odometry, 'odom', 20)
@@ -63,11 +65,13 @@ def test_odometry_says_that_the_robot_stands(tiny_weights):
         # Two topics: on a busy machine an image may overtake the odometry. After each gap the
         # filter begins again.
         for start in range(20, 220, 20):
-            for at in np.arange(start - 0.1, start + 0.4, 0.05):
+            for at in (*np.arange(start - 0.1, start + 0.4, 0.05),
+                       *np.arange(start + 0.4, start + ahead, 0.4)):
                 message = stamp(nav.Odometry(child_frame_id='cam'), float(at))
                 message.header.frame_id = 'odom'
                 message.pose.pose.orientation.w = 1.0
                 wheels.publish(message)
+                client.spin(0.005)
             client.spin(0.5)
             first, second = depth(90, float(start)), depth(94, start + 0.1)
             if not np.allclose(second, plain[1], rtol=1e-5):

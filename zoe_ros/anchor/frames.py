@@ -11,7 +11,7 @@ from zoe_ros.anchor.transform import IDENTITY, Transform
 
 # Frame in which the motion of a robot has no jumps (REP 105); `map` is corrected in jumps.
 _ODOMETRY = 'odom'
-_KEPT = 10.0        # a moving frame is remembered for so long [s]
+_KEPT = 10.0        # [s]
 # The last pose of a moving frame holds for so long [s]: odometry often comes later than images.
 _HOLD = 0.1
 _DENSE = 0.5        # between poses that are farther apart, nobody knows the way [s]
@@ -26,9 +26,9 @@ class Frames:
     May be written and read by different threads.
     """
 
-    def __init__(self) -> None:
-        """Start without frames."""
-        self._lock = Lock()
+    def __init__(self, kept: float = _KEPT) -> None:
+        """Start without frames; a moving one is remembered for ``kept`` [s]."""
+        self._lock, self._kept = Lock(), kept
         self._parents: dict[str, str] = {}
         self._untold: set[str] = set()      # frames of which TF has not told
         self._fixed: dict[str, Transform] = {}          # frame -> transform to its parent
@@ -73,8 +73,8 @@ class Frames:
                 track.clear()
             insort(track, (stamp, values), key=_stamp)
             # By halves, because entries are removed from the start of a list.
-            if track[-1][0] - track[0][0] > 2 * _KEPT:
-                del track[:bisect_left(track, track[-1][0] - _KEPT, key=_stamp)]
+            if track[-1][0] - track[0][0] > 2 * self._kept:
+                del track[:bisect_left(track, track[-1][0] - self._kept, key=_stamp)]
 
     def across(self, source: str, start: float, target: str, stop: float) -> Transform:
         """

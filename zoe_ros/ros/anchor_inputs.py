@@ -1,6 +1,7 @@
 """Subscribes to the sensors that depth gets its scale from, and to TF."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,8 @@ except ImportError:     # without a ROS distribution; TF takes its place
 
 _TYPES = {'scan': LaserScan, 'points': PointCloud2}
 _HISTORY = 5
+# With policy 'every' images wait for the network so long, which TF does not [s].
+_WAITING = 300.0
 # That of tf2.
 _TF = QoSProfile(depth=100)
 _TF_STATIC = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -39,21 +42,23 @@ class AnchorInputs:
     """Subscriptions of the anchor of one camera."""
 
     def __init__(self, node: Node, prefix: str, anchor: RangeAnchor, parameters: DepthParameters,
-                 gate: Gate | None) -> None:
+                 follow_images: Callable[[], Gate | None]) -> None:
         """
         Subscribe.
 
         :param prefix: of the topics of the camera.
-        :param gate: holds messages back until their image is taken, or None.
+        :param follow_images: returns a gate that holds the messages of one sensor back until their
+            image is taken, or None.
         """
         self._right = None if anchor.pair is None else RightInput(
-            node, prefix, anchor.pair, parameters, gate is not None)
+            node, prefix, anchor.pair, parameters, parameters.policy == 'every')
         self._depth = None if REGISTERED not in parameters.sensors() else DepthInput(
-            node, prefix + SENSORS[REGISTERED], partial(anchor.hear, REGISTERED), gate)
+            node, prefix + SENSORS[REGISTERED], partial(anchor.hear, REGISTERED),
+            follow_images())
         # The other sensors of a robot serve all of its cameras.
         self._subscriptions = [
             MatchedSubscription(node, _TYPES[kind], SENSORS[kind], partial(anchor.hear, kind),
-                                _HISTORY, gate)
+                                _HISTORY, follow_images())
             for kind in parameters.sensors() if kind in _TYPES]
 
     @property
@@ -131,7 +136,7 @@ class TransformInput:
         self._wanted = parameters.follows_robot()
         self._node = node
         self._subscriptions: list[Any] = []
-        self.frames = Frames()
+        self.frames = Frames(_WAITING) if parameters.policy == 'every' else Frames()
 
     def subscribe(self) -> None:
         """Subscribe to /tf, /tf_static and odom, if something uses them."""

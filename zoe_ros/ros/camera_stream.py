@@ -36,7 +36,7 @@ from zoe_ros.range_anchor import RangeAnchor
 from zoe_ros.ros.anchor_inputs import AnchorInputs
 from zoe_ros.ros.image_input import image_source, ImageInput
 from zoe_ros.ros.parameters import DepthParameters
-from zoe_ros.ros.subscription import Gate, MatchedSubscription
+from zoe_ros.ros.subscription import FollowingGate, Gate, MatchedSubscription
 from zoe_ros.topic_names import is_rectified
 
 ROS_TYPES = MessageTypes(
@@ -132,18 +132,29 @@ class CameraStream:
                 self._tell_first(message)
             if self._anchor is not None and self._anchor.pair is not None:
                 self._anchor.pair.heard_left(message.header)
+            for following in gates:
+                following.pace.image(nanoseconds(message.header.stamp))
             on_image(self, message)
 
-        # One gate for all topics: CameraInfo must not be taken long before its image.
-        gate = Gate(has_room) if self._every else None
+        gates: list[FollowingGate] = []
+
+        def follow_images() -> FollowingGate | None:
+            if not self._every:
+                return None
+            gates.append(FollowingGate(has_room))
+            return gates[-1]
+
+        # CameraInfo must not be taken long before its image, nor after it.
+        info_gate = follow_images()
         self._subscribe_info = lambda topic: MatchedSubscription(
-            self._node, CameraInfo, topic, add_info, 10, gate)
+            self._node, CameraInfo, topic, add_info, 10, info_gate)
         self._info_input = self._subscribe_info(f'{self._prefix}camera_info')
         self._image_input = ImageInput(
-            self._node, f'{self._prefix}image_raw', parameters.image_transport, count, gate)
+            self._node, f'{self._prefix}image_raw', parameters.image_transport, count,
+            Gate(has_room) if self._every else None)
         if self._anchor is not None:
             self._anchor_inputs = AnchorInputs(
-                self._node, self._prefix, self._anchor, parameters, gate)
+                self._node, self._prefix, self._anchor, parameters, follow_images)
         # Steady, because simulated time stands still until somebody publishes /clock.
         self._timer = self._node.create_timer(
             _FOLLOW_PERIOD, self._follow, clock=Clock(clock_type=ClockType.STEADY_TIME))

@@ -27,11 +27,16 @@ class FrameStats:
         """Start with all counts at zero."""
         self._lock = Lock()
         self.totals: Counter[str] = Counter()
-        self._heads: dict[str, str] = {}
-        self._not_made: dict[str, str] = {}
-        self._scales: dict[str, Scale] = {}
         self._failing = False       # no frame has succeeded since the last error
-        self._clear()
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all frames, whose cameras and anchors may be others now, but no error."""
+        with self._lock:
+            self._heads: dict[str, str] = {}
+            self._not_made: dict[str, str] = {}
+            self._scales: dict[str, Scale] = {}
+            self._clear()
 
     def _clear(self) -> None:
         self._received: Counter[str] = Counter()

@@ -127,6 +127,7 @@ class DepthNode(LifecycleNode):
             self.create_timer(self.parameters.diagnostics_period, self._diagnose, clock=steady),
             self.create_timer(_SILENCE, self._explain_silence, clock=steady)]
         self._said.clear()
+        self._stats.restart()
         # Without a lifecycle manager nobody answers a bond.
         self._bond = None if self.parameters.autostart else make_bond(self)
         topics = ', '.join(' or '.join(stream.topics.values())

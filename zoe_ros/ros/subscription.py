@@ -9,6 +9,9 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions, QoSPolicyKind
 
+from zoe_ros.headers import nanoseconds
+from zoe_ros.pace import Pace
+
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:     # Humble
@@ -57,6 +60,27 @@ class Gate(CallbackGroup):
 
     def ending_execution(self, entity: Any) -> None:
         """Do nothing, because callbacks of the group need not exclude each other."""
+
+    def heard(self, message: Any) -> None:
+        """Do nothing: which message was taken does not matter."""
+
+
+class FollowingGate(Gate):
+    """
+    Lets the messages of a sensor follow the images of a camera, with which they are used.
+
+    While images wait, there is never room for long; the sensor's messages pass until one is as new
+    as the last image that was taken.
+    """
+
+    def __init__(self, has_room: Callable[[], bool]) -> None:
+        """Call ``has_room`` as :class:`Gate` does."""
+        self.pace = Pace()
+        super().__init__(lambda: has_room() or self.pace.is_behind())
+
+    def heard(self, message: Any) -> None:
+        """Take note of a message that was taken."""
+        self.pace.hear(nanoseconds(message.header.stamp))
 
 
 class MatchedSubscription:
@@ -127,6 +151,8 @@ class MatchedSubscription:
 
     def _receive(self, message: Any) -> None:
         self._heard = True
+        if self._gate is not None:
+            self._gate.heard(message)
         self._callback(message)
 
     def _on_incompatible(self, event: Any) -> None:
