@@ -86,7 +86,8 @@ def measure(estimator: DepthEstimator, datasets: Sequence[Dataset]) -> dict[str,
     random = np.random.default_rng(0)
     found: dict[str, list[np.ndarray]] = {}
     for dataset in datasets:
-        for index in tqdm(range(len(dataset)), desc=dataset.name, unit='image'):
+        for index in tqdm(range(len(dataset)), desc=dataset.name, unit='image',
+                          disable=None):
             sample = dataset[index]
             prediction = estimator.predict(sample.image, sample.camera, deviation=True)
             assert prediction.deviation is not None

@@ -120,6 +120,7 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
 
     The dataset's protocol says which pixels count, and whether predictions are clamped.
 
+    :param progress: show a progress bar, on a terminal.
     :param intrinsics: give the estimator the camera of each image.
     :raises DatasetError: no image has such depth.
     """
@@ -129,7 +130,8 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
     shown = set() if folder else set(
         np.linspace(0, len(dataset) - 1, _SHOWN).astype(int).tolist())
     far = {'indoor': 10.0, 'outdoor': 80.0}[dataset.domain]
-    for index in tqdm(range(len(dataset)), desc=dataset.name, disable=not progress, unit='image'):
+    for index in tqdm(range(len(dataset)), desc=dataset.name, unit='image',
+                      disable=None if progress else True):
         sample = dataset[index]
         prediction = estimator.predict(
             sample.image, sample.camera if intrinsics else None, deviation=True)

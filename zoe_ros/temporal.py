@@ -124,13 +124,14 @@ def evaluate_video(path: Path, settings: EvalSettings, estimator: DepthEstimator
     """
     Run over the images of a bag, as ``zoe run`` does, and compare each with the one before.
 
+    :param progress: show a progress bar, on a terminal.
     :raises BagError: the bag cannot be read, or has no poses or no CameraInfo.
     """
     frames: list[dict[str, Any]] = []
     before: _Seen | None = None
     first = None
-    for seen in tqdm(_frames(path, settings, estimator), desc=path.stem, disable=not progress,
-                     unit='frame'):
+    for seen in tqdm(_frames(path, settings, estimator), desc=path.stem, unit='frame',
+                     disable=None if progress else True):
         first = seen.stamp if first is None else first
         frames.append({
             'time': round(seen.stamp - first, 6), 'head': seen.frame.head,

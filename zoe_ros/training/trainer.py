@@ -45,6 +45,8 @@ _FREE = ('device', 'workers', 'output', 'data', 'held_out')
 # Beside the settings: SHA-256 of the initial weights.
 _START = 'start_sha256'
 _SMOOTHING = 0.98       # of the displayed loss
+# Metrics of the held-out data.
+_MEASURED = ('REL', 'delta1', 'router accuracy')
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +148,8 @@ class _Run:
         shown: float | None = None
         steps = tqdm(load(self.batches, self.step, settings.steps, settings.workers,
                           pinned=self.device.type == 'cuda'),
-                     total=settings.steps, initial=self.step, unit='step', disable=not self.first,
-                     mininterval=1.0)
+                     total=settings.steps, initial=self.step, unit='step', mininterval=1.0,
+                     disable=None if self.first else True)
         for batch in steps:
             parts = self._learn(batch.to(self.device))
             threads.follow()
@@ -229,11 +231,13 @@ class _Run:
 
     def _record(self) -> None:
         """Evaluate the held-out data; write state, model, log and curves."""
-        figures = self._measure()
-        if figures:
-            self.history[-1].update(figures)
+        self.history[-1].update(self._measure())
         if not self.first:
             return
+        with tqdm.external_write_mode():    # the progress bar may be on the same terminal
+            log.info('step %d: %s', self.step, ', '.join(
+                f'{name} {value:.4f}' for name, value in self.history[-1].items()
+                if name in ('loss', *_MEASURED)))
         state = {'step': self.step, 'history': self.history, 'model': self.model.state_dict(),
                  'optimizer': self.optimizer.state_dict(),
                  'schedule': self.schedule.state_dict(),
@@ -255,13 +259,8 @@ class _Run:
             return {}
         estimator = DepthEstimator(self.result)
         results = [evaluate(estimator, dataset) for dataset in self.held_out]
-        names = ('REL', 'delta1', 'router accuracy')
-        figures = {name: sum(result.figures[name] for result in results) / len(results)
-                   for name in names if all(name in result.figures for result in results)}
-        with tqdm.external_write_mode():    # the progress bar may be on the same terminal
-            log.info('step %d: %s', self.step,
-                     ', '.join(f'{name} {value:.4f}' for name, value in figures.items()))
-        return figures
+        return {name: sum(result.figures[name] for result in results) / len(results)
+                for name in _MEASURED if all(name in result.figures for result in results)}
 
     def _restore(self) -> None:
         path = self.folder / STATE

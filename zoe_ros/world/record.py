@@ -54,7 +54,7 @@ def record_world(settings: WorldSettings) -> Path:
     with BagWriter(path) as bag:
         bag.write(*robot.fixed(_START - _PERIOD), _START - _PERIOD)
         for index, pose in enumerate(tqdm(poses[:settings.frames], desc=str(path),
-                                          unit='frame')):
+                                          unit='frame', disable=None)):
             image, depth = renderer.frame(pose, camera, response, rng)
             stamp = _START + index * _PERIOD
             scanned = stamp - _PERIOD // 2
