@@ -14,7 +14,7 @@ CONTRIBUTING = ROOT / 'CONTRIBUTING.md'
 LAYERS = [
     ['errors', 'counts', 'extras', 'clock', 'files', 'settings', 'colormap', 'camera',
      'color_spaces', 'metrics', 'depth_codec', 'headers', 'pace', 'topic_names', 'stdout'],
-    ['model.', 'anchor.', 'command_settings'],
+    ['model.', 'anchor.', 'command_settings', 'idle_options'],
     ['inference', 'inference.malloc', 'inference.routing', 'inference.transfer',
      'inference.defaults', 'inference.threads'],
     ['inference.preprocess', 'inference.graphs', 'inference.choices', 'refine', 'sky', 'cloud',

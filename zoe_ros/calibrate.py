@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from zoe_ros.command_settings import CalibrateSettings
 from zoe_ros.datasets import Dataset, DatasetError
-from zoe_ros.datasets.open import open_datasets
+from zoe_ros.datasets.open import open_datasets, require_bag_for_topics
 from zoe_ros.inference.choices import two_models
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.calibration import Calibration, save_calibration
@@ -50,6 +50,7 @@ def run_calibration(settings: CalibrateSettings) -> str:
     """
     if settings.variant in PAIRS:
         raise ValueError(two_models(settings.variant))
+    require_bag_for_topics(settings.data, settings)
     datasets = open_datasets(settings.data, 'test', settings)
     estimator = DepthEstimator.load(settings.variant, settings.weights or None, settings.device,
                                     settings.precision, settings.aspect)
@@ -86,7 +87,8 @@ def measure(estimator: DepthEstimator, datasets: Sequence[Dataset]) -> dict[str,
     random = np.random.default_rng(0)
     found: dict[str, list[np.ndarray]] = {}
     for dataset in datasets:
-        for index in tqdm(range(len(dataset)), desc=dataset.name, unit='image'):
+        for index in tqdm(range(len(dataset)), desc=dataset.name, unit='image',
+                          disable=None):
             sample = dataset[index]
             prediction = estimator.predict(sample.image, sample.camera, deviation=True)
             assert prediction.deviation is not None

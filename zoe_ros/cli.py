@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 import io
 import logging
+from pathlib import Path
 import shlex
 import sys
 from typing import Any, NoReturn
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         topics = getattr(error, 'topics', ())
         print(f'zoe: {error}' + ('; choose one:' if topics else ''), file=sys.stderr)
         for topic in topics:
-            print(f'  zoe {shlex.join(arguments)} --topic {topic}', file=sys.stderr)
+            command, *others = arguments
+            print(f'  zoe {shlex.join([command, "--topic", topic, *others])}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('zoe: interrupted; results so far are kept', file=sys.stderr)
@@ -77,7 +79,8 @@ def _run(**options: object) -> Iterator[str]:
     from zoe_ros.run_many import find_data, is_many, run_many, take_shard
 
     if shard or is_many(data):
-        yield from run_many(take_shard(find_data(data), shard), settings, shard)
+        found = find_data(data, Path(settings.output))
+        yield from run_many(take_shard(found, shard), settings, shard)
         return
     from zoe_ros.run import run  # here: help and usage errors need no torch
 
@@ -100,7 +103,7 @@ def _fleet(**options: object) -> Iterator[str]:
     from zoe_ros.fleet import run_fleet
     from zoe_ros.run_many import find_data
 
-    yield from run_fleet(find_data(data), settings, workers, address, cut)
+    yield from run_fleet(find_data(data, Path(settings.output)), settings, workers, address, cut)
 
 
 def _bench(**options: object) -> Iterator[str]:
@@ -207,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
                     'one path or pattern a line: each gets a folder in OUTPUT, finished ones '
                     'are skipped, and the others go on if one fails.')
     command.set_defaults(command=_run)
-    command.add_argument('data', metavar='DATA', nargs='+',
+    command.add_argument('data', metavar='DATA', nargs='+', type=_path,
                          help='image, folder of images, rosbag2 folder, .mcap or .db3')
     command.add_argument('--shard', metavar='I/N', default='',
                          help='only the I-th of N parts of DATA, to share the work between '
@@ -220,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
                     'on the CPU. Ray (https://ray.io) starts the workers, on this machine or on a '
                     'cluster. A worker that dies is started again; only its bag is run again.')
     command.set_defaults(command=_fleet)
-    command.add_argument('data', metavar='DATA', nargs='+',
+    command.add_argument('data', metavar='DATA', nargs='+', type=_path,
                          help='bags, patterns in quotes, or @FILE with one path or pattern a line')
     command.add_argument('--workers', metavar='INTEGER', type=int, default=0,
                          help='the number of workers (default: one for each GPU; without a GPU, '
@@ -235,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(command, RunSettings)
 
     data: dict[str, Any] = {
-        'metavar': 'DATA', 'nargs': '+',
+        'metavar': 'DATA', 'nargs': '+', 'type': _path,
         'help': 'folder of a dataset or of zoe world, RGB-D folder or folder of such folders, or '
                 'RGB-D bag'}
     command = commands.add_parser(
@@ -275,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
                     'that the small model forgets less. The same command resumes an interrupted '
                     'run exactly.')
     command.set_defaults(command=_distill)
-    command.add_argument('data', metavar='BAG', nargs='+',
+    command.add_argument('data', metavar='BAG', nargs='+', type=_path,
                          help='rosbag2 folder, .mcap or .db3; also a pattern in quotes, or @FILE '
                               'with one path or pattern a line')
     _add_fleet(command, 'label bags by')
@@ -285,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
         'world', help='render a synthetic dataset for training and evaluation',
         description='Render rooms and streets with exact depth, by ray casting on the CPU.')
     command.set_defaults(command=_world)
-    command.add_argument('folder', metavar='FOLDER', help='output folder')
+    command.add_argument('folder', metavar='FOLDER', type=_path, help='output folder')
     _add_settings(command, WorldSettings)
 
     command = commands.add_parser(
@@ -294,7 +297,8 @@ def _parser() -> argparse.ArgumentParser:
                     'describes inputs and outputs. ONNX Runtime must compute the same depth as '
                     'torch, else nothing is written.')
     command.set_defaults(command=_export)
-    command.add_argument('folder', metavar='FOLDER', help='output folder, new or empty')
+    command.add_argument('folder', metavar='FOLDER', type=_path,
+                         help='output folder, new or empty')
     _add_settings(command, ExportSettings)
 
     command = commands.add_parser(
@@ -304,6 +308,13 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_bench)
     _add_settings(command, BenchSettings)
     return parser
+
+
+def _path(text: str) -> str:
+    """Refuse an empty path, which would mean this folder; a shell makes one of an unset name."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty: '.' is this folder")
+    return text
 
 
 def _add_fleet(command: argparse.ArgumentParser, purpose: str) -> None:

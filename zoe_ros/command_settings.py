@@ -1,7 +1,7 @@
 """Settings of the commands beside zoe run: what they measure, render or export."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from zoe_ros.settings import ModelSettings, PRECISIONS, ROUTERS, setting, Settings
 
@@ -47,7 +47,7 @@ class EvalSettings(DataSettings, ModelSettings):
     scale_time_constant: float = setting(
         0.0, 'With --temporal: also measure depth that is steadied with this time constant [s], '
              'as zoe run does. 0: only depth as the network predicts it.', low=0, high=3600)
-    output: str = setting('results', 'Parent folder of the results folder.')
+    output: str = setting('results', 'Parent folder of the results folder.', folder=True)
 
     def __post_init__(self) -> None:
         """Check each field, then that none is without effect."""
@@ -89,6 +89,16 @@ class WorldSettings(Settings):
         '', 'Folder of images that become the surfaces (see docs/training.md). Empty: patterns.')
     bag: str = setting('', 'Write one scene of this domain as an RGB-D bag of --frames frames '
                            'instead of a dataset.', choices=('', 'indoor', 'outdoor'))
+
+    def __post_init__(self) -> None:
+        """Check each field, then that none is without effect."""
+        super().__post_init__()
+        unused = [f'--{item.name.replace("_", "-")}' for item in fields(self)
+                  if item.name in ('scenes', 'held_out', 'workers')
+                  and getattr(self, item.name) != item.default]
+        if self.bag and unused:
+            raise ValueError(f'{" and ".join(unused)} cannot be given with --bag, which is one '
+                             'scene by one process')
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from zoe_ros.baselines import measure_baselines
 from zoe_ros.command_settings import EvalSettings
 from zoe_ros.datasets import Dataset, DatasetError
 from zoe_ros.datasets.folders import RgbdFolder
-from zoe_ros.datasets.open import open_datasets
+from zoe_ros.datasets.open import open_datasets, require_bag_for_topics
 from zoe_ros.evaluation_picture import draw, Row
 from zoe_ros.files import whole_file
 from zoe_ros.inference.engine import DepthEstimator, DepthPrediction
@@ -30,7 +30,7 @@ from zoe_ros.metrics import (
     shape_metrics,
     WITHIN,
 )
-from zoe_ros.results import link_latest, new_folder
+from zoe_ros.results import check_output, link_latest, new_folder
 
 ROUTING = 'router accuracy'
 TABLE = 'evaluation.json'
@@ -73,7 +73,10 @@ def run_evaluation(settings: EvalSettings) -> Path:
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
+    check_output(Path(settings.output))
+    require_bag_for_topics(settings.data, settings)
     datasets = open_datasets(settings.data, 'test', settings)
+    reference(settings, [dataset.name for dataset in datasets])    # told before hours of work
     estimator = load_estimator(settings)
     baselines = measure_baselines([data for data in datasets if isinstance(data, RgbdFolder)])
     results = [replace(drawn(evaluate(estimator, dataset, progress=True,
@@ -102,7 +105,9 @@ def write_evaluation(results: Sequence[Evaluation], settings: EvalSettings) -> P
     :raises ValueError: ``against`` does not name metrics of these datasets.
     :raises OSError: a file cannot be written.
     """
-    text = table(results, Path(settings.against) if settings.against else None)
+    names = _told_apart([result.dataset for result in results])
+    results = [replace(result, dataset=name) for result, name in zip(results, names)]
+    text = table(results, reference(settings, names))
     if any(result.group for result in results):
         text += '\n\n' + source_table(results)
     folder = new_folder(Path(settings.output))
@@ -120,6 +125,7 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
 
     The dataset's protocol says which pixels count, and whether predictions are clamped.
 
+    :param progress: show a progress bar, on a terminal.
     :param intrinsics: give the estimator the camera of each image.
     :raises DatasetError: no image has such depth.
     """
@@ -129,7 +135,8 @@ def evaluate(estimator: DepthEstimator, dataset: Dataset, progress: bool = False
     shown = set() if folder else set(
         np.linspace(0, len(dataset) - 1, _SHOWN).astype(int).tolist())
     far = {'indoor': 10.0, 'outdoor': 80.0}[dataset.domain]
-    for index in tqdm(range(len(dataset)), desc=dataset.name, disable=not progress, unit='image'):
+    for index in tqdm(range(len(dataset)), desc=dataset.name, unit='image',
+                      disable=None if progress else True):
         sample = dataset[index]
         prediction = estimator.predict(
             sample.image, sample.camera if intrinsics else None, deviation=True)
@@ -203,15 +210,15 @@ def drawn(result: Evaluation) -> Evaluation:
     return replace(result, pictures=[], drawing=png.getvalue())
 
 
-def table(results: Sequence[Evaluation], reference: Path | None = None) -> str:
+def table(results: Sequence[Evaluation],
+          before: dict[str, dict[str, float]] | None = None) -> str:
     """
     Return the metrics as text, one line for each dataset.
 
-    :param reference: a JSON of :func:`write_results`; adds the relative improvement over it, mRI.
-    :raises ValueError: the file is not such a JSON, or lacks a dataset.
+    :param before: dataset -> its figures in another run; adds the relative improvement over that
+        run, mRI.
     """
     names = [*METRICS, WITHIN, AURC, ROUTING]
-    before = _read(reference, [result.dataset for result in results]) if reference else None
     width = max(len('dataset'), *(len(result.dataset) for result in results))
     head = f'{"dataset":{width}} images ' + ' '.join(
         f'{name:>8}' for name in (*METRICS, WITHIN, AURC, 'router'))
@@ -268,12 +275,28 @@ def source_table(results: Sequence[Evaluation]) -> str:
     return '\n'.join(lines)
 
 
-def _read(path: Path, datasets: list[str]) -> dict[str, dict[str, float]]:
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Return names with a number behind each that was there before: drives of one name."""
+    return [name if name not in names[:place] else f'{name} ({names[:place].count(name) + 1})'
+            for place, name in enumerate(names)]
+
+
+def reference(settings: EvalSettings,
+              names: Sequence[str]) -> dict[str, dict[str, float]] | None:
+    """
+    Return the figures of the run that ``against`` names; None if there is none.
+
+    :param names: of the datasets of this run.
+    :raises ValueError: the file is no JSON of :func:`write_results`, or lacks a dataset.
+    """
+    if not settings.against:
+        return None
+    path = Path(settings.against).expanduser()
     try:
         results = {r['dataset']: r['figures'] for r in json.loads(path.read_text())['results']}
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f'{path} is no {TABLE} of zoe eval') from None
-    missing = [name for name in datasets if name not in results]
+    missing = [name for name in _told_apart(names) if name not in results]
     if missing:
         raise ValueError(f'{path} holds no metrics of {", ".join(missing)}, only of '
                          f'{", ".join(results)}')

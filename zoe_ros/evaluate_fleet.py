@@ -14,6 +14,7 @@ from zoe_ros.datasets.open import open_datasets, require_domain
 from zoe_ros.fleet import Fleet, Task, work_on_bags
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.jobs import Done
+from zoe_ros.results import check_output
 from zoe_ros.run_many import find_data, is_many
 
 
@@ -28,7 +29,9 @@ def evaluate_in_fleet(settings: EvalSettings, fleet: Fleet) -> tuple[Path, str]:
     :raises ValueError, OSError: Ray, the data, the weights or a setting cannot be used, or all
         bags failed.
     """
+    check_output(Path(settings.output))
     bags = _find_bags(settings)
+    evaluate.reference(settings, [bag.stem for bag in bags])
     load, work = ((temporal.load_estimator, _measure_video) if settings.temporal
                   else (evaluate.load_estimator, _measure_depth))
     task = Task(settings.device, partial(load, settings), partial(work, settings))
@@ -53,8 +56,9 @@ def _find_bags(settings: EvalSettings) -> list[Path]:
     :raises DatasetError: something else is named, or the domain is not known.
     """
     bags: list[Path] = []
+    output = Path(settings.output)
     for text in settings.data:
-        bags += find_data([text]) if is_many([text]) else [Path(text).expanduser()]
+        bags += find_data([text], output) if is_many([text]) else [Path(text).expanduser()]
     for bag in bags:
         if not bag.exists():
             raise DatasetError(f'nothing at {bag}: --fleet needs bags')

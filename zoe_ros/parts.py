@@ -165,7 +165,7 @@ def _join(folders: Sequence[Path], settings: RunSettings, estimator: DepthEstima
     """Do the work of :func:`join_parts`; see :data:`.run_many.Work`."""
     path = to_path(settings.data)
     with BagReader(path, settings.topic or None) as bag:
-        describe(path, bag)
+        describe(path, bag, settings)
         settings = with_choices(settings, estimator)
         again = _Again(bag, settings, estimator)
         shown, given = _shown(folders, RunPicture(bag.count))

@@ -16,24 +16,33 @@ from zoe_ros.metrics import depth_metrics, mean_metrics
 _NEAREST, _BIN, _BINS = 1e-3, np.log(1.005), 2800       # up to 1.1 km
 
 
+def check_output(root: Path) -> None:
+    """
+    Check that a folder is at a path or can be made there, before the work for it begins.
+
+    :raises OSError: it cannot.
+    """
+    place = next(place for place in (root, *root.absolute().parents) if os.path.lexists(place))
+    if not place.is_dir():
+        raise NotADirectoryError(
+            f'{root} cannot be the folder of the results: it is a file, or below one')
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f'{root} cannot be written: choose a folder of your own')
+
+
 def new_folder(root: Path) -> Path:
     """
     Create ``root``/<date and time>, with a number appended if the folder exists.
 
     :raises OSError: the folder cannot be created.
     """
+    check_output(root)
     stamp = datetime.now().strftime('%Y-%m-%d_%H-%M-%S')
     for attempt in range(1, 1000):
         folder = root / (stamp if attempt == 1 else f'{stamp}_{attempt}')
         try:
             folder.mkdir(parents=True)
-        except NotADirectoryError:
-            raise NotADirectoryError(
-                f'{root} cannot be the folder of the results: it is a file, or below one'
-            ) from None
         except FileExistsError:
-            if not root.is_dir():
-                raise
             continue
         return folder
     raise FileExistsError(f'no free name under {root}')

@@ -25,6 +25,7 @@ from zoe_ros.counts import counted
 from zoe_ros.datasets.bags import RecordedDepth
 from zoe_ros.files import whole_file
 from zoe_ros.headers import nanoseconds
+from zoe_ros.idle_options import idle_for_bags, idle_for_images
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.lerobot.dataset import DatasetWriter, require_packages
@@ -75,7 +76,7 @@ def run(settings: RunSettings, estimator: DepthEstimator | None = None) -> Path:
 
 def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None) -> Path:
     with BagReader(path, settings.topic or None) as bag:
-        describe(path, bag)
+        describe(path, bag, settings)
         timeline = _timeline(bag) if settings.file_format == LEROBOT else None
         rectified = is_rectified(bag.topic)
         anchor = BagAnchor(bag, settings) if settings.follows_robot() else None
@@ -115,12 +116,12 @@ def _run_bag(path: Path, settings: RunSettings, estimator: DepthEstimator | None
     return folder
 
 
-def describe(path: Path, bag: BagReader) -> None:
-    """Tell the user about a bag."""
+def describe(path: Path, bag: BagReader, settings: RunSettings) -> None:
+    """Tell the user about a bag, and which settings do nothing for it."""
     log.info('%s is a bag: %s on %s, %s', path, counted(bag.count, 'image'), bag.topic,
              f'CameraInfo on {bag.info_topic}' if bag.info_topic
              else _without_info(bag.info_topics))
-    for note in bag.notes:
+    for note in [*bag.notes, *idle_for_bags(settings)]:
         log.warning('%s', note)
 
 
@@ -172,7 +173,7 @@ def _run_photos(path: Path, settings: RunSettings, estimator: DepthEstimator | N
         photos = [path]
         read_photo(path)    # fail before the model is loaded
         log.info('%s is an image', path)
-    for option in _idle_options(settings):
+    for option in idle_for_images(settings):
         log.warning('%s', option)
     estimator = estimator or load_estimator(settings)
     settings = with_choices(settings, estimator)
@@ -252,20 +253,6 @@ def _without_info(others: list[str]) -> str:
         text += f' of this camera (none on {", ".join(others)} has its name, or alone its frame ' \
                 'and size)'
     return text + ', so there will be no cloud'
-
-
-def _idle_options(settings: RunSettings) -> list[str]:
-    """Tell which options can do nothing for images."""
-    options = []
-    if settings.camera_view == 'training':
-        options.append("camera_view 'training' changes nothing: image files have no CameraInfo")
-    if settings.topic:
-        options.append(f'topic {settings.topic} is not used: image files have no topics')
-    if settings.anchors():
-        options.append(f"anchor '{settings.anchor}' changes nothing: image files have no topics")
-    if settings.scale_time_constant:
-        options.append('scale_time_constant changes nothing: image files are no video')
-    return options
 
 
 class Report:

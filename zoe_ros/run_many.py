@@ -13,15 +13,18 @@ from typing import Any
 
 import yaml
 
+from zoe_ros.bag import is_bag
 from zoe_ros.errors import first_line
 from zoe_ros.files import whole_file
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.identity import known_weights, weights_identity
+from zoe_ros.photos import find_photos
 from zoe_ros.provenance import changed_inputs, data_digest, other_settings
+from zoe_ros.results import check_output
 from zoe_ros.run import CONFIG, FOUND, load_estimator, run, SUMMARY
-from zoe_ros.run_table import DONE, EARLIER, FAILED, FIGURES, Outcome, Table
+from zoe_ros.run_table import DONE, EARLIER, FAILED, FIGURES, Outcome, Table, TABLE_NAME
 from zoe_ros.settings import RunSettings
-from zoe_ros.storage.recording import is_storage_name
+from zoe_ros.storage.recording import is_storage_name, METADATA
 from zoe_ros.storage.remote import is_remote, match, to_path
 
 # Before the path of a list, as compilers have it.
@@ -40,32 +43,83 @@ log = logging.getLogger(__name__)
 
 def is_many(given: Sequence[str]) -> bool:
     """Tell whether arguments may name several bags: several, a pattern, or a list of paths."""
-    return len(given) > 1 or given[0].startswith(LIST) or _is_pattern(given[0])
+    return len(given) > 1 or _is_list(given[0]) or _is_pattern(given[0])
 
 
-def find_data(given: Sequence[str]) -> list[Path]:
+def find_data(given: Sequence[str], output: Path) -> list[Path]:
     """
-    Return the paths that arguments name, sorted, each once.
+    Return the paths that arguments name, sorted, each once; results of earlier runs are no data.
 
     :param given: paths, patterns, and ``@file`` for a file with one path or pattern a line; also
         addresses, see :func:`zoe_ros.storage.remote.to_path`.
-    :raises ValueError: a pattern or a list names nothing.
-    :raises OSError: a list or another machine cannot be read.
+    :param output: folder of the results.
+    :raises ValueError: a pattern or a list names nothing, or no list can be read there.
+    :raises OSError: another machine cannot be read.
     """
-    found: set[Path] = set()
+    found = {_one_name(path) for path in _named(given)}
+    own = {path for path in found if _is_result(path, _one_name(output))}
+    if own == found:
+        raise ValueError(f'nothing is named but results of earlier runs in {output}')
+    if own:
+        log.info('results of an earlier run are left out: %s',
+                 ', '.join(sorted(path.name for path in own)))
+    return sorted(found - own, key=str)     # remote paths of several kinds do not compare
+
+
+def _named(given: Sequence[str], lists: tuple[str, ...] = ()) -> Iterator[Path]:
+    """
+    Give the paths that arguments name.
+
+    :param lists: that these arguments are from.
+    """
     for text in given:
-        if text.startswith(LIST):
-            lines = Path(text[1:]).expanduser().read_text(encoding='utf-8-sig').splitlines()
-            named = [line.strip() for line in lines if line.strip()]
-            if not named:
-                raise ValueError(f'no path in {text[1:]}')
-            found.update(find_data(named))
+        if _is_list(text):
+            yield from _named(_lines(text, lists), (*lists, text))
             continue
         matches = _matches(text) if _is_pattern(text) else [to_path(text)]
         if not matches:
             raise ValueError(f"nothing matches the pattern '{text}'")
-        found.update(path.absolute() for path in matches)
-    return sorted(found, key=str)       # remote paths of several kinds do not compare
+        yield from matches
+
+
+def _lines(text: str, lists: tuple[str, ...]) -> list[str]:
+    """Return what the lines of ``@file`` name."""
+    path = Path(text[1:]).expanduser()
+    if text in lists:
+        raise ValueError(f'the list {path} names itself')
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', 'this is no text')
+        raise ValueError(f"'{text}' names no list ({reason}): give a text file with one path a "
+                         'line behind the @') from None
+    named = [line.strip() for line in lines if line.strip()]
+    if not named:
+        raise ValueError(f'no path in {path}')
+    return named
+
+
+def _one_name(path: Path) -> Path:
+    """Return a path by the name that it has in any working folder: results have it in theirs."""
+    if path.name == METADATA:
+        path = path.parent
+    path = path.absolute()
+    if not isinstance(path, Path) or '..' not in path.parts:
+        return path
+    # Behind the last '..', links keep their names.
+    last = len(path.parts) - path.parts[::-1].index('..')
+    return Path(*path.parts[:last]).resolve().joinpath(*path.parts[last:])
+
+
+def _is_result(path: Path, output: Path) -> bool:
+    """Tell whether a path is, or is in, what earlier runs left in the folder of the results."""
+    if path == output:      # photographs beside their results are data
+        return path.is_dir() and not is_bag(path) and not find_photos(path)[0]
+    if not isinstance(path, Path) or output not in path.parents:
+        return False
+    top = output / path.relative_to(output).parts[0]
+    return ((top / CONFIG).is_file() and (top / SUMMARY).is_file()
+            or top.suffix in ('.part', CUT) or bool(TABLE_NAME.fullmatch(top.name)))
 
 
 def take_shard(data: list[Path], shard: str) -> list[Path]:
@@ -95,6 +149,7 @@ def run_many(data: list[Path], settings: RunSettings, shard: str = '') -> Iterat
     if not data:
         yield f'nothing to do in shard {shard}'
         return
+    check_output(Path(settings.output))
     estimator = None
     with Table(Path(settings.output), shard) as table:
         for number, each in enumerate(data, start=1):
@@ -186,7 +241,8 @@ def results_folder(output: Path, data: Path) -> Path:
     """Return the folder of the results: data of one name in two places have two folders."""
     place = hashlib.sha256(str(data).encode()).hexdigest()[:8]
     # No look at another machine for this.
-    is_file = data.is_file() if isinstance(data, Path) else is_storage_name(data.name)
+    is_file = (data.is_file() if isinstance(data, Path) and data.exists()
+               else is_storage_name(data.name))     # results outlive their bag
     return output / f'{data.stem if is_file else data.name}-{place}'
 
 
@@ -272,6 +328,10 @@ def one_line(problem: BaseException) -> str:
     topics = getattr(problem, 'topics', ())
     return first_line(problem) + (f': name one with --topic: {", ".join(topics)}' if topics
                                   else '')
+
+
+def _is_list(text: str) -> bool:
+    return text.startswith(LIST) and not Path(text).exists()
 
 
 def _is_pattern(text: str) -> bool:

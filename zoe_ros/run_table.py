@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 import io
 from pathlib import Path
+import re
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,8 @@ DONE, EARLIER, FAILED = 'done', 'done earlier', 'failed'
 FIGURES = ('frames', 'rate_hz', 'latency_p50_ms', 'depth_p5_m', 'depth_p50_m', 'depth_p95_m',
            'share_without_depth')
 COLUMNS = ('data', 'folder', 'state', *FIGURES, 'error')
+# Names of its files.
+TABLE_NAME = re.compile(r'summary(-\d+-of-\d+)?\.(csv|parquet)')
 # All others are real numbers.
 _TEXTS, _INTEGERS = ('data', 'folder', 'state', 'error'), ('frames',)
 

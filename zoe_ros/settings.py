@@ -7,6 +7,7 @@ config/depth.yaml, the table in docs/node.md and ``zoe run --help`` are made fro
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from os.path import expanduser
 from typing import Any
 
 PRECISIONS = ('auto', 'fp32', 'fp16', 'bf16')
@@ -27,7 +28,7 @@ ODOMETRY = 'odometry'
 
 def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
             high: float | None = None, runtime: bool = False, live: bool = False,
-            flag: str = '', metavar: str = '') -> Any:
+            flag: str = '', metavar: str = '', folder: bool = False) -> Any:
     """
     Describe a field of a dataclass of settings.
 
@@ -38,10 +39,11 @@ def setting(default: Any, text: str, choices: tuple[str, ...] = (), low: float |
     :param live: the setting concerns the node only, not ``zoe run``.
     :param flag: command-line flag, where it differs from the field name.
     :param metavar: name of each value of a list in the help.
+    :param folder: it is the path of a folder to write, also with ``~``.
     """
     return field(default=default, metadata={
         'text': text, 'choices': choices, 'low': low, 'high': high, 'runtime': runtime,
-        'live': live, 'flag': flag, 'metavar': metavar})
+        'live': live, 'flag': flag, 'metavar': metavar, 'folder': folder})
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class Settings:
             if type(value) is not kind:
                 raise ValueError(f"parameter '{item.name}' is {value!r}, not of type "
                                  f'{"list of strings" if kind is tuple else kind.__name__}')
+            if meta['folder']:
+                if not value:
+                    raise ValueError(f"parameter '{item.name}' is empty: name a folder, '.' for "
+                                     'this one')
+                object.__setattr__(self, item.name, expanduser(str(value)))
             if meta['choices'] and value not in meta['choices']:
                 raise ValueError(f"parameter '{item.name}' is '{value}', not one of "
                                  f'{", ".join(meta["choices"])}')
@@ -267,7 +274,7 @@ class RunSettings(FrameSettings, ModelSettings, AnchorSettings):
     """
 
     data: str = ''
-    output: str = setting('results', 'Parent folder of the results folder.')
+    output: str = setting('results', 'Parent folder of the results folder.', folder=True)
     file_format: str = setting(
         'bag', "Format of the results of a bag. 'bag': a rosbag2. 'lerobot': a LeRobot data set "
                'of images and depth, for training; see docs/fleets.md.',

@@ -19,13 +19,13 @@ from zoe_ros.bag_messages import BAG_TYPES
 from zoe_ros.camera import Camera
 from zoe_ros.command_settings import EvalSettings
 from zoe_ros.datasets import DatasetError
-from zoe_ros.datasets.bags import RecordedDepth
+from zoe_ros.datasets.bags import choose_depth, RecordedDepth
 from zoe_ros.files import whole_file
 from zoe_ros.headers import frame_name, nanoseconds
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.pipeline import Frame, Pipeline
-from zoe_ros.results import link_latest, new_folder
+from zoe_ros.results import check_output, link_latest, new_folder
 from zoe_ros.settings import RunSettings
 from zoe_ros.temporal_metrics import alignment_error, scale_step, View, warp, warping_error
 from zoe_ros.topic_names import is_rectified
@@ -73,6 +73,7 @@ def run_temporal(settings: EvalSettings) -> Path:
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
+    check_output(Path(settings.output))
     paths = [Path(text).expanduser() for text in settings.data]
     for path in paths:
         if not path.exists() or not is_bag(path):
@@ -124,13 +125,14 @@ def evaluate_video(path: Path, settings: EvalSettings, estimator: DepthEstimator
     """
     Run over the images of a bag, as ``zoe run`` does, and compare each with the one before.
 
+    :param progress: show a progress bar, on a terminal.
     :raises BagError: the bag cannot be read, or has no poses or no CameraInfo.
     """
     frames: list[dict[str, Any]] = []
     before: _Seen | None = None
     first = None
-    for seen in tqdm(_frames(path, settings, estimator), desc=path.stem, disable=not progress,
-                     unit='frame'):
+    for seen in tqdm(_frames(path, settings, estimator), desc=path.stem, unit='frame',
+                     disable=None if progress else True):
         first = seen.stamp if first is None else first
         frames.append({
             'time': round(seen.stamp - first, 6), 'head': seen.frame.head,
@@ -157,8 +159,8 @@ def _frames(path: Path, settings: EvalSettings, estimator: DepthEstimator) -> It
         robot = BagAnchor(bag, run)
         if not robot.motion_topics:
             raise BagError(_unmoved(bag, path))
-        truth = (RecordedDepth(bag, settings.depth_topic) if settings.depth_topic
-                 else RecordedDepth.find(bag))
+        truth = (RecordedDepth(bag, choose_depth(path, bag, settings.depth_topic))
+                 if settings.depth_topic else RecordedDepth.find(bag))
         pipeline = Pipeline(estimator, BAG_TYPES, run, bag.infos, is_rectified(bag.topic),
                             steady=robot.steady)
         last = None

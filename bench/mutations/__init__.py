@@ -2,6 +2,7 @@
 from mutations import (
     anchor,
     bags,
+    commands,
     estimator,
     field,
     fleets,
@@ -17,4 +18,4 @@ __all__ = ['MUTATIONS', 'Mutation']
 
 MUTATIONS = (*estimator.MUTATIONS, *frame.MUTATIONS, *messages.MUTATIONS, *bags.MUTATIONS,
              *learning.MUTATIONS, *models.MUTATIONS, *node.MUTATIONS, *anchor.MUTATIONS,
-             *fleets.MUTATIONS, *field.MUTATIONS)
+             *fleets.MUTATIONS, *field.MUTATIONS, *commands.MUTATIONS)

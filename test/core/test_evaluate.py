@@ -9,9 +9,9 @@ import torch
 
 from zoe_ros import DepthEstimator
 from zoe_ros.cli import main
-from zoe_ros.command_settings import WorldSettings
+from zoe_ros.command_settings import EvalSettings, WorldSettings
 from zoe_ros.datasets import DatasetError, EvalProtocol
-from zoe_ros.evaluate import evaluate, ROUTING, TABLE, table, write_results
+from zoe_ros.evaluate import evaluate, reference, ROUTING, TABLE, table, write_results
 from zoe_ros.inference.defaults import default_precision, describe
 from zoe_ros.metrics import depth_metrics, mean_metrics
 from zoe_ros.world.make import make_world
@@ -112,18 +112,24 @@ def test_tables_and_files(tiny_estimator, tmp_path):
         assert picture.std() > 20
     text = table(results)
     assert f'{results[0].figures["REL"]:.4f}' in text and 'planes-outdoor' in text
+    def against(file=TABLE):
+        settings = EvalSettings(against=str(tmp_path / file))
+        return reference(settings, [result.dataset for result in results])
+
     # Against itself nothing is better.
-    assert table(results, tmp_path / TABLE).count(' 0.0%') == 2
+    assert table(results, against()).count(' 0.0%') == 2
     content['results'][0]['figures']['REL'] *= 2
+    (tmp_path / TABLE).write_text(json.dumps(content))
+    assert float(table(results[:1], against()).split()[-1][:-1]) == pytest.approx(
+        50 / 3, abs=0.1)
     content['results'][1]['dataset'] = 'other'
     (tmp_path / TABLE).write_text(json.dumps(content))
-    assert float(table(results[:1], tmp_path / TABLE).split()[-1][:-1]) == pytest.approx(
-        50 / 3, abs=0.1)
     with pytest.raises(ValueError, match='holds no metrics of planes-outdoor, only of'):
-        table(results, tmp_path / TABLE)
+        against()
     (tmp_path / 'x.json').write_text('[]')
-    with pytest.raises(ValueError, match='is no evaluation'):
-        table(results, tmp_path / 'x.json')
+    for name in ('x.json', 'missing.json', ''):
+        with pytest.raises(ValueError, match='is no evaluation'):
+            against(name)
 
 
 @pytest.mark.slow

@@ -162,8 +162,13 @@ def test_an_output_that_is_a_file(zoe, tmp_path, bag):
 @pytest.mark.parametrize('options, said', [
     (['--focal-correction'], 'no focal correction: no focal length in the EXIF of 2 images, the '
                              'first is '),
-    (['--camera-view', 'training'], "camera_view 'training' changes nothing"),
-    (['--topic', '/eye'], 'topic /eye is not used'), ([], None)])
+    (['--camera-view', 'training'], 'no effect of camera_view: image files have no CameraInfo'),
+    (['--topic', '/eye', '--anchor-report-only'],
+     'no effect of anchor_report_only and topic: image files have no topics'),
+    (['--output-size', 'network', '--point-cloud-downsample', '2'],
+     'no effect of output_size and point_cloud_downsample: image files give depth of their own '),
+    (['--router-time-constant', '5'], 'no effect of router_time_constant: image files are no'),
+    ([], None)])
 def test_options_that_do_nothing_for_photographs(zoe, tmp_path, options, said):
     folder = tmp_path / 'photos'
     folder.mkdir()
@@ -174,7 +179,7 @@ def test_options_that_do_nothing_for_photographs(zoe, tmp_path, options, said):
     if said:
         assert ran.out.count(said) == 1
     else:
-        assert 'no CameraInfo' not in ran.out and 'not used' not in ran.out
+        assert 'no CameraInfo' not in ran.out and 'no effect' not in ran.out
 
 
 def test_the_focal_length_of_an_image_file_corrects_depth(zoe, tmp_path):
@@ -191,6 +196,17 @@ def test_the_focal_length_of_an_image_file_corrects_depth(zoe, tmp_path):
     factor = np.sqrt(focal / 64 * focal / 48 / (0.8 * 1.1))
     np.testing.assert_allclose(corrected, factor * plain, rtol=1e-4)
     assert 'no focal' not in found[1].out
+
+
+@pytest.mark.parametrize('options, said', [
+    (['--anchor-transform', '0 0 0 0 0 0 1', '--anchor-tolerance', '1'],
+     'no effect of anchor_transform and anchor_tolerance: there is no anchor'),
+    (['--anchor-topic', '/odom'], 'no effect of anchor_topic: there is no anchor and no scale_ti'),
+    (['--anchor-topic', '/odom', '--scale-time-constant', '2'], None), ([], None)])
+def test_options_that_do_nothing_for_a_bag(zoe, bag, options, said):
+    ran = zoe(bag, *options)
+    assert ran.code == 0
+    assert ran.out.count('no effect of') == bool(said) and (said or '') in ran.out
 
 
 def test_options_that_do_nothing_for_a_bag_without_camera_info(zoe, tmp_path):

@@ -161,8 +161,9 @@ def test_folders_and_patterns(memory, zoe, tmp_path, storage):
              for i, name in enumerate(('kitchen', 'hall'))]
     memory.put(f'{tmp_path}/', '/drives/', recursive=True)
     remote = [f'memory://drives/{path.name}' for path in local]
-    assert list(map(str, find_data(['memory://drives/*']))) == sorted(remote)
-    files = find_data([f'memory:///drives/**/*.{"mcap" if storage == "mcap" else "db3"}'])
+    assert list(map(str, find_data(['memory://drives/*'], tmp_path / 'out'))) == sorted(remote)
+    files = find_data([f'memory:///drives/**/*.{"mcap" if storage == "mcap" else "db3"}'],
+                      tmp_path / 'out')
     assert {path.parent for path in files} == set(map(to_path, remote))
     many = tmp_path / 'many'
     assert zoe('memory://drives/*', to=many).code == 0
@@ -174,7 +175,7 @@ def test_folders_and_patterns(memory, zoe, tmp_path, storage):
 
 def test_an_address_of_this_machine_is_a_path(tmp_path):
     path = bags.write_bag(tmp_path / 'bag', bags.camera_messages(1))
-    assert find_data([f'file://{path}', str(path)]) == [path]
+    assert find_data([f'file://{path}', str(path)], tmp_path / 'out') == [path]
 
 
 def test_a_server_that_fails_in_the_middle(server, tmp_path):

@@ -165,18 +165,18 @@ def test_shards_that_are_none(four, shard):
 
 
 def test_patterns_and_lists(four, tmp_path):
-    assert find_data([str(tmp_path / '*' / 'street')]) == four[2:]
-    assert find_data([str(tmp_path / '**' / 'kitchen')]) == four[:1]
+    assert find_data([str(tmp_path / '*' / 'street')], tmp_path / 'out') == four[2:]
+    assert find_data([str(tmp_path / '**' / 'kitchen')], tmp_path / 'out') == four[:1]
     listing = tmp_path / 'bags.txt'
     listing.write_text(f'{four[0]}\n\n{tmp_path}/*/street\n')
-    assert find_data([f'@{listing}', str(four[3])]) == [four[0], *four[2:]]
+    assert find_data([f'@{listing}', str(four[3])], tmp_path / 'out') == [four[0], *four[2:]]
     with pytest.raises(ValueError, match=r"nothing matches the pattern '.*/c\*'"):
-        find_data([str(tmp_path / 'c*')])
+        find_data([str(tmp_path / 'c*')], tmp_path / 'out')
     listing.write_text('\n')
     with pytest.raises(ValueError, match=r'no path in .*bags\.txt'):
-        find_data([f'@{listing}'])
+        find_data([f'@{listing}'], tmp_path / 'out')
 
 
 def test_a_name_may_look_like_a_pattern(tmp_path):
     path = bags.write_bag(tmp_path / 'run[1]', bags.camera_messages(1))
-    assert find_data([str(path)]) == [path]
+    assert find_data([str(path)], tmp_path / 'out') == [path]

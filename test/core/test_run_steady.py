@@ -128,4 +128,4 @@ def test_images_have_no_video(zoe, tmp_path):
     photo.write_bytes(bags.encoded(bags.picture()))
     ran = zoe(photo, '--scale-time-constant', '1')
     assert ran.code == 0
-    assert 'scale_time_constant changes nothing: image files are no video' in ran.out
+    assert 'no effect of scale_time_constant: image files are no video' in ran.out

@@ -64,7 +64,7 @@ class RgbdBag:
             headers = dict(bag.headers(bag.topic))
             if not headers:
                 raise DatasetError(f'{path} has no image on {bag.topic} that can be read')
-            self._depth_topic = _choose_depth(self._path, bag, depth_topic)
+            self._depth_topic = choose_depth(self._path, bag, depth_topic)
             images, depths = (_in_order(bag, name) for name in (self._topic, self._depth_topic))
             self._pairs = pair(images, depths, tolerance)
             infos: list[Any] = [bag.info_of(headers[image.recorded], image.recorded)
@@ -199,8 +199,12 @@ def pair(images: Sequence[_Image], depths: Sequence[_Image],
     return [(image, depths[k]) for k, (_, image) in sorted(best.items())]
 
 
-def _choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
-    """Return the depth topic: the requested one, or the only one that fits the images."""
+def choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
+    """
+    Return the depth topic: the requested one, or the only one that fits the images.
+
+    :raises BagError, DatasetError: there is none, or one must be chosen.
+    """
     found = bag.depth_topics(topic) if topic else bag.sensor_depth_topics('--depth-topic')
     if topic is not None:
         if topic not in found:

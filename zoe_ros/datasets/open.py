@@ -70,6 +70,13 @@ def open_datasets(data: Sequence[str], split: str,
     return datasets
 
 
+def require_bag_for_topics(data: Sequence[str], settings: DataSettings) -> None:
+    """Raise a DatasetError if a user names a topic, but no bag."""
+    named = ['--topic'] * bool(settings.topic) + ['--depth-topic'] * bool(settings.depth_topic)
+    if named and not any(is_bag(Path(text).expanduser()) for text in data):
+        raise DatasetError(f'{" and ".join(named)} is for bags, and no bag is given: leave it out')
+
+
 def require_domain(bag: Path, domain: str) -> None:
     """Raise a DatasetError if a user gives a bag without its domain."""
     if not domain:

@@ -25,6 +25,7 @@ from zoe_ros.model.config import ZoeConfig
 from zoe_ros.model.identity import weights_by_name, weights_identity
 from zoe_ros.model.weights import load_model
 from zoe_ros.provenance import changed_inputs, data_digest, other_settings
+from zoe_ros.results import check_output
 from zoe_ros.run_many import find_data
 from zoe_ros.storage.remote import to_path
 from zoe_ros.training.recipe import TrainSettings
@@ -54,8 +55,9 @@ def distill(settings: DistillSettings, fleet: Fleet | None = None) -> Path:
     :param fleet: that labels the bags; None for this process alone.
     :raises ValueError, OSError: bags, weights, labels or a setting cannot be used.
     """
-    bags = find_data(settings.data)
-    output = Path(settings.output).expanduser()
+    output = Path(settings.output)
+    check_output(output)
+    bags = find_data(settings.data, output)
     named = replace(settings, data=tuple(map(str, bags)))
     inputs = _inputs(named)
     _check_folder(output, named, inputs)

@@ -55,7 +55,8 @@ class DistillSettings(Settings):
     workers: int = setting(1, 'Number of data loading processes.', low=0, high=256)
     seed: int = setting(43, 'Random seed of weights, data order and augmentation.', low=0,
                         high=2 ** 31 - 1)
-    output: str = setting('distilled', 'Folder of the run; the same command continues it.')
+    output: str = setting('distilled', 'Folder of the run; the same command continues it.',
+                          folder=True)
 
     def __post_init__(self) -> None:
         """Check each setting, also those of the anchor."""

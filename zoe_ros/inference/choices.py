@@ -79,8 +79,8 @@ def resolve_device(name: str) -> torch.device:
         device = None
     if device is None or device.type not in ('cpu', 'cuda'):
         raise ValueError(f"no device '{name}': use 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    count = torch.cuda.device_count() if device.type == 'cuda' else 1
-    if (device.index or 0) >= count:
+    count = torch.cuda.device_count()
+    if device.type == 'cuda' and (device.index or 0) >= count:
         found = counted(count, 'CUDA device') if count else 'no CUDA device'
         raise ValueError(f"no device '{name}': torch finds {found} here; use 'auto' or 'cpu'")
     return device

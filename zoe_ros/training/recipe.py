@@ -98,7 +98,8 @@ class TrainSettings(DataSettings):
     checkpoint_steps: int = setting(
         500, 'Steps between checkpoints, at which the held-out data is evaluated.', low=1,
         high=10_000_000)
-    output: str = setting('training', 'Folder of the run; an existing run is continued.')
+    output: str = setting('training', 'Folder of the run; an existing run is continued.',
+                          folder=True)
 
     def __post_init__(self) -> None:
         """Check each setting, and that one source alone gives the encoder its weights."""

@@ -19,7 +19,7 @@ from tqdm import tqdm
 import yaml
 
 from zoe_ros.datasets import Dataset
-from zoe_ros.datasets.open import open_datasets
+from zoe_ros.datasets.open import open_datasets, require_bag_for_topics
 from zoe_ros.evaluate import evaluate
 from zoe_ros.extras import require
 from zoe_ros.files import whole_file
@@ -30,6 +30,7 @@ from zoe_ros.model.config import VARIANTS, ZoeConfig
 from zoe_ros.model.weights import save_model
 from zoe_ros.model.zoedepth import ZoeDepth
 from zoe_ros.provenance import changed_inputs, other_settings
+from zoe_ros.results import check_output
 from zoe_ros.settings import check_choice
 from zoe_ros.training.batches import Batch, Batches, load
 from zoe_ros.training.curves import draw_curves
@@ -45,6 +46,8 @@ _FREE = ('device', 'workers', 'output', 'data', 'held_out')
 # Beside the settings: SHA-256 of the initial weights.
 _START = 'start_sha256'
 _SMOOTHING = 0.98       # of the displayed loss
+# Metrics of the held-out data.
+_MEASURED = ('REL', 'delta1', 'router accuracy')
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +62,8 @@ def run_training(settings: TrainSettings) -> Path:
 
     :raises ValueError, OSError: the data, the weights or a setting cannot be used.
     """
+    check_output(Path(settings.output))
+    require_bag_for_topics([*settings.data, *settings.held_out], settings)
     return train(settings, open_datasets(settings.data, 'train', settings),
                  open_datasets(settings.held_out, 'test', settings))
 
@@ -99,6 +104,7 @@ class _Run:
         self.model.to(device).to(memory_format=torch.channels_last)
         recipe = make_recipe(config.variant, settings)
         freeze_parts(self.model, settings.parts)
+        check_parts_learn(settings, datasets, config)
         # Batch normalisation needs batches of mixed domains: alternating domains would make its
         # statistics swing.
         normalised = any(map(is_normalisation, self.model.modules()))
@@ -146,8 +152,8 @@ class _Run:
         shown: float | None = None
         steps = tqdm(load(self.batches, self.step, settings.steps, settings.workers,
                           pinned=self.device.type == 'cuda'),
-                     total=settings.steps, initial=self.step, unit='step', disable=not self.first,
-                     mininterval=1.0)
+                     total=settings.steps, initial=self.step, unit='step', mininterval=1.0,
+                     disable=None if self.first else True)
         for batch in steps:
             parts = self._learn(batch.to(self.device))
             threads.follow()
@@ -229,11 +235,13 @@ class _Run:
 
     def _record(self) -> None:
         """Evaluate the held-out data; write state, model, log and curves."""
-        figures = self._measure()
-        if figures:
-            self.history[-1].update(figures)
+        self.history[-1].update(self._measure())
         if not self.first:
             return
+        with tqdm.external_write_mode():    # the progress bar may be on the same terminal
+            log.info('step %d: %s', self.step, ', '.join(
+                f'{name} {value:.4f}' for name, value in self.history[-1].items()
+                if name in ('loss', *_MEASURED)))
         state = {'step': self.step, 'history': self.history, 'model': self.model.state_dict(),
                  'optimizer': self.optimizer.state_dict(),
                  'schedule': self.schedule.state_dict(),
@@ -255,13 +263,8 @@ class _Run:
             return {}
         estimator = DepthEstimator(self.result)
         results = [evaluate(estimator, dataset) for dataset in self.held_out]
-        names = ('REL', 'delta1', 'router accuracy')
-        figures = {name: sum(result.figures[name] for result in results) / len(results)
-                   for name in names if all(name in result.figures for result in results)}
-        with tqdm.external_write_mode():    # the progress bar may be on the same terminal
-            log.info('step %d: %s', self.step,
-                     ', '.join(f'{name} {value:.4f}' for name, value in figures.items()))
-        return figures
+        return {name: sum(result.figures[name] for result in results) / len(results)
+                for name in _MEASURED if all(name in result.figures for result in results)}
 
     def _restore(self) -> None:
         path = self.folder / STATE
@@ -289,6 +292,23 @@ def parameter_groups(model: ZoeDepth, recipe: Recipe) -> list[dict[str, Any]]:
         groups.append((model.router, rate))
     chosen = [([p for p in part.parameters() if p.requires_grad], own) for part, own in groups]
     return [{'params': parameters, 'lr': own} for parameters, own in chosen if parameters]
+
+
+def check_parts_learn(settings: TrainSettings, datasets: Sequence[Dataset],
+                      config: ZoeConfig) -> None:
+    """
+    Check that each batch trains the parts that are to be trained.
+
+    :raises TrainingError: the stage or the domain of some data trains others.
+    """
+    parts = settings.parts
+    if parts != 'all' and settings.stage == 'relative':
+        raise TrainingError(f'the relative stage trains encoder and decoder, not --parts {parts}: '
+                            'leave --parts or --stage out')
+    others = [dataset.domain for dataset in datasets if config.head_for(dataset.domain) != parts]
+    if parts in config.head_names and settings.routing != 'auto' and others:
+        raise TrainingError(f'{others[0]} images do not train --parts {parts}: leave them out by '
+                            f'--domain {parts}')
 
 
 def freeze_parts(model: ZoeDepth, parts: str) -> None:

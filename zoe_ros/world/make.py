@@ -99,7 +99,7 @@ def _fill_part(folder: Path, description: dict[str, object], settings: WorldSett
         _begin_array(skies, np.uint8, (*shape[:2], -(-shape[2] // 8)))
         for scene, (kind, image, depth, sky, camera) in enumerate(tqdm(
                 pool.map(_render_scene, jobs), total=scenes, desc=f'{split} {domain}',
-                unit='scene')):
+                unit='scene', disable=None)):
             images.write(image.tobytes())
             depths.write(depth.tobytes())
             skies.write(np.packbits(sky, axis=-1).tobytes())

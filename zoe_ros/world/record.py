@@ -14,6 +14,7 @@ from zoe_ros.bag_writer import BagWriter, info_from_camera, stamped
 from zoe_ros.command_settings import WorldSettings
 from zoe_ros.datasets import DatasetError, DOMAINS
 from zoe_ros.messages import color_message, depth_message
+from zoe_ros.results import check_output
 from zoe_ros.world.make import build_scene
 from zoe_ros.world.render import Pose
 from zoe_ros.world.robot import between, Robot
@@ -49,12 +50,13 @@ def record_world(settings: WorldSettings) -> Path:
     else:
         raise DatasetError(f'found no walk of {settings.frames} frames: choose fewer frames or '
                            'another seed')
+    check_output(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     robot = Robot(renderer, FRAME, poses[0], settings.seed)
     with BagWriter(path) as bag:
         bag.write(*robot.fixed(_START - _PERIOD), _START - _PERIOD)
         for index, pose in enumerate(tqdm(poses[:settings.frames], desc=str(path),
-                                          unit='frame')):
+                                          unit='frame', disable=None)):
             image, depth = renderer.frame(pose, camera, response, rng)
             stamp = _START + index * _PERIOD
             scanned = stamp - _PERIOD // 2
