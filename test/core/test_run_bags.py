@@ -145,7 +145,8 @@ def test_several_topics_print_lines_that_work_when_pasted(zoe, tmp_path, capsys)
     assert ran.code == 2 and not (tmp_path / 'results').exists()
     first, *lines = ran.err.splitlines()
     assert first == f'zoe: {path} has several image topics; choose one:'
-    assert [line.split()[-1] for line in lines] == ['/left/image_raw', '/right/image_raw']
+    assert [line.split()[:4] for line in lines] == [
+        ['zoe', 'run', '--topic', f'/{side}/image_raw'] for side in ('left', 'right')]
     program, *arguments = shlex.split(lines[1])
     assert program == 'zoe'
     assert main(arguments) == 0
