@@ -118,7 +118,7 @@ def _is_result(path: Path, output: Path) -> bool:
     if not isinstance(path, Path) or output not in path.parents:
         return False
     top = output / path.relative_to(output).parts[0]
-    return ((top / CONFIG).is_file() and (top / SUMMARY).is_file()
+    return (((top / CONFIG).is_file() and (top / SUMMARY).is_file())
             or top.suffix in ('.part', CUT) or bool(TABLE_NAME.fullmatch(top.name)))
 
 

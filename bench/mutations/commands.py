@@ -36,7 +36,7 @@ MUTATIONS = (
              'os.path.lexists(place)', 'place.exists()',
              _places('an_output_that_cannot_be_is_told_before_the_work')),
     Mutation('many: from another working folder a finished bag is run again', _MANY,
-             ".resolve().joinpath(*path.parts[last:])", '.joinpath(*path.parts[last:])',
+             '.resolve().joinpath(*path.parts[last:])', '.joinpath(*path.parts[last:])',
              _places('a_bag_has_one_name')),
     Mutation('many: the metadata of a bag are another bag', _MANY,
              'if path.name == METADATA:', 'if False:', _places('a_bag_has_one_name')),

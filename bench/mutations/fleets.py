@@ -130,7 +130,7 @@ MUTATIONS = (
     Mutation('remote: results go to a folder of the name of an address', 'zoe_ros/cli.py',
              'isinstance(text, str) and is_remote(text)', 'False', _OF_REMOTE),
     Mutation('log: other packages chat', 'zoe_ros/cli.py',
-             "logging.basicConfig(format=", "logging.basicConfig(level=logging.INFO, format=",
+             'logging.basicConfig(format=', 'logging.basicConfig(level=logging.INFO, format=',
              _OF_REMOTE),
     Mutation('remote: much is read behind each message', _REMOTE, '_AHEAD = 1 << 15',
              '_AHEAD = 1 << 20', _OF_REMOTE),

@@ -112,6 +112,7 @@ def test_tables_and_files(tiny_estimator, tmp_path):
         assert picture.std() > 20
     text = table(results)
     assert f'{results[0].figures["REL"]:.4f}' in text and 'planes-outdoor' in text
+
     def against(file=TABLE):
         settings = EvalSettings(against=str(tmp_path / file))
         return reference(settings, [result.dataset for result in results])

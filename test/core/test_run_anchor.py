@@ -323,7 +323,7 @@ def test_images_have_no_anchor(zoe, tmp_path):
     photo.write_bytes(bags.encoded(bags.picture()))
     ran = zoe(photo, '--anchor', 'scan')
     assert ran.code == 0
-    assert "no effect of anchor: image files have no topics" in ran.out
+    assert 'no effect of anchor: image files have no topics' in ran.out
 
 
 def test_the_mount_is_the_usual_one():
