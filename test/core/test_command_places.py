@@ -1,6 +1,7 @@
 """Where the commands read and write: odd paths, lists, results among the data, equal names."""
 import json
 import shutil
+import sys
 
 import bags
 import pytest
@@ -163,7 +164,8 @@ def test_bags_of_one_name_are_told_apart(evaluated, tmp_path):
     assert (output / 'latest' / 'table.txt').read_text().count(' 0.0%') == 2
 
 
-def test_what_an_evaluation_cannot_use_is_told_first(evaluated, tmp_path):
+def test_what_an_evaluation_cannot_use_is_told_first(evaluated, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)   # workers cannot be started
     common = (rgbd_bag(tmp_path / 'bag', 1), '--domain', 'indoor', '--output', tmp_path / 'out')
     for options in ((), ('--fleet',)):
         code, err = evaluated(*common, '--against', tmp_path, *options)
