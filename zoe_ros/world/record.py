@@ -40,6 +40,7 @@ def record_world(settings: WorldSettings) -> Path:
     path = Path(settings.folder).expanduser()
     if path.exists():
         raise DatasetError(f'{path} exists: a bag needs a new folder')
+    check_output(path.parent)
     for attempt in range(100):
         rng = np.random.default_rng((settings.seed, _THIRD, DOMAINS.index(settings.bag), attempt))
         _, renderer, camera, response = build_scene(rng, settings, settings.bag, 30)
@@ -50,7 +51,6 @@ def record_world(settings: WorldSettings) -> Path:
     else:
         raise DatasetError(f'found no walk of {settings.frames} frames: choose fewer frames or '
                            'another seed')
-    check_output(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     robot = Robot(renderer, FRAME, poses[0], settings.seed)
     with BagWriter(path) as bag:
