@@ -23,7 +23,7 @@ from zoe_ros.distill.recipe import DistillSettings
 from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.settings import IMAGES_OF_A_PART, LEROBOT, RunSettings
 from zoe_ros.stdout import Stdout
-from zoe_ros.storage.remote import is_remote
+from zoe_ros.storage.remote import refuse_address
 from zoe_ros.training.recipe import TrainSettings
 
 # How the help calls the values of an option.
@@ -67,16 +67,16 @@ def _refuse_addresses(options: Mapping[str, object], allowed: Collection[str]) -
     for name, value in options.items():
         texts = value if isinstance(value, (list, tuple)) else [value]
         for text in texts if name not in allowed else []:
-            if isinstance(text, str) and is_remote(text):
-                raise ValueError(f"'{text}' is on another machine: zoe run, fleet and distill "
-                                 'read bags there, all else needs a path of this machine')
+            if isinstance(text, str):
+                refuse_address(text)
 
 
 def _run(**options: object) -> Iterator[str]:
     data, shard = options.pop('data'), options.pop('shard')
     assert isinstance(data, list) and isinstance(shard, str)
     settings = RunSettings(data=data[0], **options)  # type: ignore[arg-type]
-    from zoe_ros.run_many import find_data, is_many, run_many, take_shard
+    from zoe_ros.named_data import is_many
+    from zoe_ros.run_many import find_data, run_many, take_shard
 
     if shard or is_many(data):
         found = find_data(data, Path(settings.output))
@@ -115,7 +115,7 @@ def _bench(**options: object) -> Iterator[str]:
 
 def _eval(**options: object) -> Iterator[str]:
     workers = _pop_fleet(options)
-    settings = EvalSettings(**options)  # type: ignore[arg-type]
+    settings = EvalSettings(**_with_data(options))  # type: ignore[arg-type]
     failed = ''
     if workers is not None:
         from zoe_ros.evaluate_fleet import evaluate_in_fleet
@@ -145,13 +145,14 @@ def _export(**options: object) -> Iterator[str]:
 
 
 def _calibrate(**options: object) -> Iterator[str]:
-    settings = CalibrateSettings(**options)  # type: ignore[arg-type]
+    settings = CalibrateSettings(**_with_data(options))  # type: ignore[arg-type]
     from zoe_ros.calibrate import run_calibration
 
     yield run_calibration(settings)
 
 
 def _train(**options: object) -> Iterator[str]:
+    options = _with_data(options, 'data', 'held_out')
     settings = TrainSettings(**options)  # type: ignore[arg-type]
     from zoe_ros.training.trainer import run_training
 
@@ -168,6 +169,18 @@ def _distill(**options: object) -> Iterator[str]:
     folder = distill(settings, None if workers is None else Fleet(*workers))
     yield f'\n{report(folder)}'
     yield f'\nthe model is {folder / MODEL}'
+
+
+def _with_data(options: dict[str, object], *names: str) -> dict[str, object]:
+    """
+    Return options with the paths that those of these names, ``data`` without any, stand for.
+
+    :raises ValueError: a pattern or a list names nothing, or another machine.
+    """
+    from zoe_ros.named_data import local_data
+
+    return {**options, **{name: local_data(options[name])  # type: ignore[arg-type]
+                          for name in names or ('data',)}}
 
 
 def _pop_fleet(options: dict[str, object]) -> tuple[int, str] | None:
@@ -240,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     data: dict[str, Any] = {
         'metavar': 'DATA', 'nargs': '+', 'type': _path,
         'help': 'folder of a dataset or of zoe world, RGB-D folder or folder of such folders, or '
-                'RGB-D bag'}
+                'RGB-D bag; also a pattern in quotes, or @FILE with one path or pattern a line'}
     command = commands.add_parser(
         'eval', help='metrics of a model on data with known depth',
         description='Compute REL, RMSE, log10, SILog, deltas and the accuracy of the router with '

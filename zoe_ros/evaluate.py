@@ -30,7 +30,7 @@ from zoe_ros.metrics import (
     shape_metrics,
     WITHIN,
 )
-from zoe_ros.results import check_output, link_latest, new_folder
+from zoe_ros.results import check_output, link_latest, new_folder, told_apart
 
 ROUTING = 'router accuracy'
 TABLE = 'evaluation.json'
@@ -76,14 +76,16 @@ def run_evaluation(settings: EvalSettings) -> Path:
     check_output(Path(settings.output))
     require_bag_for_topics(settings.data, settings)
     datasets = open_datasets(settings.data, 'test', settings)
-    reference(settings, [dataset.name for dataset in datasets])    # told before hours of work
+    names = told_apart([dataset.name for dataset in datasets])
+    against = reference(settings, names)
     estimator = load_estimator(settings)
     baselines = measure_baselines([data for data in datasets if isinstance(data, RgbdFolder)])
     results = [replace(drawn(evaluate(estimator, dataset, progress=True,
                                       intrinsics=settings.intrinsics)),
-                       baselines=baselines.get(dataset.name, {})) for dataset in datasets]
+                       dataset=name, baselines=baselines.get(dataset.name, {}))
+               for name, dataset in zip(names, datasets)]
     return write_evaluation(results, replace(
-        settings, variant=estimator.model.config.variant, precision=estimator.precision))
+        settings, variant=estimator.model.config.variant, precision=estimator.precision), against)
 
 
 def load_estimator(settings: EvalSettings) -> DepthEstimator:
@@ -97,17 +99,16 @@ def load_estimator(settings: EvalSettings) -> DepthEstimator:
         settings.aspect, flip=settings.flip, router=settings.router)
 
 
-def write_evaluation(results: Sequence[Evaluation], settings: EvalSettings) -> Path:
+def write_evaluation(results: Sequence[Evaluation], settings: EvalSettings,
+                     against: dict[str, dict[str, float]] | None = None) -> Path:
     """
     Write tables, metrics and pictures into a new folder, and return the folder.
 
     :param settings: with the choices that were made for the defaults.
-    :raises ValueError: ``against`` does not name metrics of these datasets.
+    :param against: see :func:`reference`.
     :raises OSError: a file cannot be written.
     """
-    names = _told_apart([result.dataset for result in results])
-    results = [replace(result, dataset=name) for result, name in zip(results, names)]
-    text = table(results, reference(settings, names))
+    text = table(results, against)
     if any(result.group for result in results):
         text += '\n\n' + source_table(results)
     folder = new_folder(Path(settings.output))
@@ -275,16 +276,12 @@ def source_table(results: Sequence[Evaluation]) -> str:
     return '\n'.join(lines)
 
 
-def _told_apart(names: Sequence[str]) -> list[str]:
-    """Return names with a number behind each that was there before: drives of one name."""
-    return [name if name not in names[:place] else f'{name} ({names[:place].count(name) + 1})'
-            for place, name in enumerate(names)]
-
-
 def reference(settings: EvalSettings,
               names: Sequence[str]) -> dict[str, dict[str, float]] | None:
     """
-    Return the figures of the run that ``against`` names; None if there is none.
+    Return the figures of the run that ``against`` names; None if it names none.
+
+    To be read before the work, which would be lost by a file that cannot be used.
 
     :param names: of the datasets of this run.
     :raises ValueError: the file is no JSON of :func:`write_results`, or lacks a dataset.
@@ -296,7 +293,7 @@ def reference(settings: EvalSettings,
         results = {r['dataset']: r['figures'] for r in json.loads(path.read_text())['results']}
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f'{path} is no {TABLE} of zoe eval') from None
-    missing = [name for name in _told_apart(names) if name not in results]
+    missing = [name for name in names if name not in results]
     if missing:
         raise ValueError(f'{path} holds no metrics of {", ".join(missing)}, only of '
                          f'{", ".join(results)}')

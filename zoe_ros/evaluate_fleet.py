@@ -14,8 +14,7 @@ from zoe_ros.datasets.open import open_datasets, require_domain
 from zoe_ros.fleet import Fleet, Task, work_on_bags
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.jobs import Done
-from zoe_ros.results import check_output
-from zoe_ros.run_many import find_data, is_many
+from zoe_ros.results import check_output, told_apart
 
 
 def evaluate_in_fleet(settings: EvalSettings, fleet: Fleet) -> tuple[Path, str]:
@@ -31,34 +30,34 @@ def evaluate_in_fleet(settings: EvalSettings, fleet: Fleet) -> tuple[Path, str]:
     """
     check_output(Path(settings.output))
     bags = _find_bags(settings)
-    evaluate.reference(settings, [bag.stem for bag in bags])
+    names = told_apart([bag.stem for bag in bags])
+    against = evaluate.reference(settings, names)
     load, work = ((temporal.load_estimator, _measure_video) if settings.temporal
                   else (evaluate.load_estimator, _measure_depth))
     task = Task(settings.device, partial(load, settings), partial(work, settings))
     ended: dict[Path, Done] = dict(work_on_bags(task, list(dict.fromkeys(bags)), fleet))
-    results = [ended[bag].result for bag in bags if not ended[bag].error]
     errors = [ended[bag].error for bag in bags if ended[bag].error]
-    if not results:
+    found = [(name, *ended[bag].result) for name, bag in zip(names, bags) if not ended[bag].error]
+    if not found:
         raise DatasetError(f'none of {counted(len(bags), "bag")} was measured, the first one '
                            f'because: {errors[0]}')
-    variant, precision, _ = results[0]
+    _, variant, precision, _ = found[0]
     taken = replace(settings, variant=variant, precision=precision)
-    write = temporal.write_videos if settings.temporal else evaluate.write_evaluation
-    folder = write([found for _, _, found in results], taken)
+    folder = (
+        temporal.write_videos([replace(video, name=name) for name, *_, video in found], taken)
+        if settings.temporal else evaluate.write_evaluation(
+            [replace(result, dataset=name) for name, *_, result in found], taken, against))
     return folder, (f'{len(errors)} of {len(bags)} bags failed; {folder} has the metrics of the '
                     'others') if errors else ''
 
 
 def _find_bags(settings: EvalSettings) -> list[Path]:
     """
-    Return the bags that a user names, in this order; also patterns and lists, as for zoe fleet.
+    Return the bags that a user names, in this order.
 
     :raises DatasetError: something else is named, or the domain is not known.
     """
-    bags: list[Path] = []
-    output = Path(settings.output)
-    for text in settings.data:
-        bags += find_data([text], output) if is_many([text]) else [Path(text).expanduser()]
+    bags = [Path(text).expanduser() for text in settings.data]
     for bag in bags:
         if not bag.exists():
             raise DatasetError(f'nothing at {bag}: --fleet needs bags')

@@ -25,7 +25,6 @@ from zoe_ros.errors import first_line
 from zoe_ros.inference.malloc import keep_freed_memory
 from zoe_ros.jobs import AnyJob, BagJob, Done, jobs_of, Step, tell_kept
 from zoe_ros.parts import join_parts, run_part
-from zoe_ros.results import check_output
 from zoe_ros.run import load_estimator
 from zoe_ros.run_many import closing_texts, earlier, failure, one_line, PROBLEMS, run_one
 from zoe_ros.run_table import DONE, FAILED, Outcome, Table
@@ -85,7 +84,6 @@ def run_fleet(data: list[Path], settings: RunSettings, workers: int = 0,
     if least < 0:
         raise ValueError(f'cut into parts of {least} images: give a positive number, or 0 to cut '
                          'no bag')
-    check_output(Path(settings.output))
     ray = _ray_for(settings.device, Fleet(workers, address))
     with Table(Path(settings.output)) as table:
         waiting = []

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 import os
@@ -60,6 +61,12 @@ def link_latest(folder: Path) -> None:
         new.symlink_to(folder.name)
         new.replace(folder.parent / 'latest')
     new.unlink(missing_ok=True)
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Return the names of data with a number behind each that was there before."""
+    return [name if name not in names[:place] else f'{name} ({names[:place].count(name) + 1})'
+            for place, name in enumerate(names)]
 
 
 class Statistics:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-import glob
 import hashlib
 import json
 import logging
@@ -18,17 +17,15 @@ from zoe_ros.errors import first_line
 from zoe_ros.files import whole_file
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.model.identity import known_weights, weights_identity
+from zoe_ros.named_data import named
 from zoe_ros.photos import find_photos
 from zoe_ros.provenance import changed_inputs, data_digest, other_settings
-from zoe_ros.results import check_output
 from zoe_ros.run import CONFIG, FOUND, load_estimator, run, SUMMARY
 from zoe_ros.run_table import DONE, EARLIER, FAILED, FIGURES, Outcome, Table, TABLE_NAME
 from zoe_ros.settings import RunSettings
 from zoe_ros.storage.recording import is_storage_name, METADATA
-from zoe_ros.storage.remote import is_remote, match, to_path
+from zoe_ros.storage.remote import to_path
 
-# Before the path of a list, as compilers have it.
-LIST = '@'
 # Beside the results: name of an input -> SHA-256, see `inputs_of`.
 INPUTS = 'inputs.json'
 # Behind the name of the results: the folder of the parts of a bag.
@@ -41,22 +38,16 @@ Work = Callable[[RunSettings, DepthEstimator], Path]
 log = logging.getLogger(__name__)
 
 
-def is_many(given: Sequence[str]) -> bool:
-    """Tell whether arguments may name several bags: several, a pattern, or a list of paths."""
-    return len(given) > 1 or _is_list(given[0]) or _is_pattern(given[0])
-
-
 def find_data(given: Sequence[str], output: Path) -> list[Path]:
     """
     Return the paths that arguments name, sorted, each once; results of earlier runs are no data.
 
-    :param given: paths, patterns, and ``@file`` for a file with one path or pattern a line; also
-        addresses, see :func:`zoe_ros.storage.remote.to_path`.
+    :param given: see :func:`zoe_ros.named_data.named`.
     :param output: folder of the results.
     :raises ValueError: a pattern or a list names nothing, or no list can be read there.
     :raises OSError: another machine cannot be read.
     """
-    found = {_one_name(path) for path in _named(given)}
+    found = {_one_name(path) for path in named(given)}
     own = {path for path in found if _is_result(path, _one_name(output))}
     if own == found:
         raise ValueError(f'nothing is named but results of earlier runs in {output}')
@@ -64,39 +55,6 @@ def find_data(given: Sequence[str], output: Path) -> list[Path]:
         log.info('results of an earlier run are left out: %s',
                  ', '.join(sorted(path.name for path in own)))
     return sorted(found - own, key=str)     # remote paths of several kinds do not compare
-
-
-def _named(given: Sequence[str], lists: tuple[str, ...] = ()) -> Iterator[Path]:
-    """
-    Give the paths that arguments name.
-
-    :param lists: that these arguments are from.
-    """
-    for text in given:
-        if _is_list(text):
-            yield from _named(_lines(text, lists), (*lists, text))
-            continue
-        matches = _matches(text) if _is_pattern(text) else [to_path(text)]
-        if not matches:
-            raise ValueError(f"nothing matches the pattern '{text}'")
-        yield from matches
-
-
-def _lines(text: str, lists: tuple[str, ...]) -> list[str]:
-    """Return what the lines of ``@file`` name."""
-    path = Path(text[1:]).expanduser()
-    if text in lists:
-        raise ValueError(f'the list {path} names itself')
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', 'this is no text')
-        raise ValueError(f"'{text}' names no list ({reason}): give a text file with one path a "
-                         'line behind the @') from None
-    named = [line.strip() for line in lines if line.strip()]
-    if not named:
-        raise ValueError(f'no path in {path}')
-    return named
 
 
 def _one_name(path: Path) -> Path:
@@ -149,7 +107,6 @@ def run_many(data: list[Path], settings: RunSettings, shard: str = '') -> Iterat
     if not data:
         yield f'nothing to do in shard {shard}'
         return
-    check_output(Path(settings.output))
     estimator = None
     with Table(Path(settings.output), shard) as table:
         for number, each in enumerate(data, start=1):
@@ -328,19 +285,3 @@ def one_line(problem: BaseException) -> str:
     topics = getattr(problem, 'topics', ())
     return first_line(problem) + (f': name one with --topic: {", ".join(topics)}' if topics
                                   else '')
-
-
-def _is_list(text: str) -> bool:
-    return text.startswith(LIST) and not Path(text).exists()
-
-
-def _is_pattern(text: str) -> bool:
-    if is_remote(text):
-        return '*' in text      # an address may have a question mark
-    return glob.has_magic(text) and not to_path(text).exists()
-
-
-def _matches(pattern: str) -> list[Path]:
-    if is_remote(pattern):
-        return match(pattern)
-    return [Path(path) for path in glob.glob(str(to_path(pattern)), recursive=True)]

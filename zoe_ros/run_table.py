@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from zoe_ros.files import whole_file
+from zoe_ros.results import check_output
 
 DONE, EARLIER, FAILED = 'done', 'done earlier', 'failed'
 # Figures of summary.json that the table repeats.
@@ -63,7 +64,12 @@ class Table:
         self.path = output / f'summary{"-" * bool(shard)}{shard.replace("/", "-of-")}.csv'
 
     def __enter__(self) -> Table:
-        """Return self."""
+        """
+        Return self.
+
+        :raises OSError: the folder cannot be written.
+        """
+        check_output(self.path.parent)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

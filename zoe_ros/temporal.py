@@ -25,7 +25,7 @@ from zoe_ros.headers import frame_name, nanoseconds
 from zoe_ros.images import MessageError
 from zoe_ros.inference.engine import DepthEstimator
 from zoe_ros.pipeline import Frame, Pipeline
-from zoe_ros.results import check_output, link_latest, new_folder
+from zoe_ros.results import check_output, link_latest, new_folder, told_apart
 from zoe_ros.settings import RunSettings
 from zoe_ros.temporal_metrics import alignment_error, scale_step, View, warp, warping_error
 from zoe_ros.topic_names import is_rectified
@@ -80,7 +80,8 @@ def run_temporal(settings: EvalSettings) -> Path:
             raise DatasetError(f'{path} is no bag: --temporal needs videos with the motion of the '
                                'camera on /tf, like those of zoe world --bag')
     estimator = load_estimator(settings)
-    videos = [evaluate_video(path, settings, estimator, progress=True) for path in paths]
+    videos = [replace(evaluate_video(path, settings, estimator, progress=True), name=name)
+              for name, path in zip(told_apart([path.stem for path in paths]), paths)]
     return write_videos(videos, replace(
         settings, variant=estimator.model.config.variant, precision=estimator.precision))
 

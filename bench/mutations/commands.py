@@ -2,6 +2,7 @@
 from mutations.mutation import Mutation
 
 _MANY = 'zoe_ros/run_many.py'
+_NAMED = 'zoe_ros/named_data.py'
 _EVALUATE = 'zoe_ros/evaluate.py'
 _SETTINGS = 'zoe_ros/settings.py'
 _TRAINER = 'zoe_ros/training/trainer.py'
@@ -32,6 +33,9 @@ MUTATIONS = (
     Mutation('commands: what cannot be the output is told after hours of work', _EVALUATE,
              '    check_output(Path(settings.output))\n', '',
              _places('an_output_that_cannot_be_is_told_before_the_work')),
+    Mutation('many: what cannot be the output is told after hours of work', 'zoe_ros/run_table.py',
+             '        check_output(self.path.parent)\n', '',
+             _places('an_output_that_cannot_be_is_told_before_the_work')),
     Mutation('commands: a link to nowhere counts as a place for results', 'zoe_ros/results.py',
              'os.path.lexists(place)', 'place.exists()',
              _places('an_output_that_cannot_be_is_told_before_the_work')),
@@ -48,17 +52,28 @@ MUTATIONS = (
     Mutation('many: photographs beside their results are left out', _MANY,
              ' and not find_photos(path)[0]', '',
              _places('photographs_beside_their_results_are_data')),
-    Mutation('many: a list that names itself never ends', _MANY,
+    Mutation('many: a list that names itself never ends', _NAMED,
              'if text in lists:', 'if False:', _places('lists_that_are_none')),
-    Mutation('many: a file whose name begins with @ is a list', _MANY,
+    Mutation('many: a file whose name begins with @ is a list', _NAMED,
              'text.startswith(LIST) and not Path(text).exists()', 'text.startswith(LIST)',
              _places('a_name_may_look_like_a_list')),
-    Mutation('eval: of two bags of one name only one has a picture', _EVALUATE,
+    Mutation('many: a pattern gives any order', _NAMED, 'sorted(glob.glob(', 'reversed(glob.glob(',
+             _places('data_may_be_a_pattern_or_a_list')),
+    Mutation('many: a list may name another machine', _NAMED, '        refuse_address(text)\n',
+             '        pass\n', _places('data_that_is_not_named')),
+    Mutation('train: held-out data cannot be a pattern', 'zoe_ros/cli.py',
+             "_with_data(options, 'data', 'held_out')", '_with_data(options)',
+             _places('data_that_is_not_named')),
+    Mutation('eval: of two videos of one name none is known', 'zoe_ros/temporal.py',
+             'zip(told_apart([path.stem for path in paths]), paths)',
+             'zip([path.stem for path in paths], paths)',
+             _places('videos_of_one_name_are_told_apart')),
+    Mutation('eval: of two bags of one name only one has a picture', 'zoe_ros/results.py',
              "f'{name} ({names[:place].count(name) + 1})'", 'name',
              _places('bags_of_one_name_are_told_apart')),
     Mutation('eval: a mistake in --against is told after hours of work',
              'zoe_ros/evaluate_fleet.py',
-             '    evaluate.reference(settings, [bag.stem for bag in bags])\n', '',
+             'evaluate.reference(settings, names)', 'None',
              _places('what_an_evaluation_cannot_use_is_told_first')),
     Mutation('eval: a topic is ignored where there is no bag', _EVALUATE,
              '    require_bag_for_topics(settings.data, settings)\n', '',

@@ -147,6 +147,39 @@ def test_the_topics_of_a_name_behind_two_dashes(tmp_path, monkeypatch, capsys):
     assert '\n  zoe run --topic /right -- -two\n' in capsys.readouterr().err
 
 
+# --- data with true depth ---------------------------------------------------------------------
+
+
+def test_data_may_be_a_pattern_or_a_list(evaluated, tmp_path, monkeypatch):
+    for name in 'cfadbe':
+        rgbd_bag(tmp_path / name, 1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'list').write_text('c\n[abdef]\n')
+    for option in ((), ('--no-flip',)):
+        assert evaluated('@list', '--domain', 'indoor', *option) == (0, '')
+        found = json.loads((tmp_path / 'results' / 'latest' / TABLE).read_text())
+        assert found['settings']['data'] == list('cabdef')
+        assert [each['dataset'] for each in found['results']] == list('cabdef')
+
+
+@pytest.mark.parametrize('command', [
+    ('eval',), ('eval', '--fleet'), ('eval', '--temporal'), ('calibrate',),
+    ('train', '--steps', '1', '--data'), ('train', '--data', 'a', '--held-out')],
+    ids=lambda command: command[-1].strip('-'))
+def test_data_that_is_not_named(command, tmp_path, monkeypatch, capsys):
+    def refused(text):
+        assert main([*command, text]) == 2
+        return capsys.readouterr().err
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'list').write_text('s3://robots/kitchen.mcap')
+    assert refused('bags/*.mcap') == "zoe: nothing matches the pattern 'bags/*.mcap'\n"
+    assert refused('@none').startswith("zoe: '@none' names no list (No such file")
+    for text in ('@list', 's3://robots/kitchen.mcap'):
+        assert refused(text).startswith("zoe: 's3://robots/kitchen.mcap' is on another machine: ")
+    assert [path.name for path in tmp_path.iterdir()] == ['list']
+
+
 # --- evaluation -----------------------------------------------------------------------------
 
 
@@ -162,6 +195,13 @@ def test_bags_of_one_name_are_told_apart(evaluated, tmp_path):
     assert {path.name for path in table.parent.glob('*.png')} == {'drive.png', 'drive (2).png'}
     assert evaluated(*common, '--against', table) == (0, '')
     assert (output / 'latest' / 'table.txt').read_text().count(' 0.0%') == 2
+
+
+def test_videos_of_one_name_are_told_apart(evaluated, tmp_path):
+    paths = [video(tmp_path / name / 'drive') for name in 'ab']
+    assert evaluated(*paths, '--temporal', '--output', tmp_path / 'results') == (0, '')
+    found = json.loads((tmp_path / 'results' / 'latest' / 'temporal.json').read_text())
+    assert [each['name'] for each in found['results']] == ['drive', 'drive (2)']
 
 
 def test_what_an_evaluation_cannot_use_is_told_first(evaluated, tmp_path, monkeypatch):

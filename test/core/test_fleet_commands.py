@@ -191,6 +191,9 @@ def test_a_bag_that_fails_does_not_hinder_an_evaluation(start, evaluation, tmp_p
     assert capsys.readouterr().err.splitlines()[-1].startswith(
         f'zoe: none of 1 bag was measured, the first one because: {bad} has no depth: ')
     assert list((tmp_path / 'results').iterdir()) == made
+    # Of two bags of one name the second stays the second.
+    assert main([*common, *fleet, str(bad), str(rgbd_bag(tmp_path / 'other' / 'b'))]) == 2
+    assert '\nb (2) ' in latest(tmp_path)['table.txt'].decode()
 
 
 @needs_ray

@@ -75,6 +75,7 @@ def test_the_settings_of_a_run(data, tmp_path):
     (['room'], [], "'room' is not NAME=TIMES with 1 to 100000 times, like street=20"),
     (['room=0'], [], "'room=0' is not NAME=TIMES"),
     (['room=1.5'], [], "'room=1.5' is not NAME=TIMES"),
+    (['room=2', 'road=3', 'room=4'], [], "'room' is repeated twice, 2 and 4 times: say it once"),
     (['=2'], [], "no training data has the name or group ''"),
     (['attic=2'], [], "no training data has the name or group 'attic', only planes-indoor, desk, "
                       'room, shelf, road, street$'),

@@ -24,6 +24,13 @@ def is_remote(text: str) -> bool:
     return _MARK in text
 
 
+def refuse_address(text: str) -> None:
+    """Raise a ValueError if a text names another machine where a path of this one is needed."""
+    if is_remote(text):
+        raise ValueError(f"'{text}' is on another machine: zoe run, fleet and distill read bags "
+                         'there, all else needs a path of this machine')
+
+
 def to_path(text: str) -> Path:
     """
     Return a path, of this machine or remote.

@@ -33,12 +33,15 @@ class Mixture:
         :param repeat: texts NAME=TIMES.
         :raises ValueError: a text is not of that form, or a name fits none of the datasets.
         """
-        repeats = {}
+        repeats: dict[str, int] = {}
         for text in repeat:
             name, equals, times = text.rpartition('=')
             if not (equals and times.isascii() and times.isdigit() and 1 <= int(times) <= _MOST):
                 raise ValueError(f"'{text}' is not NAME=TIMES with 1 to {_MOST} times, like "
                                  'street=20')
+            if name in repeats:
+                raise ValueError(f"'{name}' is repeated twice, {repeats[name]} and {times} times: "
+                                 'say it once')
             repeats[name] = int(times)
         known = [name for dataset in datasets for name in _names(dataset)]
         for name in (*repeats, *up_to_scale):
