@@ -1,7 +1,7 @@
 """Reads rosbags without ROS: images, depth and CameraInfo."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -217,14 +217,14 @@ class BagReader:
         self.infos.now = recorded
         return self.infos.find(header)
 
-    def depth_topics(self, named: str | None = None) -> dict[str, Any]:
+    def depth_topics(self, named: Collection[str] = ()) -> dict[str, Any]:
         """
         Return the first message of each topic of depth images.
 
         Compressed depth is left out if the bag has the same depth raw. Images of mono16 count if
         nothing else is depth and their topic has it in its name.
 
-        :param named: by the user: it has depth, also as mono16.
+        :param named: by the user: they have depth, also as mono16.
         """
         first = {name: self._first(name) for name, kind in self._topics.items()
                  if kind in IMAGE_TYPES}
@@ -233,7 +233,7 @@ class BagReader:
         chosen = (raw_first(name for name in readable if is_depth(readable[name]))
                   or raw_first(filter(says_depth, readable)))
         return {name: message for name, message in readable.items()
-                if name in chosen or name == named}
+                if name in chosen or name in named}
 
     def sensor_depth_topics(self, option: str) -> dict[str, Any]:
         """

@@ -169,7 +169,7 @@ def _choose(bag: BagReader, kind: str, settings: RunSettings) -> str:
 
 def _depth_topics(bag: BagReader, wanted: Sequence[str]) -> list[str]:
     """Return the topics of depth, those of our own node only if a user wants them."""
-    found = list(bag.depth_topics())
+    found = list(bag.depth_topics(wanted))
     return found if set(found) & set(wanted) else list(bag.sensor_depth_topics('--anchor-topic'))
 
 

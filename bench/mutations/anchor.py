@@ -224,6 +224,9 @@ MUTATIONS = (
              _OF_STEADY),
     Mutation('steady: heads share one scale', _STEADY, 'if past.head != now.head:',
              'if False:', _OF_STEADY),
+    Mutation('anchor: mono16 of a topic that the user names is no depth',
+             'zoe_ros/bag_anchor.py', 'bag.depth_topics(wanted)', 'bag.depth_topics()',
+             ('test/core/test_run_anchor.py', '-k mono16')),
     Mutation('steady: the anchor comes before', 'zoe_ros/pipeline.py', 'scale *= steadying',
              'pass', ('test/core/test_run_steady.py',)),
 )

@@ -48,11 +48,11 @@ def scan(index, depth):
         range_max=1000.0, ranges=ranges.astype(np.float32), intensities=np.zeros(0, np.float32))
 
 
-def sparse(index, depth):
+def sparse(index, depth, encoding='16UC1'):
     """Return a depth image with values at every third pixel [mm]."""
     values = np.zeros(SIZE, np.uint16)
     values[::3, ::3] = np.rint(1000 * depth[::3, ::3])
-    return bags.ROSBAGS.image(values.tobytes(), *SIZE, 2 * SIZE[1], '16UC1',
+    return bags.ROSBAGS.image(values.tobytes(), *SIZE, 2 * SIZE[1], encoding,
                               stamp=bags.stamps(COUNT)[index], frame=bags.FRAME)
 
 
@@ -124,6 +124,18 @@ def test_depth_and_clouds_come_to_the_scale_of_the_sensor(zoe, tmp_path, predict
     again = zoe(path, '--anchor', name, '--anchor-topic', f'/robot/{kind}', to=tmp_path / 'b')
     assert [bags.ROSBAGS.to_bytes(m) for _, m in again.bag[DEPTH]] == [
         bags.ROSBAGS.to_bytes(m) for _, m in ran.bag[DEPTH]]
+
+
+def test_a_topic_that_the_user_names_has_depth_in_mono16(zoe, tmp_path, predicted, monkeypatch):
+    monkeypatch.setitem(MAKERS, 'tof', lambda *frame: sparse(*frame, 'mono16'))
+    path = recorded_robot(tmp_path / 'bag', predicted, 'tof')
+    anchored = ('--topic', '/camera/image_raw', '--anchor', 'depth')
+    found = zoe(path, *anchored, '--anchor-topic', '/robot/tof').summary['anchor']
+    assert found['topics'] == ['/robot/tof'] and found['frames_measured'] == COUNT
+    assert found['scale_p50'] == pytest.approx(FACTOR, rel=0.02)
+    # Otherwise it may be the brightness of an infrared camera.
+    refused = zoe(path, *anchored, to=tmp_path / 'refused')
+    assert refused.code == 2 and "anchor 'depth' needs a topic of " in refused.err
 
 
 def test_without_an_anchor_nothing_changes(zoe, tmp_path, predicted):

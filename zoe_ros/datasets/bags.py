@@ -205,7 +205,7 @@ def choose_depth(path: Path, bag: BagReader, topic: str | None) -> str:
 
     :raises BagError, DatasetError: there is none, or one must be chosen.
     """
-    found = bag.depth_topics(topic) if topic else bag.sensor_depth_topics('--depth-topic')
+    found = bag.depth_topics([topic]) if topic else bag.sensor_depth_topics('--depth-topic')
     if topic is not None:
         if topic not in found:
             raise BagError(f'{path} has no depth images of 32FC1, 16UC1 or mono16 on {topic}; it '
