@@ -26,7 +26,7 @@ MUTATIONS = (
     Mutation('mono16: depth of its topic is not read', _BAG,
              'or raw_first(filter(says_depth, readable)))', 'or [])', _RGBD),
     Mutation('mono16: what a user names is not read', _BAG,
-             'if name in chosen or name == named}', 'if name in chosen}', _RGBD),
+             'if name in chosen or name in named}', 'if name in chosen}', _RGBD),
     Mutation('mono16: infrared images beside depth count as depth', _BAG,
              'raw_first(name for name in readable if is_depth(readable[name]))',
              'raw_first(name for name in readable if says_depth(name))', _RGBD),
