@@ -56,6 +56,8 @@ def test_a_reliable_and_a_best_effort_publisher_are_both_heard(raw_node, photos)
     with Client(raw_node, compressed=False) as one, \
             Client(raw_node, compressed=False, qos=BEST_EFFORT, outputs=()) as other:
         other.wait_for_match()
+        one.wait_until_known()
+        one.next_report(count=2)    # until it follows both
         for stamp, client in ((11, one), (12, other), (13, one)):
             one.ask_until(
                 raw_image(photos[0], stamp=0.5),
