@@ -86,6 +86,14 @@ def test_a_picture_without_any_depth(family):
     assert depth.shape == (480, 640) and np.isnan(depth).all()
 
 
+def test_as_many_zeros_as_samples_by_hand(family):
+    # The numbers 1 (zeros), 1 (samples), 10 (5 more than before): 001, 001, and 010 001, of which
+    # each group of bits but the last of a number has a 1 before it.
+    data = struct.pack('<II', 2, 1) + bytes.fromhex('11A10000')[::-1]
+    depth = decode_depth(family.compressed(header() + data, '16UC1; compressedDepth rvl'))
+    assert np.array_equal(depth, np.float32([[np.nan, 0.005]]), equal_nan=True)
+
+
 @pytest.mark.parametrize('form', ['png', 'rvl'])
 def test_damaged_depth_is_refused_or_depth(family, form):
     data = header() + (RVL if form == 'rvl' else bags.encoded(SAMPLES))

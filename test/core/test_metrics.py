@@ -101,6 +101,7 @@ def test_relative_improvement_against_the_paper():
     pairs = [(.077, .109), (.057, .076), (.186, .189), (.105, .190)]
     gains = [relative_improvement({'REL': t}, {'REL': r}, ('REL',)) for t, r in pairs]
     assert np.mean(gains) == pytest.approx(0.252, abs=2e-3)
+    assert np.isnan(relative_improvement({'REL': 0.1}, {'REL': 0.0}, ('REL',)))
 
 
 def test_shape_metrics_forgive_scale_and_shift():
