@@ -91,7 +91,7 @@ def test_as_many_zeros_as_samples_by_hand(family):
     # each group of bits but the last of a number has a 1 before it.
     data = struct.pack('<II', 2, 1) + bytes.fromhex('11A10000')[::-1]
     depth = decode_depth(family.compressed(header() + data, '16UC1; compressedDepth rvl'))
-    assert np.array_equal(depth, np.float32([[np.nan, 0.005]]), equal_nan=True)
+    assert np.allclose(depth, [[np.nan, 0.005]], rtol=1e-6, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize('form', ['png', 'rvl'])
