@@ -5,9 +5,9 @@ Compare mobile-lite in scenes of its training with new ones, by how near the sce
     python experiments/known_scenes.py world/
 
 $WORLD stands for `--recipe varied --textures textures/ --frames 3 --seed 7`. Frames and seed are
-those of experiments/make_mobile_lite.py, so the frames of the training are those that it has learnt
-from; with `--frames 1` they are other frames of the same scenes. "Scaled" is REL after a factor for
-each image that makes the medians equal, "too far" what that factor takes away.
+those of experiments/make_mobile_lite.py: the model has learnt from these frames of the training.
+With `--frames 1` they are other frames of the same scenes. "Scaled" is REL after a factor for each
+image that makes the medians equal, "too far" what that factor takes away.
 """
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ def test_sample_bag(zoe, tiny_estimator):
     assert f'ros2 bag play {ran.folder / "bag"}' in ran.out
     # Every second frame of the drive has depth in the bag.
     assert ran.summary['frames_compared'] == 16
-    assert re.search(r'REL / delta1 +\S+ / \S+ against .* 16 frames', ran.out)
+    assert re.search(r'REL / delta1 +[.\d]+ / [.\d]+ against .* 16 frames', ran.out)
+    assert re.search(r'rate +[.\d]+ frames/s\n +latency p50 / p95 +\d+ / \d+ ms\n'
+                     r' +depth p5 - p95 +[.\d]+ - [.\d]+ m\n +without depth +[.\d]+%\n', ran.out)
 
 
 def bag_with_depth(path, depths, frame=bags.FRAME):
