@@ -152,7 +152,7 @@ WITH_DEPTH = (
            '69cc478b5634234646a1c06ec674be84e130493c',
            r'MiddEval3/testQ/(Australia|Bicycle2|Classroom2|Crusade|Djembe|Hoops|Livingroom|'
            r'Newkuba|Plants|Staircase)/im0\.png', group='room', shows='rooms and things in them',
-           read=partial(middlebury_pair, most=160),
+           read=partial(middlebury_pair, most=192),
            sensor='pair of images, matched here', intrinsics='calib.txt',
            licence=MIDDLEBURY, licence_file=None, credit=SCHARSTEIN),
     Source('middlebury_2021_pairs', 'AnoushkaBaidya/StereoVision',
@@ -171,7 +171,7 @@ WITH_DEPTH = (
            r'SampleData/Shimizu/(ShimizuBeam08)/Rectified_L_color_ds\.jpg',
            group='room', shows='a beam in a hall',
            read=partial(with_pair, right=renamed('Rectified_L', 'Rectified_R'), rig=Rig.of_opencv,
-                        calibration=renamed(r'[^/]+$', 'Q.dat'), most=112),
+                        calibration=renamed(r'[^/]+$', 'Q.dat'), most=160),
            sensor='pair of images, matched here', intrinsics='Q.dat',
            licence='BSD-3-Clause', credit='Y. Hu'),
 )

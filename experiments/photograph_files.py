@@ -16,9 +16,9 @@ import numpy as np
 from photograph_sources import Files, UnusableError
 from PIL import Image
 
-os.environ['OPENCV_IO_ENABLE_OPENEXR'] = '1'    # read by OpenCV when it is imported
-Name = Callable[[Files, str], str]              # from the path of an image to another path
-Lens = tuple[float, float, float, float]        # fx, fy, cx, cy [px]
+os.environ['OPENCV_IO_ENABLE_OPENEXR'] = '1'    # OpenCV reads it before its first OpenEXR image
+Name = Callable[[Files, str], str]      # from the path of an image to another path
+Lens = tuple[float, float, float, float]    # fx, fy, cx, cy [px]
 SIDE = 640              # of an image at most [px]
 
 

@@ -17,6 +17,7 @@ from photograph_sources import Files
 from PIL import Image
 
 BLOCK = 5               # side of the windows that are compared [px]
+FAR = 10.0              # matched depth beyond is left out: its error grows with its square [m]
 LEFT_RIGHT = 1.0        # how far the disparities of both images may differ [px]
 GRAINS = 200, 1         # smaller patches [pixels], with larger steps around [px], are noise
 
@@ -41,7 +42,8 @@ def with_pair(files: Files, path: str, *, right: Name, rig: Callable[[bytes], Ri
     small = pair.scaled(left.shape[1::-1], size)
     one, other = (np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
                   for image in (left, colour(files.read(right(files, path)))))
-    return View(one, small.depth(matched(one, other, most)), small.lens)
+    depth = small.depth(matched(one, other, most))
+    return View(one, np.where(depth > FAR, 0, depth), small.lens)
 
 
 # --- the cameras, and matching --------------------------------------------------------------
@@ -116,7 +118,7 @@ def search(left: np.ndarray, right: np.ndarray, most: int) -> np.ndarray:
 
     steps = -(-most // 16) * 16
     matcher = cv2.StereoSGBM.create(
-        0, steps, BLOCK, 2 * 3 * BLOCK ** 2, 16 * 3 * BLOCK ** 2, uniquenessRatio=15,
+        0, steps, BLOCK, 8 * 3 * BLOCK ** 2, 32 * 3 * BLOCK ** 2, uniquenessRatio=15,
         speckleWindowSize=GRAINS[0], speckleRange=GRAINS[1], mode=cv2.STEREO_SGBM_MODE_HH)
     # OpenCV leaves out as many columns at the left as there are steps.
     padded = [np.pad(image, ((0, 0), (steps, 0), (0, 0)), mode='edge') for image in (left, right)]

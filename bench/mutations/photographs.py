@@ -39,6 +39,8 @@ MUTATIONS = (
              'sound[sound] = abs(there[sound] - agreed[sound]) <= LEFT_RIGHT', 'pass', _TESTS),
     Mutation('photographs: pairs have no depth at the left', _PAIRS,
              '(steps, 0), (0, 0)), mode=', '(0, steps), (0, 0)), mode=', _TESTS),
+    Mutation('photographs: matched depth of far away', _PAIRS, 'depth > FAR', 'depth > 100',
+             _TESTS),
     # --- sources ----------------------------------------------------------------------------
     Mutation('photographs: one absent file ends all', _FOLDERS,
              'except UnusableError as fault:\n                print',

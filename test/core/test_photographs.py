@@ -58,20 +58,19 @@ def packed(data):
 
 
 def write_pcd(path, image, depth, compressed):
-    """Write an organised cloud."""
+    """Write an organised cloud; colours are integers if it is compressed, else floats."""
     colour = (image.astype(np.uint32) << np.uint32([16, 8, 0])).sum(axis=-1, dtype=np.uint32)
-    columns = {'x': depth * 0, 'y': depth * 0, 'z': depth, 'rgba': colour}
-    points = np.zeros(depth.shape, [('x', 'f4'), ('y', 'f4'), ('z', 'f4'), ('rgba', 'u4')])
-    for key, values in columns.items():
-        points[key] = values
-    body, kind = points.tobytes(), 'binary'
+    name, kind = ('rgba', 'U') if compressed else ('rgb', 'F')
+    columns = {'x': depth * 0, 'y': depth * 0, 'z': depth, name: colour.view(f'{kind.lower()}4')}
+    body, form = np.stack([column.view('u4') for column in columns.values()], -1).tobytes(), ''
     if compressed:
-        plain = b''.join(points[key].tobytes() for key in columns)
+        plain = b''.join(column.tobytes() for column in columns.values())
         small = packed(plain)
-        kind, body = 'binary_compressed', np.uint32([len(small), len(plain)]).tobytes() + small
-    path.write_bytes(f'# .PCD v0.7\nVERSION 0.7\nFIELDS x y z rgba\nSIZE 4 4 4 4\nTYPE F F F U\n'
-                     f'COUNT 1 1 1 1\nWIDTH {WIDTH}\nHEIGHT {HEIGHT}\nVIEWPOINT 0 0 0 1 0 0 0\n'
-                     f'POINTS {WIDTH * HEIGHT}\nDATA {kind}\n'.encode() + body)
+        form, body = '_compressed', np.uint32([len(small), len(plain)]).tobytes() + small
+    path.write_bytes(f'# .PCD v0.7\nVERSION 0.7\nFIELDS x y z {name}\nSIZE 4 4 4 4\n'
+                     f'TYPE F F F {kind}\nCOUNT 1 1 1 1\nWIDTH {WIDTH}\nHEIGHT {HEIGHT}\n'
+                     f'VIEWPOINT 0 0 0 1 0 0 0\nPOINTS {WIDTH * HEIGHT}\n'
+                     f'DATA binary{form}\n'.encode() + body)
 
 
 def git(folder, *arguments):
@@ -332,28 +331,36 @@ def test_a_pair_is_matched():
     assert seen[35:65, 45:65].mean() < 0.5, 'and these are behind the near plane'
 
 
-def test_depth_of_a_pair_at_the_stored_size(clones, tmp_path):
-    """The images have twice the stored size; doffs and focal length shrink with them."""
+def pair_of_images(clones, tmp_path, baseline):
+    """Return a source of a plane that is seen by two cameras, ``baseline`` [mm] apart."""
     scene = texture(5, (240, 1400))
-    repository = tmp_path / 'clones' / 'owner+pairs'
+    repository = tmp_path / 'owner+pairs'
     repository.mkdir(parents=True)
     Image.fromarray(scene[:, 50:1330]).save(repository / 'im0.png')
     Image.fromarray(scene[:, 74:1354]).save(repository / 'im1.png')
     (repository / 'calib.txt').write_text(
         'cam0=[1000 0 639.5; 0 1000 119.5; 0 0 1]\ncam1=[1000 0 655.5; 0 1000 119.5; 0 0 1]\n'
-        'doffs=16\nbaseline=80\n')
+        f'doffs=16\nbaseline={baseline}\n')
     (repository / 'LICENSE').write_text('Permission is hereby granted')
     git(tmp_path, 'init', '-q', str(repository))
     git(repository, 'add', '.')
     git(repository, 'commit', '-q', '-m', 'all')
-    read = partial(fetch_photographs.middlebury_pair, most=32)
-    sample, = made(tmp_path / 'clones', tmp_path, source(
-        clones, 'im0.png', read, repository='owner/pairs',
-        commit=git(repository, 'rev-parse', 'HEAD')))
+    return source(clones, 'im0.png', partial(fetch_photographs.middlebury_pair, most=32),
+                  repository='owner/pairs', commit=git(repository, 'rev-parse', 'HEAD'))
+
+
+def test_depth_of_a_pair_at_the_stored_size(clones, tmp_path):
+    """The images have twice the stored size; doffs and focal length shrink with them."""
+    sample, = made(tmp_path, tmp_path, pair_of_images(clones, tmp_path, 80))
     assert sample.image.shape == (120, 640, 3) and sample.camera.fx == 500
     assert np.isfinite(sample.depth).mean() > 0.7
     # 80 mm * 1000 px / (24 px + 16 px)
     assert np.nanmedian(sample.depth) == pytest.approx(2, abs=0.02)
+
+
+def test_matched_depth_beyond_10_m_is_left_out(clones, tmp_path, capsys):
+    assert folders.make_all([pair_of_images(clones, tmp_path, 480)], tmp_path, tmp_path) == 1
+    assert 'im0.png of owner/pairs has no depth' in capsys.readouterr().out
 
 
 def test_other_descriptions_of_a_pair():
