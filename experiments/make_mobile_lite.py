@@ -7,8 +7,9 @@ depth. An interrupted run continues where it stopped.
 
     python experiments/make_mobile_lite.py work/ real/
 
-The second folder holds RGB-D folders (docs/training.md). To leave out one source, give the
-others; see the model card for those of the shipped weights.
+The second folder holds RGB-D folders (docs/training.md): those that fetch_photographs.py makes,
+and others that a user puts beside them; see the model card for those of the shipped weights. To
+leave out one source, give the others.
 """
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ import sys
 
 from make_mobile import ship, zoe
 
-from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder
+from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder, RgbdFolder
 
 WORLD = ('--recipe', 'varied', '--scenes', '1100', '--held-out', '40', '--frames', '3',
          '--seed', '7')
@@ -44,8 +45,9 @@ STAGES = {
 # Source or group -> how often its images are used. Sources with many images alike count less.
 REPEATS = {'room': 40, 'tabletop': 10, 'street': 60, 'boxes_d435': 20, 'lab_d435': 20,
            'tum_fr1_rpy': 8, 'pcl_rooms': 80, 'middlebury_2014': 20, 'middlebury_2014_pairs': 20,
-           'middlebury_2021_pairs': 20, 'oakd_home': 15, 'honor_tof': 30, 'stereo_hall': 20,
-           'jsk_rooms': 12, 'rtabmap_corridor': 6}
+           'middlebury_2021_pairs': 20, 'middlebury_2021_chess': 20, 'oakd_home': 15,
+           'honor_tof': 30, 'honor_tof_recorder': 30, 'stereo_hall': 20, 'jsk_rooms': 12,
+           'rtabmap_corridor': 6}
 
 
 def main() -> None:
@@ -73,8 +75,8 @@ def main() -> None:
     zoe(['world', str(scenes), *CALIBRATION, '--textures', str(textures),
          '--workers', str(options.processes)])
     zoe(['calibrate', str(scenes), '--weights', str(shipped), '--precision', 'fp32'])
-    for data in (world, options.real):
-        zoe(['eval', str(data), '--weights', str(shipped), '--precision', 'fp32', '--no-flip',
+    for data in ([str(world)], with_depth(options.real)):
+        zoe(['eval', *data, '--weights', str(shipped), '--precision', 'fp32', '--no-flip',
              '--output', str(options.folder / 'evaluation')])
 
 
@@ -84,6 +86,12 @@ def real_images(folder: Path) -> list[str]:
     sources = [open_folder(path) for path in paths]
     repeats = repeats_of(sources)
     return [*map(str, paths), *(['--repeat', *repeats] if repeats else [])]
+
+
+def with_depth(folder: Path) -> list[str]:
+    """Return the sources that can be evaluated."""
+    return [str(path) for path in find_folders(folder)
+            if isinstance(open_folder(path), RgbdFolder)]
 
 
 def repeats_of(sources: Iterable[ImageFolder]) -> list[str]:

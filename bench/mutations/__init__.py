@@ -11,6 +11,7 @@ from mutations import (
     messages,
     models,
     node,
+    photographs,
 )
 from mutations.mutation import Mutation
 
@@ -18,4 +19,5 @@ __all__ = ['MUTATIONS', 'Mutation']
 
 MUTATIONS = (*estimator.MUTATIONS, *frame.MUTATIONS, *messages.MUTATIONS, *bags.MUTATIONS,
              *learning.MUTATIONS, *models.MUTATIONS, *node.MUTATIONS, *anchor.MUTATIONS,
-             *fleets.MUTATIONS, *field.MUTATIONS, *commands.MUTATIONS)
+             *fleets.MUTATIONS, *field.MUTATIONS, *commands.MUTATIONS,
+             *photographs.MUTATIONS)
