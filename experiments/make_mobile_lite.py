@@ -22,7 +22,7 @@ import sys
 
 from make_mobile import ship, zoe
 
-from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder, RgbdFolder
+from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder
 
 WORLD = ('--recipe', 'varied', '--scenes', '1100', '--held-out', '40', '--frames', '3',
          '--seed', '7')
@@ -75,8 +75,8 @@ def main() -> None:
     zoe(['world', str(scenes), *CALIBRATION, '--textures', str(textures),
          '--workers', str(options.processes)])
     zoe(['calibrate', str(scenes), '--weights', str(shipped), '--precision', 'fp32'])
-    for data in ([str(world)], with_depth(options.real)):
-        zoe(['eval', *data, '--weights', str(shipped), '--precision', 'fp32', '--no-flip',
+    for data in (world, options.real):
+        zoe(['eval', str(data), '--weights', str(shipped), '--precision', 'fp32', '--no-flip',
              '--output', str(options.folder / 'evaluation')])
 
 
@@ -86,12 +86,6 @@ def real_images(folder: Path) -> list[str]:
     sources = [open_folder(path) for path in paths]
     repeats = repeats_of(sources)
     return [*map(str, paths), *(['--repeat', *repeats] if repeats else [])]
-
-
-def with_depth(folder: Path) -> list[str]:
-    """Return the sources that can be evaluated."""
-    return [str(path) for path in find_folders(folder)
-            if isinstance(open_folder(path), RgbdFolder)]
 
 
 def repeats_of(sources: Iterable[ImageFolder]) -> list[str]:

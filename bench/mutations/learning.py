@@ -253,6 +253,8 @@ MUTATIONS = (
              '|bridge|esplanade|', '|', _FETCHED),
     Mutation('the sun of a panorama is a blue square', _TEXTURES,
              'np.where(lost[..., None], around, light)', 'light', _FETCHED),
+    Mutation('zoe eval: one source without depth hinders the others', 'zoe_ros/datasets/open.py',
+             'if not with_depth:', 'if without:', ('test/core/test_router_data.py',)),
     Mutation('dark things of a panorama, far from the sun, are lost', _TEXTURES,
              'lost = beside & ', 'lost = ', _FETCHED),
 )

@@ -388,9 +388,3 @@ def test_the_table_agrees_with_the_model_card():
     assert len(set(names)) == len(names)
     elsewhere = {'room', 'tabletop', 'street', 'boxes_d435', 'lab_d435'}
     assert set(make_mobile_lite.REPEATS) <= {*names, *elsewhere}
-
-
-def test_only_sources_with_depth_are_evaluated(clones, tmp_path):
-    folders.make_all([source(clones), source(clones, read=kinds.alone, name='router')], tmp_path,
-                     clones)
-    assert make_mobile_lite.with_depth(tmp_path) == [str(tmp_path / 'made')]

@@ -43,6 +43,15 @@ def test_a_source_without_depth_opens_for_training(tmp_path):
         open_datasets([str(path)], 'test')
 
 
+def test_a_source_without_depth_among_others_is_left_out_of_an_evaluation(tmp_path, caplog):
+    caplog.set_level('INFO')
+    without_depth(tmp_path / 'street', 'outdoor')
+    write_folder(tmp_path / 'room')
+    found, = open_datasets([str(tmp_path)], 'test')
+    assert found.name == 'room'
+    assert 'left out, because they have no depth: street' in caplog.text
+
+
 @pytest.mark.parametrize('canonical', [False, True])
 def test_its_images_teach_the_router_and_nothing_else(tmp_path, canonical):
     source = ImageFolder(without_depth(tmp_path / 'a', 'outdoor'))

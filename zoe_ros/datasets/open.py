@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import logging
 from pathlib import Path
 
 from zoe_ros.bag import is_bag
@@ -12,6 +13,8 @@ from zoe_ros.datasets.folders import find_folders, ImageFolder, open_folder, Rgb
 from zoe_ros.datasets.labels import find_labels, open_labels
 from zoe_ros.datasets.published import PublishedDataset, recognise, SOURCES
 from zoe_ros.datasets.world import is_world, WorldDataset
+
+log = logging.getLogger(__name__)
 
 
 def open_datasets(data: Sequence[str], split: str,
@@ -90,10 +93,14 @@ def _open_folders(folders: Sequence[Path], domain: str, split: str) -> list[Imag
     chosen = [source for source in opened if not domain or source.domain == domain]
     if not chosen:
         raise DatasetError(f'{folders[0].parent} holds RGB-D folders, but none is {domain}')
-    for source in chosen:
-        if isinstance(source, RgbdFolder):
-            if split == 'train':
-                source.check_cameras()
-        elif split == 'test':
-            raise DatasetError(f"the source '{source.name}' has no depth: zoe eval needs depth")
-    return chosen
+    with_depth = [source for source in chosen if isinstance(source, RgbdFolder)]
+    if split == 'train':
+        for source in with_depth:
+            source.check_cameras()
+        return chosen
+    without = ', '.join(source.name for source in chosen if source not in with_depth)
+    if not with_depth:
+        raise DatasetError(f"the source '{without}' has no depth: zoe eval needs depth")
+    if without:
+        log.info('left out, because they have no depth: %s', without)
+    return [*with_depth]
