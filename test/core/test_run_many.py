@@ -1,6 +1,7 @@
 """``zoe run`` over many bags: each as if alone, finished once, and not hindered by a bad one."""
 import csv
 from pathlib import Path
+import re
 
 import bags
 import pytest
@@ -73,6 +74,14 @@ def test_a_failed_one_does_not_hinder_the_others(zoe, four, tmp_path):
     assert ran.err == 'zoe: 1 of 4 failed; the same command tries them again\n'
     assert states(many) == {**dict.fromkeys(four[:3], 'done'), bad: 'failed'}
     assert 'broken.mcap cannot be read as a rosbag' in table(many)[bad]['error']
+    # The same for people, with columns below their names.
+    shown = ran.out[ran.out.index('  state'):].splitlines()
+    of_bad, good = shown[1], shown[3]
+    assert of_bad.startswith('  failed') and of_bad.endswith(table(many)[bad]['error'])
+    assert good.startswith('  done') and good.endswith(str(four[0]))
+    assert re.search(r' 2 +[.\d]+ +[.\d]+ - [.\d]+ +/', good)
+    assert [shown[0].index('data')] * 2 == [line.index(f'  {end}') + 2 for line, end in (
+        (of_bad, table(many)[bad]['error']), (good, four[0]))]
     assert not results_folder(many, bad).exists()
     bad.write_bytes(bags.storage_file(four[3]).read_bytes())
     assert zoe(tmp_path / 'a' / '*', to=many).code == 0
