@@ -11,6 +11,7 @@ _PARAMETERS = 'zoe_ros/ros/parameters.py'
 _NODE = 'test/node/test_audit_node.py'
 _COUNTS = ('test/node/test_diagnostics.py',)
 _MAILBOX = ('test/core/test_worker.py',)
+_SLOW = ('test/node/test_node_slow.py',)
 _FOLLOWS = 'test/node/test_node_follows.py'
 _RATES = 'test/node/test_node_parameters.py'
 
@@ -77,11 +78,26 @@ MUTATIONS = (
     Mutation('worker: one camera fills the slots of all', _WORKER,
              'return sender not in self._items', 'return not self._items', _MAILBOX),
     Mutation('worker: room is told only after the work', _WORKER,
-             '            self._on_room()\n            self._work(items)',
-             '            self._work(items)\n            self._on_room()', _MAILBOX),
+             '        self._on_room()\n        self._work(items)',
+             '        self._work(items)\n        self._on_room()', _MAILBOX),
     Mutation('worker: a stopped one has always ended', _WORKER,
              '            self._thread.join(timeout)\n        return not self._thread.is_alive()',
              '            self._thread.join(timeout)\n        return True', _MAILBOX),
+    Mutation('worker: what waits is not forgotten', _WORKER,
+             'self._items.clear()', 'pass', _MAILBOX),
+    Mutation('worker: a rest does not wait', _WORKER,
+             'return self._changed.wait_for(lambda: not self._working, timeout)', 'return True',
+             _MAILBOX),
+    Mutation('node: each activation has a thread of its own', 'zoe_ros/ros/node.py',
+             '        self._worker.start()\n',
+             '        self._worker = Worker(self._process, self._wake)\n'
+             '        self._worker.start()\n', _SLOW),
+    Mutation('node: a model is loaded while the last one is at work', 'zoe_ros/ros/node.py',
+             'if not self._worker.rest(_FRAME_PATIENCE):', 'if False:', _SLOW),
+    Mutation('node: a frame of before a deactivation is published', 'zoe_ros/ros/node.py',
+             'for (stream, pipeline, prepared), result in zip(batch, results):\n',
+             'for (stream, _, prepared), result in zip(batch, results):\n'
+             '            pipeline = stream.pipeline\n', _SLOW),
     # --- diagnostics ------------------------------------------------------------------------
     Mutation('diagnostics: an error stands for ever', _DIAGNOSTICS,
              '            self._failing = False\n            self._not_made',

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from time import monotonic_ns, sleep
 from typing import Any
 
@@ -64,6 +65,7 @@ class CameraStream:
 
     :ivar name: of the camera, the prefix of its topics; may be empty.
     :ivar images: number of images received since the node was activated.
+    :ivar pipeline: of the images since then; None while the node is not active.
     """
 
     def __init__(self, node: LifecycleNode, name: str, parameters: DepthParameters,
@@ -94,6 +96,8 @@ class CameraStream:
             parameters.rectified]
         self._anchor, self._frames = anchor, frames
         self.pipeline: Pipeline | None = None
+        # Held while a message is published, and to end the pipeline whose outputs may be.
+        self._publishing = Lock()
         self.images = 0
         self._image_input: ImageInput | None = None
         self._info_input: MatchedSubscription | None = None
@@ -166,7 +170,8 @@ class CameraStream:
         for source in self._inputs():
             source.destroy()
         self._timer = self._image_input = self._info_input = self._anchor_inputs = None
-        self.pipeline = None
+        with self._publishing:
+            self.pipeline = None
 
     def _follow(self) -> None:
         """Adapt the subscriptions to the publishers."""
@@ -239,31 +244,42 @@ class CameraStream:
             wanted.remove(POINTS)
         return wanted
 
-    def publish(self, frame: Frame) -> None:
-        """Publish the outputs of a frame."""
+    def publish(self, frame: Frame, pipeline: Pipeline) -> bool:
+        """Publish the outputs of a frame until its pipeline ends; return whether all are."""
         probability = frame.head_probabilities[frame.head]
         if POINTS in frame.messages:
-            self._last_cloud = _time_of(frame.messages[POINTS].header)
+            with self._publishing:
+                if self.pipeline is pipeline:
+                    self._last_cloud = _time_of(frame.messages[POINTS].header)
         outputs = {**frame.messages, HEAD: String(data=f'{frame.head} {probability:.3f}')}
         # Compressing takes milliseconds, which no other output shall wait for.
         for name in sorted(outputs, key=COMPRESSED.__eq__):
             publisher, message = self._outputs.get(name), outputs[name]
-            if publisher is not None and publisher.get_subscription_count():
-                self._send(publisher, message() if name == COMPRESSED else message)
+            if publisher is not None and publisher.get_subscription_count() and not self._send(
+                    publisher, message() if name == COMPRESSED else message, pipeline):
+                return False
+        return True
 
-    def _send(self, publisher: Any, message: Any) -> None:
-        """Publish; with policy 'every', wait for slow reliable subscribers."""
+    def _send(self, publisher: Any, message: Any, pipeline: Pipeline) -> bool:
+        """
+        Publish; with policy 'every', wait for slow reliable subscribers.
+
+        :return: False if the pipeline has ended or the node stops.
+        """
         while True:
             try:
-                publisher.publish(message)
-                return
+                with self._publishing:
+                    if self.pipeline is not pipeline:
+                        return False
+                    publisher.publish(message)
+                return True
             except RuntimeError as error:
                 # The history is full because a subscriber is slow, or there is another error,
                 # which the log line contains.
                 if not self._every:
                     raise
-                if self.pipeline is None or not self._node.context.ok():
-                    return      # the node stops
+                if not self._node.context.ok():
+                    return False
                 self._node.get_logger().warning(
                     f'waiting for a slow subscriber of {publisher.topic_name} '
                     f'({first_line(error)})', throttle_duration_sec=_SAY_AGAIN)
