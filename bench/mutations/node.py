@@ -14,6 +14,8 @@ _MAILBOX = ('test/core/test_worker.py',)
 _SLOW = ('test/node/test_node_slow.py',)
 _FOLLOWS = 'test/node/test_node_follows.py'
 _RATES = 'test/node/test_node_parameters.py'
+_BETWEEN = (f'{_RATES}::'
+            'test_an_image_between_two_clouds_is_not_computed_unless_something_learns_from_it')
 
 MUTATIONS = (
     Mutation('clouds: a camera without stamps gets one cloud', 'zoe_ros/ros/camera_stream.py',
@@ -38,10 +40,18 @@ MUTATIONS = (
              'and now - self._last_cloud < 1e9 / rate',
              (f'{_RATES}::test_clouds_come_at_most_as_often_as_they_may_by_the_stamps',)),
     Mutation('node: a lost image uses up the turn of a cloud', _STREAM,
-             '            wanted.remove(POINTS)\n        return wanted',
+             '            wanted.remove(POINTS)\n        return wanted if',
              '            wanted.remove(POINTS)\n        elif POINTS in wanted:\n'
-             '            self._last_cloud = now\n        return wanted',
+             '            self._last_cloud = now\n        return wanted if',
              (f'{_RATES}::test_a_lost_image_does_not_use_up_the_turn_of_a_cloud',)),
+    Mutation('node: images between two clouds are computed for nothing', _STREAM,
+             'return wanted if wanted or self._learns else None', 'return wanted', (_BETWEEN,)),
+    Mutation('node: an anchor sees the images with a cloud alone', _STREAM,
+             'anchor is not None or parameters.scale_time_constant > 0',
+             'parameters.scale_time_constant > 0', (_BETWEEN,)),
+    Mutation('node: the steady scale sees the images with a cloud alone', _STREAM,
+             'anchor is not None or parameters.scale_time_constant > 0', 'anchor is not None',
+             (_BETWEEN,)),
     Mutation('node: compressed images are preferred', _INPUT, 'chosen = published[0]',
              'chosen = published[-1]',
              (f'{_FOLLOWS}::test_raw_images_are_preferred_and_the_change_is_logged',)),

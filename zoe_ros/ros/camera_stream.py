@@ -95,6 +95,8 @@ class CameraStream:
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
         self._anchor, self._frames = anchor, frames
+        # From every image, also from those without an output.
+        self._learns = anchor is not None or parameters.scale_time_constant > 0
         self.pipeline: Pipeline | None = None
         # Held while a message is published, and to end the pipeline whose outputs may be.
         self._publishing = Lock()
@@ -234,15 +236,19 @@ class CameraStream:
         return [name for name, publisher in list(self._outputs.items())
                 if publisher.get_subscription_count()]
 
-    def due(self, message: Any) -> list[str]:
-        """Return the subscribed outputs of an image; the cloud at its maximum rate only."""
+    def due(self, message: Any) -> list[str] | None:
+        """
+        Return the subscribed outputs of an image; the cloud at its maximum rate only.
+
+        :return: None if the image is of no use.
+        """
         wanted = self.wanted()
         rate, now = self._parameters.point_cloud_max_rate, _time_of(message.header)
         too_soon = (rate and self._last_cloud is not None
                     and 0 <= now - self._last_cloud < 1e9 / rate)
         if POINTS in wanted and too_soon:
             wanted.remove(POINTS)
-        return wanted
+        return wanted if wanted or self._learns else None
 
     def publish(self, frame: Frame, pipeline: Pipeline) -> bool:
         """Publish the outputs of a frame until its pipeline ends; return whether all are."""

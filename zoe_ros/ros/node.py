@@ -263,8 +263,9 @@ class DepthNode(LifecycleNode):
             if stream is None or stream.pipeline is not pipeline:
                 continue
             with self._losing_no_more_than_a_frame():
-                prepared = pipeline.prepare(message, stream.due(message))
-                batch.append((stream, pipeline, prepared))
+                wanted = stream.due(message)
+                if wanted is not None:
+                    batch.append((stream, pipeline, pipeline.prepare(message, wanted)))
         if not batch or estimator is None:
             return
         start = perf_counter()
