@@ -17,9 +17,9 @@ from test_node_again import transit
 SLOW = (str(ROOT / 'test' / 'support' / 'slow_node.py'),)
 
 
-def slow_image(at):
+def slow_image(at, size=(48, 64)):
     """Return a sensor_msgs/Image that takes the slow node seconds."""
-    return stamp(ROS.photo(np.full((48, 64, 3), 253, np.uint8), frame='cam'), at)
+    return stamp(ROS.photo(np.full((*size, 3), 253, np.uint8)), at)
 
 
 def test_a_slow_frame_ends_with_the_life_of_the_node_that_it_came_in(tiny_weights):
