@@ -12,6 +12,7 @@ _NODE = 'test/node/test_audit_node.py'
 _COUNTS = ('test/node/test_diagnostics.py',)
 _MAILBOX = ('test/core/test_worker.py',)
 _SLOW = ('test/node/test_node_slow.py',)
+_VIEWS = ('test/node/test_node_views.py',)
 _FOLLOWS = 'test/node/test_node_follows.py'
 _RATES = 'test/node/test_node_parameters.py'
 _BETWEEN = (f'{_RATES}::'
@@ -82,6 +83,13 @@ MUTATIONS = (
              "if node.count_publishers(topic):\n        return f'use_sim_time",
              "if not node.count_publishers(topic):\n        return f'use_sim_time",
              ('test/node/test_node_sim_time.py::test_a_clock_that_stands_at_zero_is_told',)),
+    Mutation('views: two drivers on one topic of CameraInfo are not told', 'zoe_ros/remarks.py',
+             'pairwise(left))', 'pairwise(left[9:]))', ('test/core/test_views.py',)),
+    Mutation('views: a zoom is taken for two drivers', 'zoe_ros/remarks.py',
+             'sum(views[k].same_view(views[i - 1]) for i, k', 'sum(1 for i, k',
+             ('test/core/test_views.py',)),
+    Mutation('diagnostics: two drivers on one topic of CameraInfo are not told', _DIAGNOSTICS,
+             'return DiagnosticStatus.WARN, alternating', 'pass', _VIEWS),
     # --- the worker -------------------------------------------------------------------------
     Mutation('worker: replaced images are not counted', _WORKER,
              'replaced = sender in self._items', 'replaced = False', _MAILBOX),

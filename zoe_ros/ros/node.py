@@ -302,7 +302,8 @@ class DepthNode(LifecycleNode):
         self._stats.published(
             stream.name, age, {**frame.seconds, 'publish': publishing}, frame.head,
             frame.head_probabilities[frame.head],
-            f'{", ".join(missing)} ({frame.no_cloud})' if missing else '', frame.scale)
+            f'{", ".join(missing)} ({frame.no_cloud})' if missing else '', frame.scale,
+            frame.alternating)
 
     @contextmanager
     def _losing_no_more_than_a_frame(self) -> Iterator[None]:
