@@ -297,13 +297,20 @@ class DepthNode(LifecycleNode):
         if frame.scale_news:
             self._tell_scale(frame, of)
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]
-        now = self.get_clock().now().nanoseconds
-        age = (now - nanoseconds(prepared.header.stamp)) / 1e9 if now else None
         self._stats.published(
-            stream.name, age, {**frame.seconds, 'publish': publishing}, frame.head,
-            frame.head_probabilities[frame.head],
+            stream.name, self._age(prepared.header), {**frame.seconds, 'publish': publishing},
+            frame.head, frame.head_probabilities[frame.head],
             f'{", ".join(missing)} ({frame.no_cloud})' if missing else '', frame.scale,
             frame.alternating)
+
+    def _age(self, header: Any) -> float | None:
+        """Return the time since the stamp of an image [s]; None where simulated time has none."""
+        now = self.get_clock().now().nanoseconds
+        age = (now - nanoseconds(header.stamp)) / 1e9 if now else None
+        # A bag that starts again sets its clock back while frames of its end are in the network.
+        # In real time a negative age tells that the clock of a camera is wrong.
+        simulated = self.get_parameter('use_sim_time').value
+        return None if simulated and age is not None and age < 0 else age
 
     @contextmanager
     def _losing_no_more_than_a_frame(self) -> Iterator[None]:
