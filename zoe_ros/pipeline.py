@@ -26,7 +26,7 @@ from zoe_ros.inference.routing import Chooser, HeadTracker, known_choice
 from zoe_ros.messages import MessageTypes, pinhole_info, scale_message
 from zoe_ros.outputs import CAMERA_INFO, cloud_output, image_outputs, POINTS, SCALE, UNCERTAINTY
 from zoe_ros.range_anchor import RangeAnchor, ScaleNews
-from zoe_ros.remarks import Remarks
+from zoe_ros.remarks import Remarks, Views
 from zoe_ros.settings import FrameSettings
 from zoe_ros.stereo_pair import flaw_of
 from zoe_ros.training_camera import focal_factor, TrainingCamera
@@ -44,6 +44,7 @@ class Frame:
     :param camera: that took the image; None where it is not known.
     :param no_cloud: why a cloud cannot be made, or empty.
     :param remarks: what the user should know, each once in the life of a pipeline.
+    :param alternating: what is wrong with the views of the last frames, see :class:`.Views`.
     :param steadying: factor that steadies depth from frame to frame; 1 where that is off.
     :param scale: by the anchor, beyond that factor; None without an anchor.
     :param scale_news: what the scale tells for the first time, or empty.
@@ -59,6 +60,7 @@ class Frame:
     camera: Camera | None
     no_cloud: str
     remarks: tuple[str, ...]
+    alternating: str
     steadying: float
     scale: Scale | None
     scale_news: str
@@ -124,7 +126,7 @@ class Pipeline:
         self._infos = infos
         self._rectified = rectified
         self._anchor, self._steady = anchor, steady
-        self._remarks, self._scale_news = Remarks(), ScaleNews()
+        self._remarks, self._views, self._scale_news = Remarks(), Views(), ScaleNews()
         self._tracker = tracker or HeadTracker()
         self._head = self._config.head_names[0]         # of the last frame
         self._tables: CameraTables | None = None
@@ -186,9 +188,10 @@ class Pipeline:
             tables, no_cloud = self._find_tables(info, image)
             camera = None if tables is None else tables.camera
             factor = self._focal_factor(prepared, net, camera)
+            alternating = self._views.of(camera)
             remarks = self._remarks.about(
                 header, image, info, camera, no_cloud, factor, settings, self._config,
-                0 if self._steady is None else self._steady.counts[UNKNOWN_MOTION])
+                0 if self._steady is None else self._steady.counts[UNKNOWN_MOTION], alternating)
             scale = self._scale(factor, settings)
             self._notice_scaling(settings)
             steadying = self._steady_factor(prepared, net, scale, tables)
@@ -213,7 +216,7 @@ class Pipeline:
                 messages[POINTS] = cloud_output(
                     self._types, header, found.points, image, settings)
         return Frame(image, found.depth, net.head, net.head_probabilities, messages, camera,
-                     no_cloud, remarks, steadying, anchored,
+                     no_cloud, remarks, alternating, steadying, anchored,
                      '' if anchored is None else self._scale_news.of(anchored), clock.seconds)
 
     def predict_image(self, image: np.ndarray,

@@ -1,7 +1,9 @@
 """What a user should know about a camera and its settings, once."""
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,43 @@ _OFF_CENTRE = 0.15
 _NARROW, _WIDE = 0.02, 7.5
 # The brightest pixel of an image in which something can be seen; 12 of 16 bits reach 16.
 _DARK = 16
+# In so many frames so many changes lead back to the view before the last: no zoom is so restless.
+_FRAMES, _RETURNS = 10, 3
 _STRIDE = 8     # between the rows and columns in which brightness is looked for
 BLACK = 'are almost black: if their 10 or 12 bits do not fill 16 bits, scale them'
+
+
+class Views:
+    """Notices a view that goes back and forth, as if CameraInfo came from two cameras."""
+
+    def __init__(self) -> None:
+        """Start before the first frame."""
+        self._recent: deque[Camera] = deque(maxlen=_FRAMES)
+
+    def of(self, camera: Camera | None) -> str:
+        """
+        Return what is wrong with the views of the last frames, or nothing.
+
+        :param camera: of the next frame; None if it is not known.
+        """
+        if camera is None:
+            return ''
+        self._recent.append(camera)
+        views = list(self._recent)
+        left = [k for k in range(1, len(views)) if views[k] is not views[k - 1]
+                and not views[k].same_view(views[k - 1])]
+        if sum(views[k].same_view(views[i - 1]) for i, k in pairwise(left)) < _RETURNS:
+            return ''
+        return (f'CameraInfo goes back and forth between {_describe(views[left[-1] - 1])} and '
+                f'{_describe(views[left[-1]])}: if two drivers publish it on one topic, give each '
+                'of them a topic of its own; if one camera changes its region or binning, let it '
+                'keep one; the scales of anchor and scale_time_constant start again with each '
+                'change')
+
+
+def _describe(camera: Camera) -> str:
+    return (f'{camera.width} x {camera.height} pixels with fx {camera.fx:g}, cx {camera.cx:g}, '
+            f'cy {camera.cy:g}')
 
 
 class Remarks:
@@ -35,7 +72,7 @@ class Remarks:
 
     def about(self, header: Any, image: np.ndarray, info: Any | None, camera: Camera | None,
               no_camera: str, focal_factor: float, settings: FrameSettings, config: ZoeConfig,
-              unsteady: int = 0) -> tuple[str, ...]:
+              unsteady: int = 0, alternating: str = '') -> tuple[str, ...]:
         """
         Return what is to be said for the first time.
 
@@ -46,9 +83,12 @@ class Remarks:
         :param focal_factor: see :func:`.training_camera.focal_factor`.
         :param unsteady: number of frames whose depth could not be steadied, because the motion
             of the camera is not known.
+        :param alternating: what is wrong with the views of the last frames, see :class:`Views`.
         """
         found = dict(_all_about(header, info, no_camera, focal_factor, settings, config))
         found |= _doubts(image, info, camera)
+        if alternating:
+            found['alternating'] = alternating
         self._unstamped += not nanoseconds(header.stamp)
         if self._unstamped > 1:     # a simulation may start at 0
             found['stamp'] = (

@@ -96,8 +96,12 @@ MUTATIONS = (
     Mutation('stereo: a slow network loses the right image', _PAIR,
              'self._kept = self._find(self._expected)', 'pass', _OF_PAIR),
     Mutation('stereo: right images run ahead of left ones', 'zoe_ros/ros/anchor_inputs.py',
-             'gate = Gate(pair.is_behind) if every else None', 'gate = None',
+             'gate = None if info_gate is None else Gate(pair.is_behind)', 'gate = None',
              ('test/node/test_node_stereo.py',)),
+    Mutation('stereo: CameraInfo of the right camera runs ahead', 'zoe_ros/ros/anchor_inputs.py',
+             'rectified=rectified), _HISTORY, info_gate)', 'rectified=rectified), _HISTORY, None)',
+             ('test/node/test_node_stereo.py::'
+              'test_every_pair_has_its_own_camera_info_of_the_right_camera',)),
     Mutation('messages: frames fill memory', _RANGE, '_MOST_FRAMES = 8', '_MOST_FRAMES = 8000',
              _MESSAGES),
     Mutation('messages: a sensor in two places', _RANGE, 'if known:\n', 'if False:\n',

@@ -11,8 +11,12 @@ _PARAMETERS = 'zoe_ros/ros/parameters.py'
 _NODE = 'test/node/test_audit_node.py'
 _COUNTS = ('test/node/test_diagnostics.py',)
 _MAILBOX = ('test/core/test_worker.py',)
+_SLOW = ('test/node/test_node_slow.py',)
+_VIEWS = ('test/node/test_node_views.py',)
 _FOLLOWS = 'test/node/test_node_follows.py'
 _RATES = 'test/node/test_node_parameters.py'
+_BETWEEN = (f'{_RATES}::'
+            'test_an_image_between_two_clouds_is_not_computed_unless_something_learns_from_it')
 
 MUTATIONS = (
     Mutation('clouds: a camera without stamps gets one cloud', 'zoe_ros/ros/camera_stream.py',
@@ -25,9 +29,13 @@ MUTATIONS = (
              'CameraInfoBuffer(tolerance=parameters.camera_info_tolerance)', 'CameraInfoBuffer()',
              (f'{_NODE}::test_a_camera_info_that_is_too_old_is_not_used',)),
     Mutation('node: age from publishing, not from the stamp', 'zoe_ros/ros/node.py',
-             'age = (now - nanoseconds(prepared.header.stamp)) / 1e9 if now else None',
-             'age = perf_counter() - begin if now else None',
+             'age = (now - nanoseconds(header.stamp)) / 1e9 if now else None',
+             'age = 0.1 if now else None',
              (f'{_NODE}::test_the_age_of_an_output_counts_from_the_stamp_of_its_image',)),
+    Mutation('node: frames of the end of a bag are younger than new', 'zoe_ros/ros/node.py',
+             'return None if simulated and age is not None and age < 0 else age',
+             'return age',
+             ('test/node/test_node_sim_time.py::test_a_frame_of_before_a_jump_back_has_no_age',)),
     Mutation("node: with policy 'every' CameraInfo runs ahead", _STREAM,
              'self._node, CameraInfo, topic, add_info, 10, info_gate)',
              'self._node, CameraInfo, topic, add_info, 10, None)',
@@ -37,10 +45,18 @@ MUTATIONS = (
              'and now - self._last_cloud < 1e9 / rate',
              (f'{_RATES}::test_clouds_come_at_most_as_often_as_they_may_by_the_stamps',)),
     Mutation('node: a lost image uses up the turn of a cloud', _STREAM,
-             '            wanted.remove(POINTS)\n        return wanted',
+             '            wanted.remove(POINTS)\n        return wanted if',
              '            wanted.remove(POINTS)\n        elif POINTS in wanted:\n'
-             '            self._last_cloud = now\n        return wanted',
+             '            self._last_cloud = now\n        return wanted if',
              (f'{_RATES}::test_a_lost_image_does_not_use_up_the_turn_of_a_cloud',)),
+    Mutation('node: images between two clouds are computed for nothing', _STREAM,
+             'return wanted if wanted or self._learns else None', 'return wanted', (_BETWEEN,)),
+    Mutation('node: an anchor sees the images with a cloud alone', _STREAM,
+             'anchor is not None or parameters.scale_time_constant > 0',
+             'parameters.scale_time_constant > 0', (_BETWEEN,)),
+    Mutation('node: the steady scale sees the images with a cloud alone', _STREAM,
+             'anchor is not None or parameters.scale_time_constant > 0', 'anchor is not None',
+             (_BETWEEN,)),
     Mutation('node: compressed images are preferred', _INPUT, 'chosen = published[0]',
              'chosen = published[-1]',
              (f'{_FOLLOWS}::test_raw_images_are_preferred_and_the_change_is_logged',)),
@@ -71,17 +87,39 @@ MUTATIONS = (
              "if node.count_publishers(topic):\n        return f'use_sim_time",
              "if not node.count_publishers(topic):\n        return f'use_sim_time",
              ('test/node/test_node_sim_time.py::test_a_clock_that_stands_at_zero_is_told',)),
+    Mutation('views: two drivers on one topic of CameraInfo are not told', 'zoe_ros/remarks.py',
+             'pairwise(left))', 'pairwise(left[9:]))', ('test/core/test_views.py',)),
+    Mutation('views: a zoom is taken for two drivers', 'zoe_ros/remarks.py',
+             'sum(views[k].same_view(views[i - 1]) for i, k', 'sum(1 for i, k',
+             ('test/core/test_views.py',)),
+    Mutation('diagnostics: two drivers on one topic of CameraInfo are not told', _DIAGNOSTICS,
+             'return DiagnosticStatus.WARN, alternating', 'pass', _VIEWS),
     # --- the worker -------------------------------------------------------------------------
     Mutation('worker: replaced images are not counted', _WORKER,
              'replaced = sender in self._items', 'replaced = False', _MAILBOX),
     Mutation('worker: one camera fills the slots of all', _WORKER,
              'return sender not in self._items', 'return not self._items', _MAILBOX),
     Mutation('worker: room is told only after the work', _WORKER,
-             '            self._on_room()\n            self._work(items)',
-             '            self._work(items)\n            self._on_room()', _MAILBOX),
+             '        self._on_room()\n        self._work(items)',
+             '        self._work(items)\n        self._on_room()', _MAILBOX),
     Mutation('worker: a stopped one has always ended', _WORKER,
              '            self._thread.join(timeout)\n        return not self._thread.is_alive()',
              '            self._thread.join(timeout)\n        return True', _MAILBOX),
+    Mutation('worker: what waits is not forgotten', _WORKER,
+             'self._items.clear()', 'pass', _MAILBOX),
+    Mutation('worker: a rest does not wait', _WORKER,
+             'return self._changed.wait_for(lambda: not self._working, timeout)', 'return True',
+             _MAILBOX),
+    Mutation('node: each activation has a thread of its own', 'zoe_ros/ros/node.py',
+             '        self._worker.start()\n',
+             '        self._worker = Worker(self._process, self._wake)\n'
+             '        self._worker.start()\n', _SLOW),
+    Mutation('node: a model is loaded while the last one is at work', 'zoe_ros/ros/node.py',
+             'if not self._worker.rest(_FRAME_PATIENCE):', 'if False:', _SLOW),
+    Mutation('node: a frame of before a deactivation is published', 'zoe_ros/ros/node.py',
+             'for (stream, pipeline, prepared), result in zip(batch, results):\n',
+             'for (stream, _, prepared), result in zip(batch, results):\n'
+             '            pipeline = stream.pipeline\n', _SLOW),
     # --- diagnostics ------------------------------------------------------------------------
     Mutation('diagnostics: an error stands for ever', _DIAGNOSTICS,
              '            self._failing = False\n            self._not_made',

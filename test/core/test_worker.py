@@ -66,7 +66,34 @@ def test_stop_says_whether_the_work_has_ended():
     assert worker.stop(30)
 
 
-def test_a_worker_that_never_started_stops():
+def test_a_rest_forgets_what_waits_and_says_whether_the_work_has_ended():
+    begun, go, done = Event(), Event(), []
+
+    def work(items):
+        begun.set()
+        go.wait(30)
+        done.append(items)
+
+    worker = Worker(work)
+    worker.start()
+    worker.put('front', 1)
+    assert begun.wait(30)
+    worker.put('rear', 2)
+    assert not worker.rest(0.05)
+    worker.start()      # it goes on: the next item waits for the first one
+    worker.put('front', 3)
+    assert done == []
+    go.set()
+    end = time.monotonic() + 30
+    while len(done) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert worker.rest(30)
+    assert done == [{'front': 1}, {'front': 3}]
+    assert worker.stop(30)
+
+
+def test_a_worker_that_never_started_rests_and_stops():
+    assert Worker(print).rest(1)
     assert Worker(print).stop(1)
 
 

@@ -6,7 +6,18 @@ from node_messages import array_of, DEFAULTS, info_for, JUMP, raw_image
 import numpy as np
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 from rclpy.parameter import parameter_value_to_python
-from ros_support import Client, OUTPUTS, seconds_of
+from ros_support import (
+    Client,
+    good_image,
+    good_info,
+    KEEP_ALL,
+    OUTPUTS,
+    read_values,
+    READY,
+    running_node,
+    seconds_of,
+    tiny,
+)
 
 from zoe_ros.ros.parameters import DepthParameters
 
@@ -238,6 +249,32 @@ def test_clouds_come_at_most_as_often_as_they_may_by_the_stamps(raw, photos):
     raw.wait_until(lambda: len(raw.points) >= 4, what='the clouds')
     assert [round(seconds_of(cloud), 1) for cloud in raw.points] == [50.0, 50.5, 51.0, 40.0]
     assert len(raw.depth) == 16
+
+
+def test_an_image_between_two_clouds_is_not_computed_unless_something_learns_from_it(
+        tiny_weights):
+    steps = [10 + i / 10 for i in range(12)]
+    learning = {'scale_time_constant': 2.0}, {'anchor': 'depth'}
+    for more, frames in (({}, 3), *((choice, len(steps)) for choice in learning)):
+        with running_node(**tiny(tiny_weights, policy='every', point_cloud_max_rate=2.0,
+                                 diagnostics_period=0.2, **more)) as node, \
+                Client(node, compressed=False, outputs=('depth/points',), qos=KEEP_ALL,
+                       listen_qos=KEEP_ALL) as client:
+            node.wait_for(READY)
+            client.wait_for_match()
+            client.ask(good_image(1), good_info(1), ('depth/points',))
+            client.next_report(lambda status, values: values['rate in [Hz]'] == '0.00')
+            begin = len(client.reports)
+            for at in steps:
+                client.images.publish(good_image(at))
+            client.wait_until(lambda: len(client.points) >= 4, what='the last cloud')
+            client.next_report(lambda status, values: values['rate in [Hz]'] == '0.00')
+            assert [seconds_of(cloud) for cloud in client.points] == [1, 10.0, 10.5, 11.0]
+            values = [read_values(status) for status in client.reports[begin:]]
+            assert sum(round(0.2 * float(v['rate in [Hz]'])) for v in values) == len(steps)
+            assert sum(round(0.2 * float(v['rate out [Hz]'])) for v in values) == frames, more
+            assert not any(key.startswith('dropped') for v in values for key in v)
+            assert more or {v['message'] for v in values} <= {'working', 'no images arrive'}
 
 
 def test_clouds_of_a_camera_without_stamps_go_by_the_time(raw, photos):

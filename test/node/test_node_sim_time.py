@@ -3,6 +3,7 @@ import pytest
 from rclpy.qos import ReliabilityPolicy
 from ros_support import Client, good_image, good_info, read_values, READY, running_node, tiny
 from rosgraph_msgs.msg import Clock
+from test_node_slow import SLOW, slow_image
 
 
 @pytest.fixture
@@ -57,6 +58,30 @@ def test_with_a_clock_age_is_measured_by_it(tiny_weights):
         values = report_of_a_frame(client, good_image(at=10.0), age)
         assert float(values[age]) == 2000.0
         assert 'use_sim_time' not in node.output
+
+
+def test_a_frame_of_before_a_jump_back_has_no_age(tiny_weights):
+    """A bag starts again while the last frame of its end is in the network."""
+    parameters = tiny(tiny_weights, use_sim_time=True, diagnostics_period=0.3)
+    with running_node('-r', '/clock:=clock', program=SLOW, **parameters) as node, \
+            Client(node, compressed=False) as client:
+        node.wait_for(READY)
+        client.wait_for_match()
+        clock = client.node.create_publisher(Clock, 'clock', 10)
+        now = Clock()
+        now.clock.sec = 100
+        client.node.create_timer(0.1, lambda: clock.publish(now))
+        age = 'age at publish p50 [ms]'
+        report_of_a_frame(client, good_image(at=100.0), age)
+        client.images.publish(slow_image(100.0))
+        node.wait_for('a slow frame begins')
+        now.clock.sec = 5
+        seen = len(client.reports)
+        client.ask(good_image(at=5.0))
+        client.next_report()
+        ages = [float(values[age]) for values in map(read_values, client.reports[seen:])
+                if age in values]
+        assert ages and min(ages) >= 0
 
 
 def test_a_clock_that_stands_at_zero_is_told(tiny_weights):

@@ -1,5 +1,6 @@
 """The live anchor by a second camera: a pair, a covered lens, and policy 'every'."""
 from importlib.util import find_spec
+import time
 
 import bags
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -9,6 +10,7 @@ from rclpy.duration import Duration
 from ros_support import Client, KEEP_ALL, PATIENCE, READY, running_node, stamp, tiny, USUAL
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 import stereo
+from test_node_slow import SLOW, slow_image
 
 pytestmark = [
     pytest.mark.skipif(find_spec('cv2') is None, reason='features are matched by OpenCV')]
@@ -126,6 +128,38 @@ def test_every_image_finds_its_right_one(tiny_weights):
         measured = sum(np.allclose(bags.depth_of(message), FACTOR * plain, rtol=0.01)
                        for message in client.depth)
         assert measured == count and max(deviations) < 0.02 ** 2
+        assert node.end() == 0, node.output
+
+
+def test_every_pair_has_its_own_camera_info_of_the_right_camera(tiny_weights):
+    parameters = tiny(tiny_weights, anchor='stereo', policy='every')
+    with running_node(program=SLOW, **parameters) as node, \
+            Client(node, compressed=False, outputs=OUTPUTS, qos=KEEP_ALL,
+                   listen_qos=KEEP_ALL) as client:
+        node.wait_for(READY)
+        right = Right(client, KEEP_ALL)
+        plain = bags.depth_of(client.ask(image(1), info(1), OUTPUTS))
+        pixels = stereo.right_view(LEFT, FACTOR * plain)
+        right.infos.publish(info(1))
+        assert right.infos.wait_for_all_acked(Duration(seconds=PATIENCE))
+        client.clear()
+        # While one image is in the network, more arrive than the node keeps CameraInfo of. The
+        # right camera is calibrated from the middle on.
+        client.images.publish(slow_image(1.5, stereo.SIZE))
+        node.wait_for('a slow frame begins')
+        for index in range(80):
+            at = 2 + index / 10
+            right.infos.publish(info(at, stereo.BASELINE if index >= 40 else 0.0))
+            right.images.publish(image(at, pixels))
+            client.infos.publish(info(at))
+            client.images.publish(image(at))
+            # Shared memory may overflow, and DDS repeats what is lost seconds later.
+            time.sleep(0.01)
+        assert 'a slow frame ends' not in node.output
+        scales = client.received['depth/scale']
+        client.wait_until(lambda: len(scales) >= 81, what='the last')
+        assert [message.pose.covariance[0] < 0.01 for message in scales] == (
+            [False] * 41 + [True] * 40)
         assert node.end() == 0, node.output
 
 

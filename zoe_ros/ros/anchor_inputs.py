@@ -51,7 +51,7 @@ class AnchorInputs:
             image is taken, or None.
         """
         self._right = None if anchor.pair is None else RightInput(
-            node, prefix, anchor.pair, parameters, parameters.policy == 'every')
+            node, prefix, anchor.pair, parameters, follow_images())
         self._depth = None if REGISTERED not in parameters.sensors() else DepthInput(
             node, prefix + SENSORS[REGISTERED], partial(anchor.hear, REGISTERED),
             follow_images())
@@ -88,20 +88,21 @@ class RightInput(ImageInput):
     """Subscribes to images and CameraInfo of the right camera of a pair."""
 
     def __init__(self, node: Node, prefix: str, pair: StereoPair, parameters: DepthParameters,
-                 every: bool) -> None:
+                 info_gate: Gate | None) -> None:
         """
         Subscribe.
 
-        :param every: no right image may be lost, and none is taken long before its left one.
+        :param info_gate: holds CameraInfo back until its left image is taken. With it, no right
+            image may be lost, and none is taken long before its left one.
         """
-        gate = Gate(pair.is_behind) if every else None
+        gate = None if info_gate is None else Gate(pair.is_behind)
         topic = prefix + SENSORS[STEREO]
         super().__init__(node, topic, parameters.image_transport, pair.hear, gate)
         rectified = {'auto': is_rectified(self.base), 'yes': True, 'no': False}[
             parameters.rectified]
         self._info = MatchedSubscription(
             node, CameraInfo, f'{topic.rpartition("/")[0]}/camera_info',
-            partial(pair.hear_info, rectified=rectified), _HISTORY, None)
+            partial(pair.hear_info, rectified=rectified), _HISTORY, info_gate)
 
     def follow(self) -> None:
         """Adapt to the publishers; call this periodically."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from time import monotonic_ns, sleep
 from typing import Any
 
@@ -64,6 +65,7 @@ class CameraStream:
 
     :ivar name: of the camera, the prefix of its topics; may be empty.
     :ivar images: number of images received since the node was activated.
+    :ivar pipeline: of the images since then; None while the node is not active.
     """
 
     def __init__(self, node: LifecycleNode, name: str, parameters: DepthParameters,
@@ -93,7 +95,11 @@ class CameraStream:
         self._rectified = {'auto': is_rectified(base), 'yes': True, 'no': False}[
             parameters.rectified]
         self._anchor, self._frames = anchor, frames
+        # From every image, also from those without an output.
+        self._learns = anchor is not None or parameters.scale_time_constant > 0
         self.pipeline: Pipeline | None = None
+        # Held while a message is published, and to end the pipeline whose outputs may be.
+        self._publishing = Lock()
         self.images = 0
         self._image_input: ImageInput | None = None
         self._info_input: MatchedSubscription | None = None
@@ -166,7 +172,8 @@ class CameraStream:
         for source in self._inputs():
             source.destroy()
         self._timer = self._image_input = self._info_input = self._anchor_inputs = None
-        self.pipeline = None
+        with self._publishing:
+            self.pipeline = None
 
     def _follow(self) -> None:
         """Adapt the subscriptions to the publishers."""
@@ -229,41 +236,56 @@ class CameraStream:
         return [name for name, publisher in list(self._outputs.items())
                 if publisher.get_subscription_count()]
 
-    def due(self, message: Any) -> list[str]:
-        """Return the subscribed outputs of an image; the cloud at its maximum rate only."""
+    def due(self, message: Any) -> list[str] | None:
+        """
+        Return the subscribed outputs of an image; the cloud at its maximum rate only.
+
+        :return: None if the image is of no use.
+        """
         wanted = self.wanted()
         rate, now = self._parameters.point_cloud_max_rate, _time_of(message.header)
         too_soon = (rate and self._last_cloud is not None
                     and 0 <= now - self._last_cloud < 1e9 / rate)
         if POINTS in wanted and too_soon:
             wanted.remove(POINTS)
-        return wanted
+        return wanted if wanted or self._learns else None
 
-    def publish(self, frame: Frame) -> None:
-        """Publish the outputs of a frame."""
+    def publish(self, frame: Frame, pipeline: Pipeline) -> bool:
+        """Publish the outputs of a frame until its pipeline ends; return whether all are."""
         probability = frame.head_probabilities[frame.head]
         if POINTS in frame.messages:
-            self._last_cloud = _time_of(frame.messages[POINTS].header)
+            with self._publishing:
+                if self.pipeline is pipeline:
+                    self._last_cloud = _time_of(frame.messages[POINTS].header)
         outputs = {**frame.messages, HEAD: String(data=f'{frame.head} {probability:.3f}')}
         # Compressing takes milliseconds, which no other output shall wait for.
         for name in sorted(outputs, key=COMPRESSED.__eq__):
             publisher, message = self._outputs.get(name), outputs[name]
-            if publisher is not None and publisher.get_subscription_count():
-                self._send(publisher, message() if name == COMPRESSED else message)
+            if publisher is not None and publisher.get_subscription_count() and not self._send(
+                    publisher, message() if name == COMPRESSED else message, pipeline):
+                return False
+        return True
 
-    def _send(self, publisher: Any, message: Any) -> None:
-        """Publish; with policy 'every', wait for slow reliable subscribers."""
+    def _send(self, publisher: Any, message: Any, pipeline: Pipeline) -> bool:
+        """
+        Publish; with policy 'every', wait for slow reliable subscribers.
+
+        :return: False if the pipeline has ended or the node stops.
+        """
         while True:
             try:
-                publisher.publish(message)
-                return
+                with self._publishing:
+                    if self.pipeline is not pipeline:
+                        return False
+                    publisher.publish(message)
+                return True
             except RuntimeError as error:
                 # The history is full because a subscriber is slow, or there is another error,
                 # which the log line contains.
                 if not self._every:
                     raise
-                if self.pipeline is None or not self._node.context.ok():
-                    return      # the node stops
+                if not self._node.context.ok():
+                    return False
                 self._node.get_logger().warning(
                     f'waiting for a slow subscriber of {publisher.topic_name} '
                     f'({first_line(error)})', throttle_duration_sec=_SAY_AGAIN)

@@ -35,6 +35,7 @@ class FrameStats:
         with self._lock:
             self._heads: dict[str, str] = {}
             self._not_made: dict[str, str] = {}
+            self._alternating: dict[str, str] = {}
             self._scales: dict[str, Scale] = {}
             self._clear()
 
@@ -51,7 +52,8 @@ class FrameStats:
             self._received[camera] += 1
 
     def published(self, camera: str, age: float | None, seconds: dict[str, float], head: str,
-                  probability: float, not_made: str = '', scale: Scale | None = None) -> None:
+                  probability: float, not_made: str = '', scale: Scale | None = None,
+                  alternating: str = '') -> None:
         """
         Count a published frame.
 
@@ -59,6 +61,7 @@ class FrameStats:
         :param seconds: stage -> time [s].
         :param not_made: subscribed outputs that could not be made, and the reason.
         :param scale: of depth, by an anchor.
+        :param alternating: what is wrong with the views of the last frames.
         """
         with self._lock:
             self._published += 1
@@ -66,6 +69,7 @@ class FrameStats:
                 self._ages.append(age)
             self._failing = False
             self._not_made[camera] = not_made
+            self._alternating[camera] = alternating
             self._heads[camera] = f'{head} {probability:.2f}'
             if scale is not None:
                 self._scales[camera] = scale
@@ -128,6 +132,9 @@ class FrameStats:
         missing = _of_cameras(self._not_made, listening)
         if missing:
             return DiagnosticStatus.WARN, f'subscribed but not made: {missing}'
+        alternating = _of_cameras(self._alternating, listening)
+        if alternating:
+            return DiagnosticStatus.WARN, alternating
         held = _of_cameras({camera: scale.reason for camera, scale in self._scales.items()
                             if scale.age > _HELD}, listening)
         if held:

@@ -36,6 +36,7 @@ from zoe_ros.ros.worker import Worker
 _SAY_AGAIN = 10.0       # [s] before a drop of the same cause is logged again
 _SENTENCES = 100        # limit of remembered remarks, so that bad input cannot fill memory
 _STOP_PATIENCE = 1.0    # [s] to wait for the current frame when the node stops
+_FRAME_PATIENCE = 60.0  # [s] to wait for it when another model is to be loaded
 _SILENCE = 5.0          # [s] without an image after which the node logs the reason
 
 
@@ -64,7 +65,8 @@ class DepthNode(LifecycleNode):
         self._estimator: DepthEstimator | None = None
         self._streams: dict[str, CameraStream] = {}
         self._transforms: TransformInput | None = None
-        self._worker: Worker | None = None
+        # For all the life of the node: one thread never runs two frames at once.
+        self._worker = Worker(self._process, self._wake)
         self._stats = FrameStats()
         self._facts: dict[str, str] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -83,6 +85,9 @@ class DepthNode(LifecycleNode):
         chosen = self.parameters
         self.configuring = True
         try:
+            if not self._worker.rest(_FRAME_PATIENCE):
+                raise RuntimeError('the last frame is still in the network after '
+                                   f'{_FRAME_PATIENCE:g} s: restart the node')
             transforms = TransformInput(self, chosen)
             anchors = {name: RangeAnchor(chosen, transforms.frames) if chosen.anchors() else None
                        for name in chosen.cameras}
@@ -115,12 +120,11 @@ class DepthNode(LifecycleNode):
         """Subscribe and start processing."""
         assert self._estimator is not None and self._transforms is not None
         super().on_activate(state)      # activates the publishers
-        worker = self._worker = Worker(self._process, self._wake)
-        worker.start()
+        self._worker.start()
         self._transforms.subscribe()
         for name, stream in self._streams.items():
             stream.activate(self._estimator, self.parameters, self._on_image,
-                            partial(worker.has_room, name), self._expect)
+                            partial(self._worker.has_room, name), self._expect)
         # Steady, because simulated time stands still until somebody publishes /clock.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._periodic = [
@@ -162,9 +166,9 @@ class DepthNode(LifecycleNode):
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
-    def stop(self, for_good: bool = False) -> bool:
+    def stop(self, for_good: bool = False) -> None:
         """
-        Stop processing; return whether the current frame was finished.
+        Stop processing. A slow frame goes on, but its outputs are not published.
 
         :param for_good: the process ends, so a slow frame is abandoned.
         """
@@ -178,11 +182,10 @@ class DepthNode(LifecycleNode):
             stream.deactivate()
         if self._transforms is not None:
             self._transforms.destroy()
-        worker, self._worker = self._worker, None
-        finished = worker is None or worker.stop(_STOP_PATIENCE)
-        if worker is not None and not finished and for_good:
-            worker.abandon(_STOP_PATIENCE)
-        return finished
+        if not for_good:
+            self._worker.rest(_STOP_PATIENCE)
+        elif not self._worker.stop(_STOP_PATIENCE):
+            self._worker.abandon(_STOP_PATIENCE)
 
     def _release(self) -> None:
         for stream in self._streams.values():
@@ -197,8 +200,7 @@ class DepthNode(LifecycleNode):
 
     def _on_image(self, stream: CameraStream, message: Any) -> None:
         self._stats.received(stream.name)
-        if self._worker is not None and stream.wanted() and self._worker.put(
-                stream.name, message):
+        if stream.wanted() and self._worker.put(stream.name, (stream.pipeline, message)):
             self._stats.dropped('newer')
 
     def _expect(self, size: tuple[int, int]) -> None:
@@ -248,18 +250,22 @@ class DepthNode(LifecycleNode):
         if self.executor is not None:
             self.executor.wake()
 
-    def _process(self, messages: dict[str, Any]) -> None:
-        """Process the waiting images, at most one of each camera, as one batch."""
+    def _process(self, images: dict[str, tuple[Pipeline, Any]]) -> None:
+        """
+        Process the waiting images, at most one of each camera, as one batch.
+
+        An image belongs to the pipeline that it came for, which ends when the node is deactivated.
+        """
         estimator = self._estimator
         batch: list[tuple[CameraStream, Pipeline, Prepared]] = []
-        for name, message in messages.items():
+        for name, (pipeline, message) in images.items():
             stream = self._streams.get(name)
-            pipeline = stream.pipeline if stream else None
-            if stream is None or pipeline is None:
-                continue    # deactivated meanwhile
+            if stream is None or stream.pipeline is not pipeline:
+                continue
             with self._losing_no_more_than_a_frame():
-                prepared = pipeline.prepare(message, stream.due(message))
-                batch.append((stream, pipeline, prepared))
+                wanted = stream.due(message)
+                if wanted is not None:
+                    batch.append((stream, pipeline, pipeline.prepare(message, wanted)))
         if not batch or estimator is None:
             return
         start = perf_counter()
@@ -274,9 +280,12 @@ class DepthNode(LifecycleNode):
         """Publish the outputs of an image."""
         if isinstance(result, Exception):
             raise result
+        if stream.pipeline is not pipeline:
+            return
         frame = pipeline.finish(prepared, result, seconds)
         begin = perf_counter()
-        stream.publish(frame)
+        if not stream.publish(frame, pipeline):
+            return
         publishing = perf_counter() - begin
         of = f'{stream.name}: ' if stream.name else ''
         for remark in frame.remarks:
@@ -288,12 +297,20 @@ class DepthNode(LifecycleNode):
         if frame.scale_news:
             self._tell_scale(frame, of)
         missing = [name for name in prepared.wanted if name not in frame.messages and name != HEAD]
-        now = self.get_clock().now().nanoseconds
-        age = (now - nanoseconds(prepared.header.stamp)) / 1e9 if now else None
         self._stats.published(
-            stream.name, age, {**frame.seconds, 'publish': publishing}, frame.head,
-            frame.head_probabilities[frame.head],
-            f'{", ".join(missing)} ({frame.no_cloud})' if missing else '', frame.scale)
+            stream.name, self._age(prepared.header), {**frame.seconds, 'publish': publishing},
+            frame.head, frame.head_probabilities[frame.head],
+            f'{", ".join(missing)} ({frame.no_cloud})' if missing else '', frame.scale,
+            frame.alternating)
+
+    def _age(self, header: Any) -> float | None:
+        """Return the time since the stamp of an image [s]; None where simulated time has none."""
+        now = self.get_clock().now().nanoseconds
+        age = (now - nanoseconds(header.stamp)) / 1e9 if now else None
+        # A bag that starts again sets its clock back while frames of its end are in the network.
+        # In real time a negative age tells that the clock of a camera is wrong.
+        simulated = self.get_parameter('use_sim_time').value
+        return None if simulated and age is not None and age < 0 else age
 
     @contextmanager
     def _losing_no_more_than_a_frame(self) -> Iterator[None]:

@@ -28,13 +28,14 @@ class Worker:
         self._on_room = on_room
         self._changed = Condition()
         self._items: dict[str, Any] = {}
-        self._stopping = False
+        self._working = self._stopping = False
         # A daemon, so that the end of the process does not wait for a network on a slow CPU.
         self._thread = Thread(target=self._loop, name='depth', daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread, unless it has been started."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def has_room(self, sender: str) -> bool:
         """Tell whether the slot of this sender is free."""
@@ -48,6 +49,12 @@ class Worker:
             self._items[sender] = item
             self._changed.notify_all()
         return replaced
+
+    def rest(self, timeout: float) -> bool:
+        """Forget what waits; return whether the current batch ended within ``timeout`` [s]."""
+        with self._changed:
+            self._items.clear()
+            return self._changed.wait_for(lambda: not self._working, timeout)
 
     def stop(self, timeout: float) -> bool:
         """Finish the current batch and end; return whether both took less than ``timeout`` [s]."""
@@ -71,11 +78,18 @@ class Worker:
         return self.stop(timeout)
 
     def _loop(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._items or self._stopping)
-                if self._stopping:
-                    return
-                items, self._items = self._items, {}
-            self._on_room()
-            self._work(items)
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Process the next batch, of which nothing is kept; return False at the end."""
+        with self._changed:
+            self._working = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._items or self._stopping)
+            if self._stopping:
+                return False
+            items, self._items, self._working = self._items, {}, True
+        self._on_room()
+        self._work(items)
+        return True
