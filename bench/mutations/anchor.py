@@ -231,6 +231,9 @@ MUTATIONS = (
     Mutation('anchor: mono16 of a topic that the user names is no depth',
              'zoe_ros/bag_anchor.py', 'bag.depth_topics(wanted)', 'bag.depth_topics()',
              ('test/core/test_run_anchor.py', '-k mono16')),
+    Mutation('anchor: after one gap each change is followed slowly', 'zoe_ros/anchor/filter.py',
+             'output=state.log_scale, returning=False)', 'output=state.log_scale)',
+             ('test/core/test_anchor_filter.py',)),
     Mutation('steady: the anchor comes before', 'zoe_ros/pipeline.py', 'scale *= steadying',
              'pass', ('test/core/test_run_steady.py',)),
 )

@@ -80,6 +80,12 @@ def test_a_short_gap_needs_no_slow_return():
     assert states[-1].output == states[-1].log_scale
 
 
+def test_after_a_slow_return_a_change_is_followed_at_once():
+    states = run([measured(0.2)] * 50 + [None] * 100 + [measured(0.3)] * 30 + [measured(-0.4)])
+    assert states[151].output - states[150].output == pytest.approx(STEP)
+    assert states[-1].output == pytest.approx(-0.4, abs=0.01)
+
+
 def test_a_weak_outlier_is_not_used():
     state = run([measured(0.2)] * 30)[-1]
     state = predict(state, state.stamp + PERIOD, 0.0)
