@@ -93,7 +93,7 @@ MUTATIONS = (
              'sum(views[k].same_view(views[i - 1]) for i, k', 'sum(1 for i, k',
              ('test/core/test_views.py',)),
     Mutation('diagnostics: two drivers on one topic of CameraInfo are not told', _DIAGNOSTICS,
-             'return DiagnosticStatus.WARN, alternating', 'pass', _VIEWS),
+             "return DiagnosticStatus.WARN, f'the view changes: {alternating}'", 'pass', _VIEWS),
     # --- the worker -------------------------------------------------------------------------
     Mutation('worker: replaced images are not counted', _WORKER,
              'replaced = sender in self._items', 'replaced = False', _MAILBOX),

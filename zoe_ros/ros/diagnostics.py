@@ -134,7 +134,7 @@ class FrameStats:
             return DiagnosticStatus.WARN, f'subscribed but not made: {missing}'
         alternating = _of_cameras(self._alternating, listening)
         if alternating:
-            return DiagnosticStatus.WARN, alternating
+            return DiagnosticStatus.WARN, f'the view changes: {alternating}'
         held = _of_cameras({camera: scale.reason for camera, scale in self._scales.items()
                             if scale.age > _HELD}, listening)
         if held:
