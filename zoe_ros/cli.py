@@ -28,6 +28,8 @@ from zoe_ros.training.recipe import TrainSettings
 
 # How the help calls the values of an option.
 _KINDS = {str: 'TEXT', int: 'INTEGER', float: 'NUMBER'}
+# Options of data with known depth: paths, patterns, lists.
+_DATA = 'data', 'held_out'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,8 +154,7 @@ def _calibrate(**options: object) -> Iterator[str]:
 
 
 def _train(**options: object) -> Iterator[str]:
-    options = _with_data(options, 'data', 'held_out')
-    settings = TrainSettings(**options)  # type: ignore[arg-type]
+    settings = TrainSettings(**_with_data(options))  # type: ignore[arg-type]
     from zoe_ros.training.trainer import run_training
 
     yield f'\nthe model is {run_training(settings)}'
@@ -171,16 +172,16 @@ def _distill(**options: object) -> Iterator[str]:
     yield f'\nthe model is {folder / MODEL}'
 
 
-def _with_data(options: dict[str, object], *names: str) -> dict[str, object]:
+def _with_data(options: dict[str, object]) -> dict[str, object]:
     """
-    Return options with the paths that those of these names, ``data`` without any, stand for.
+    Return options with the paths that those of data stand for.
 
     :raises ValueError: a pattern or a list names nothing, or another machine.
     """
     from zoe_ros.named_data import local_data
 
-    return {**options, **{name: local_data(options[name])  # type: ignore[arg-type]
-                          for name in names or ('data',)}}
+    return {name: local_data(value) if name in _DATA else value  # type: ignore[arg-type]
+            for name, value in options.items()}
 
 
 def _pop_fleet(options: dict[str, object]) -> tuple[int, str] | None:

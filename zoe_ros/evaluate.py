@@ -100,7 +100,7 @@ def load_estimator(settings: EvalSettings) -> DepthEstimator:
 
 
 def write_evaluation(results: Sequence[Evaluation], settings: EvalSettings,
-                     against: dict[str, dict[str, float]] | None = None) -> Path:
+                     against: dict[str, dict[str, float]] | None) -> Path:
     """
     Write tables, metrics and pictures into a new folder, and return the folder.
 

@@ -62,7 +62,7 @@ MUTATIONS = (
     Mutation('many: a list may name another machine', _NAMED, '        refuse_address(text)\n',
              '        pass\n', _places('data_that_is_not_named')),
     Mutation('train: held-out data cannot be a pattern', 'zoe_ros/cli.py',
-             "_with_data(options, 'data', 'held_out')", '_with_data(options)',
+             "_DATA = 'data', 'held_out'", "_DATA = 'data',",
              _places('data_that_is_not_named')),
     Mutation('eval: of two videos of one name none is known', 'zoe_ros/temporal.py',
              'zip(told_apart([path.stem for path in paths]), paths)',

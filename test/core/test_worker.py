@@ -5,6 +5,13 @@ import time
 from zoe_ros.ros.worker import Worker
 
 
+def wait_for_two(done):
+    """Wait until a list has two items, or for half a minute."""
+    end = time.monotonic() + 30
+    while len(done) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 def test_the_newest_item_wins_and_the_rest_is_told():
     begun, go, done = Event(), Event(), []
 
@@ -19,9 +26,7 @@ def test_the_newest_item_wins_and_the_rest_is_told():
     assert begun.wait(30)
     replaced = [worker.put('camera', item) for item in range(1, 6)]
     go.set()
-    end = time.monotonic() + 30
-    while len(done) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for_two(done)
     assert done == [0, 5]
     assert replaced == [False, True, True, True, True]
     assert worker.stop(30)
@@ -43,9 +48,7 @@ def test_what_waits_of_several_senders_is_one_batch():
         worker.put('front', item)
     worker.put('rear', 1)
     go.set()
-    end = time.monotonic() + 30
-    while len(done) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for_two(done)
     assert done == [{'front': 0}, {'front': 3, 'rear': 1}]
     assert worker.stop(30)
 
@@ -84,9 +87,7 @@ def test_a_rest_forgets_what_waits_and_says_whether_the_work_has_ended():
     worker.put('front', 3)
     assert done == []
     go.set()
-    end = time.monotonic() + 30
-    while len(done) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for_two(done)
     assert worker.rest(30)
     assert done == [{'front': 1}, {'front': 3}]
     assert worker.stop(30)
